@@ -1,0 +1,99 @@
+# The gates of Turnlog. Every target can be the first command on a fresh clone: it makes its own environment,
+# and needs nothing but Python 3.11, 3.12 or 3.13. PYTHON=... picks another interpreter.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+MINORS := 3.11 3.12 3.13
+FAST_ROOMS := $(wildcard tests/arch tests/unit tests/replay tests/conformance)
+MINOR_ROOMS := $(wildcard tests/unit tests/replay)
+LOCKS := requirements/runtime.txt requirements/test.txt requirements/dev.txt
+
+PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --retries 8 --timeout 60
+UV_VERSION := 0.13.9
+UV_COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--upgrade --no-emit-index-url --no-emit-find-links --no-header
+
+# The environment is made new when the locked requirements change, so that nothing left over hides a missing one.
+# $(1): the interpreter, $(2): the environment, $(3): the requirements file.
+define make_environment
+	$(1) -m venv --clear $(2)
+	$(2)/bin/python $(PIP_INSTALL) --require-hashes -r $(3)
+	touch $@
+endef
+
+# The project itself: editable, no dependencies, built by the hatchling that the requirements pinned.
+define install_project
+	$(1)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --no-index --editable .
+	touch $@
+endef
+
+.PHONY: help
+help: ## print this list
+	@sed -nE 's/^([a-z.-]+):.*## (.*)$$/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=$$'\t' read -r name says; do printf '  make %-13s %s\n' "$$name" "$$says"; done
+
+.PHONY: .venv
+.venv: .venv/.installed ## the environment: locked requirements, the project editable
+
+.venv/.requirements: requirements/dev.txt
+	$(call make_environment,$$(.ci/python $(PYTHON)),.venv,requirements/dev.txt)
+
+.venv/.installed: .venv/.requirements pyproject.toml
+	$(call install_project,.venv)
+
+.venv-%/.requirements: requirements/test.txt
+	$(call make_environment,$$(.ci/python python$*),.venv-$*,requirements/test.txt)
+
+.venv-%/.installed: .venv-%/.requirements pyproject.toml
+	$(call install_project,.venv-$*)
+
+.PRECIOUS: .venv-%/.requirements .venv-%/.installed
+
+.PHONY: check
+check: .venv ## style, types, imports and the fast tests: what every commit passes
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/basedpyright
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest $(FAST_ROOMS)
+
+.PHONY: test
+test: test-minors ## every test; unit and replay on every Python minor that is here
+	.venv/bin/python -m pytest
+
+.PHONY: test-minors
+test-minors: .venv ## the unit and replay tests on Python 3.11, 3.12 and 3.13, where present
+	@for minor in $(MINORS); do \
+	    if ! .ci/python python$$minor >/dev/null 2>&1; then echo "python$$minor: not on this machine, not tested"; continue; fi; \
+	    $(MAKE) --no-print-directory .venv-$$minor/.installed; \
+	    echo "python$$minor: $(MINOR_ROOMS)"; \
+	    .venv-$$minor/bin/python -m pytest $(MINOR_ROOMS); \
+	done
+
+.PHONY: format
+format: .venv ## rewrite the code in the one format, with the fixes that are safe
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+.PHONY: demo
+demo: .venv ## run a fleet of services, kill the engine in the middle, let the log tell what happened
+	.venv/bin/python docs/examples/fleet/demo.py
+
+.PHONY: bench
+bench: .venv ## measure three activities in sequence on the embedded log
+	.venv/bin/turnlog bench hello3 --log embedded --json
+
+.PHONY: lock
+lock: ## write requirements/*.txt anew from pyproject.toml: newest versions, hashes, no index URL
+	$$(.ci/python $(PYTHON)) -m venv --clear .venv-lock
+	.venv-lock/bin/python $(PIP_INSTALL) uv==$(UV_VERSION)
+	$(UV_COMPILE) -o requirements/runtime.txt
+	$(UV_COMPILE) --group test -o requirements/test.txt
+	$(UV_COMPILE) --group dev -o requirements/dev.txt
+	@if grep -nE '://|--(index|find|extra)' $(LOCKS); then echo 'expected requirements without a URL, but these lines hold one' >&2; exit 1; fi
+
+.PHONY: clean
+clean: ## remove the environments and what the tools cached
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""What does an orchestration do next, given its history? The pure core."""

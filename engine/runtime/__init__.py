@@ -1,0 +1,1 @@
+"""Who fetches turns and activities, runs them and acknowledges them? The shell."""

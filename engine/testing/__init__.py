@@ -1,0 +1,1 @@
+"""How does one test an orchestration, or a provider, without a server?"""

@@ -1,0 +1,1 @@
+"""How is a provider kept on a partitioned, transactional log?"""

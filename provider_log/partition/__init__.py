@@ -1,0 +1,1 @@
+"""What does the owner of a partition do?"""

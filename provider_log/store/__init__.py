@@ -1,0 +1,1 @@
+"""Where does a partition keep its state? The store port, its adapter and apply."""

@@ -1,0 +1,1 @@
+"""Which records does the log hold? Avro schemas, the public contract."""
