@@ -1,0 +1,127 @@
+"""Which errors are there, and who has to act?
+
+    EngineError
+    ├─ UsageError                 the programmer: the call is wrong whatever the world    → fix the call
+    │  └─ NotRegistered           … names an orchestration or activity nobody registered
+    ├─ HistoryCorrupted           the operator: a stored history breaks its own rules     → the instance is held
+    ├─ ProviderError              (.operation) the engine reacts by class, never by text
+    │  ├─ Retryable               nothing was written                                     → back off, same call again
+    │  ├─ Refused                 the call can never succeed (bad token, duplicate id)    → drop it
+    │  │  └─ LeaseLost            the lock token is unknown, expired, or was taken back   → drop the work
+    │  ├─ OwnershipLost           another owner has the partition, or the outcome is in doubt → fetch again
+    │  ├─ StateCorrupted          store and log contradict each other                     → stop, verify, wipe the store
+    │  └─ Fatal                   neither waiting nor restoring helps                     → stop the node
+    └─ ClientError                the caller of a client
+       ├─ InstanceNotFound
+       ├─ OrchestrationFailed     (.failure)
+       ├─ WaitTimedOut
+       └─ Unreachable             no node answers
+
+Failures that cross a queue or a history are `engine.model.failure.Failure` values, never exceptions. What
+orchestration code sees (`ActivityError`, `SubOrchestrationError`, `TimedOut`) is not an EngineError, so that
+`except EngineError` in a host never eats a business failure.
+"""
+
+from engine.model.failure import Failure
+
+
+class EngineError(Exception):
+    """Base of everything the engine and its providers raise to their callers."""
+
+
+class UsageError(EngineError):
+    """The call is wrong whatever the state of the world."""
+
+
+class NotRegistered(UsageError):
+    """A name that no registered orchestration or activity has."""
+
+
+class HistoryCorrupted(EngineError):
+    """A stored history cannot be read or breaks its own rules."""
+
+
+class ProviderError(EngineError):
+    """A provider could not do what was asked.
+
+    Attributes:
+        operation: The port's method, for logs and metrics.
+    """
+
+    def __init__(self, operation: str, message: str) -> None:
+        super().__init__(f"{operation}: {message}")
+        self.operation = operation
+
+
+class Retryable(ProviderError):
+    """Nothing was written and locks are as before; the same call may succeed later."""
+
+
+class Refused(ProviderError):
+    """The call was checked and refused; nothing was written, repeating it gives the same answer."""
+
+
+class LeaseLost(Refused):
+    """The lock token is unknown, has expired, or was taken back: whoever holds it now does the work."""
+
+
+class OwnershipLost(ProviderError):
+    """The partition has another owner, or its last commit is in doubt. What was committed is in the log."""
+
+
+class StateCorrupted(ProviderError):
+    """Store and log contradict each other."""
+
+
+class Fatal(ProviderError):
+    """Neither waiting nor restoring helps; the node must stop."""
+
+
+class ClientError(EngineError):
+    """Base of what a client raises."""
+
+
+class InstanceNotFound(ClientError):
+    """No instance has this id."""
+
+
+class OrchestrationFailed(ClientError):
+    """The awaited instance failed or was cancelled.
+
+    Attributes:
+        instance: Its id.
+        failure: What it ended with.
+    """
+
+    def __init__(self, instance: str, failure: Failure) -> None:
+        super().__init__(f"{instance} ended with {failure.type}: {failure.message}")
+        self.instance = instance
+        self.failure = failure
+
+
+class WaitTimedOut(ClientError):
+    """The instance is still running; waiting longer may succeed."""
+
+
+class Unreachable(ClientError):
+    """No node answered."""
+
+
+class ActivityError(Exception):
+    """Raised in orchestration code when an activity failed for good.
+
+    Attributes:
+        failure: What the activity raised, as data.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.type}: {failure.message}")
+        self.failure = failure
+
+
+class SubOrchestrationError(ActivityError):
+    """Raised in orchestration code when a child failed or was cancelled."""
+
+
+class TimedOut(ActivityError):
+    """Raised in orchestration code when an activity passed its deadline."""

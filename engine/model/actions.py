@@ -1,0 +1,75 @@
+"""What did the code ask for? Actions come out of a turn in the order the code asked, and become events."""
+
+from msgspec import Struct
+
+from engine.model.payload import Payload
+
+
+class CallActivity(Struct, frozen=True, kw_only=True):
+    """Run activity `name`."""
+
+    name: str
+    input: Payload
+    session_id: str | None = None
+    tag: str | None = None
+
+
+class CreateTimer(Struct, frozen=True, kw_only=True):
+    """Wake the code at `fire_at_ms`. Matched by position only: the recorded time wins on replay."""
+
+    fire_at_ms: int
+
+
+class WaitExternal(Struct, frozen=True, kw_only=True):
+    """Wait for external event `name`."""
+
+    name: str
+
+
+class DequeueMessage(Struct, frozen=True, kw_only=True):
+    """Read the next message of queue `name`."""
+
+    name: str
+
+
+class StartSubOrchestration(Struct, frozen=True, kw_only=True):
+    """Start a child; `instance` None asks for the automatic id."""
+
+    name: str
+    input: Payload
+    instance: str | None = None
+    version: str | None = None
+
+
+class StartDetached(Struct, frozen=True, kw_only=True):
+    """Start an orchestration of its own."""
+
+    name: str
+    instance: str
+    input: Payload
+    version: str | None = None
+
+
+class UpdateCustomStatus(Struct, frozen=True, kw_only=True):
+    """Show `status` in queries, or nothing."""
+
+    status: str | None
+
+
+class ContinueAsNew(Struct, frozen=True, kw_only=True):
+    """End this execution and start the next with `input`."""
+
+    input: Payload
+    version: str | None = None
+
+
+AnyAction = (
+    CallActivity
+    | CreateTimer
+    | WaitExternal
+    | DequeueMessage
+    | StartSubOrchestration
+    | StartDetached
+    | UpdateCustomStatus
+    | ContinueAsNew
+)

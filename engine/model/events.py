@@ -1,0 +1,239 @@
+"""What has happened in an execution? Its history is a list of these, in order of event id.
+
+An event is past and is never changed. Completions name the event that asked for them in `source_event_id`.
+The instance and execution are not in the event: they are where it is kept.
+"""
+
+from msgspec import Struct
+
+from engine.model.failure import Failure
+from engine.model.ids import ParentLink
+from engine.model.payload import Payload
+
+
+class Event(Struct, frozen=True, kw_only=True, tag=True):
+    """The part every event has.
+
+    Attributes:
+        event_id: Position in the execution's history, from 1.
+        timestamp_ms: Partition time of the turn that recorded it, milliseconds since 1970.
+    """
+
+    event_id: int
+    timestamp_ms: int
+
+
+class CarriedMessage(Struct, frozen=True):
+    """A queue message that was unread when an execution continued as new."""
+
+    name: str
+    data: Payload
+    message_id: str | None = None
+
+
+class OrchestrationStarted(Event, frozen=True, kw_only=True):
+    """Always first. `incarnation` identifies this life of the instance; `python` is the minor that first ran it."""
+
+    name: str
+    version: str
+    input: Payload
+    incarnation: int
+    parent: ParentLink | None = None
+    carried: tuple[CarriedMessage, ...] = ()
+    custom_status: str | None = None
+    python: str = ""
+    engine: str = ""
+    message_id: str | None = None
+    traceparent: str | None = None
+
+
+class OrchestrationCompleted(Event, frozen=True, kw_only=True):
+    """Terminal: the code returned `output`."""
+
+    output: Payload
+
+
+class OrchestrationFailed(Event, frozen=True, kw_only=True):
+    """Terminal: the code raised, or a bound or the engine ended it."""
+
+    failure: Failure
+
+
+class OrchestrationCancelled(Event, frozen=True, kw_only=True):
+    """Terminal: cancellation was asked for and the code let it through."""
+
+    reason: str
+
+
+class OrchestrationContinuedAsNew(Event, frozen=True, kw_only=True):
+    """Terminal for the execution: the next one starts with `input` (and `version`, if the code named one)."""
+
+    input: Payload
+    version: str | None = None
+
+
+class OrchestrationCancelRequested(Event, frozen=True, kw_only=True):
+    """The code sees `CancelledError` from here on. At most one an execution."""
+
+    reason: str
+
+
+class ActivityScheduled(Event, frozen=True, kw_only=True):
+    """An activity was asked for; its event id is the activity's id."""
+
+    name: str
+    input: Payload
+    session_id: str | None = None
+    tag: str | None = None
+
+
+class ActivityCompleted(Event, frozen=True, kw_only=True):
+    """The activity `source_event_id` returned `result`."""
+
+    source_event_id: int
+    result: Payload
+
+
+class ActivityFailed(Event, frozen=True, kw_only=True):
+    """The activity `source_event_id` raised."""
+
+    source_event_id: int
+    failure: Failure
+
+
+class ActivityCancelRequested(Event, frozen=True, kw_only=True):
+    """The code stopped waiting for activity `source_event_id`; its work item was taken back."""
+
+    source_event_id: int
+    reason: str
+
+
+class TimerCreated(Event, frozen=True, kw_only=True):
+    """A timer that fires at `fire_at_ms` of partition time."""
+
+    fire_at_ms: int
+
+
+class TimerFired(Event, frozen=True, kw_only=True):
+    """Timer `source_event_id` fired, at or after its time."""
+
+    source_event_id: int
+
+
+class TimerCancelled(Event, frozen=True, kw_only=True):
+    """The code stopped waiting for timer `source_event_id`; it will not fire."""
+
+    source_event_id: int
+
+
+class ExternalSubscribed(Event, frozen=True, kw_only=True):
+    """The code waits for the next external event `name`."""
+
+    name: str
+
+
+class ExternalEventReceived(Event, frozen=True, kw_only=True):
+    """An external event arrived. It is delivered to the oldest open wait of its name, if there is one."""
+
+    name: str
+    data: Payload
+
+
+class ExternalSubscriptionCancelled(Event, frozen=True, kw_only=True):
+    """The code stopped waiting at subscription `source_event_id`."""
+
+    source_event_id: int
+    reason: str
+
+
+class QueueSubscribed(Event, frozen=True, kw_only=True):
+    """The code waits for the next unread message of queue `name`."""
+
+    name: str
+
+
+class QueueMessageReceived(Event, frozen=True, kw_only=True):
+    """A message of queue `name` arrived; it stays until it is read."""
+
+    name: str
+    data: Payload
+    message_id: str | None = None
+
+
+class QueueSubscriptionCancelled(Event, frozen=True, kw_only=True):
+    """The code stopped waiting at queue subscription `source_event_id` without reading."""
+
+    source_event_id: int
+    reason: str
+
+
+class SubOrchestrationScheduled(Event, frozen=True, kw_only=True):
+    """A child was asked for."""
+
+    name: str
+    instance: str
+    input: Payload
+    version: str | None = None
+
+
+class SubOrchestrationCompleted(Event, frozen=True, kw_only=True):
+    """Child `source_event_id` returned `result`."""
+
+    source_event_id: int
+    result: Payload
+
+
+class SubOrchestrationFailed(Event, frozen=True, kw_only=True):
+    """Child `source_event_id` failed, was cancelled, or could not start."""
+
+    source_event_id: int
+    failure: Failure
+
+
+class SubOrchestrationCancelRequested(Event, frozen=True, kw_only=True):
+    """The code stopped waiting for child `source_event_id`; the child was told."""
+
+    source_event_id: int
+    reason: str
+
+
+class OrchestrationChained(Event, frozen=True, kw_only=True):
+    """A detached orchestration was started; nothing comes back from it."""
+
+    name: str
+    instance: str
+    input: Payload
+    version: str | None = None
+
+
+class CustomStatusUpdated(Event, frozen=True, kw_only=True):
+    """The code set (or, with None, cleared) the status text that queries show."""
+
+    status: str | None
+
+
+ExecutionEnd = OrchestrationCompleted | OrchestrationFailed | OrchestrationCancelled | OrchestrationContinuedAsNew
+AnyEvent = (
+    OrchestrationStarted
+    | ExecutionEnd
+    | OrchestrationCancelRequested
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCancelRequested
+    | TimerCreated
+    | TimerFired
+    | TimerCancelled
+    | ExternalSubscribed
+    | ExternalEventReceived
+    | ExternalSubscriptionCancelled
+    | QueueSubscribed
+    | QueueMessageReceived
+    | QueueSubscriptionCancelled
+    | SubOrchestrationScheduled
+    | SubOrchestrationCompleted
+    | SubOrchestrationFailed
+    | SubOrchestrationCancelRequested
+    | OrchestrationChained
+    | CustomStatusUpdated
+)

@@ -1,0 +1,52 @@
+"""How are instances, executions and their children named?
+
+An instance id is any non-empty string of at most `INSTANCE_ID_BYTES_MAX` bytes of UTF-8. Ids that contain
+`CHILD_MARK` belong to automatic children; clients and detached starts may not use them. Execution ids start at 1
+and grow by one with each continue-as-new; event ids start at 1 in each execution.
+"""
+
+from msgspec import Struct
+
+CHILD_MARK = "::sub::"
+INSTANCE_ID_BYTES_MAX = 512  # fits a store key's 16-bit length with room, and a Kafka key with ease
+FIRST_EXECUTION = 1
+FIRST_EVENT = 1
+
+
+class ParentLink(Struct, frozen=True):
+    """Which call of which execution an instance answers to.
+
+    Attributes:
+        instance: The parent's id.
+        incarnation: The parent's life; an answer to another life is dropped.
+        execution_id: The parent's execution that called.
+        event_id: The `SubOrchestrationScheduled` event of the call.
+    """
+
+    instance: str
+    incarnation: int
+    execution_id: int
+    event_id: int
+
+
+def child_instance(parent: str, execution_id: int, event_id: int) -> str:
+    """The automatic id of a child: unique per call, and routed to its root's partition.
+
+    Children of the first execution carry the event id alone; later ones carry both, else the second execution's
+    first call would meet the first one's child.
+    """
+    suffix = str(event_id) if execution_id == FIRST_EXECUTION else f"{execution_id}_{event_id}"
+    return f"{parent}{CHILD_MARK}{suffix}"
+
+
+def root_instance_id_problem(instance: str) -> str | None:
+    """Why `instance` cannot be the id of a root instance, or None if it can."""
+    if not instance:
+        return "expected a non-empty instance id, but it is empty"
+    if len(instance.encode("utf-8", "surrogatepass")) > INSTANCE_ID_BYTES_MAX:
+        return f"expected an instance id of at most {INSTANCE_ID_BYTES_MAX} bytes, but {instance[:40]!r}… is longer"
+    if instance.startswith(CHILD_MARK[2:]) or CHILD_MARK in instance:
+        return f"expected an instance id without {CHILD_MARK!r}, but {instance!r} has it; it marks automatic children"
+    if not instance.isprintable():
+        return f"expected a printable instance id, but {instance!r} is not"
+    return None

@@ -1,0 +1,131 @@
+"""What can arrive for an instance? The messages of the orchestrator queue.
+
+Every message names the instance it is for. Completions carry the incarnation and execution that asked, so that an
+answer to a deleted life or an earlier execution is recognised and dropped.
+"""
+
+from msgspec import Struct
+
+from engine.model.events import CarriedMessage
+from engine.model.failure import Failure
+from engine.model.ids import ParentLink
+from engine.model.payload import Payload
+
+
+class Message(Struct, frozen=True, kw_only=True, tag=True):
+    """The part every message has: the instance it is for."""
+
+    instance: str
+
+
+class External(Message, frozen=True, kw_only=True):
+    """The part every message of a client has.
+
+    Attributes:
+        message_id: One per logical call, kept over retries: the second with the same id is dropped.
+        traceparent: W3C trace context of the caller.
+    """
+
+    message_id: str | None = None
+    traceparent: str | None = None
+
+
+class StartOrchestration(External, frozen=True, kw_only=True):
+    """Start `name` as a new instance. Ignored, and recorded as a duplicate, if the instance exists."""
+
+    name: str
+    input: Payload
+    version: str | None = None
+    parent: ParentLink | None = None
+
+
+class ContinueInstance(Message, frozen=True, kw_only=True):
+    """Start the next execution of an instance that continued as new."""
+
+    incarnation: int
+    name: str
+    input: Payload
+    version: str | None = None
+    parent: ParentLink | None = None
+    carried: tuple[CarriedMessage, ...] = ()
+    custom_status: str | None = None
+
+
+class CompleteActivity(Message, frozen=True, kw_only=True):
+    """Activity `activity_id` returned `result`."""
+
+    incarnation: int
+    execution_id: int
+    activity_id: int
+    result: Payload
+
+
+class FailActivity(Message, frozen=True, kw_only=True):
+    """Activity `activity_id` raised."""
+
+    incarnation: int
+    execution_id: int
+    activity_id: int
+    failure: Failure
+
+
+class FireTimer(Message, frozen=True, kw_only=True):
+    """Timer `timer_id` is due. Not visible before `fire_at_ms`."""
+
+    incarnation: int
+    execution_id: int
+    timer_id: int
+    fire_at_ms: int
+
+
+class RaiseEvent(External, frozen=True, kw_only=True):
+    """External event `name`: delivered to the oldest open wait of its name, recorded and dropped if there is none."""
+
+    name: str
+    data: Payload
+
+
+class EnqueueMessage(External, frozen=True, kw_only=True):
+    """A message for queue `name` of the instance: kept until it is read."""
+
+    name: str
+    data: Payload
+
+
+class CompleteSubOrchestration(Message, frozen=True, kw_only=True):
+    """To the parent: the child of call `event_id` returned `result`."""
+
+    incarnation: int
+    execution_id: int
+    event_id: int
+    result: Payload
+
+
+class FailSubOrchestration(Message, frozen=True, kw_only=True):
+    """To the parent: the child of call `event_id` ended without a result."""
+
+    incarnation: int
+    execution_id: int
+    event_id: int
+    failure: Failure
+
+
+class CancelInstance(External, frozen=True, kw_only=True):
+    """Ask the instance to end. `incarnation` is set when only that life is meant (a parent's cancel)."""
+
+    reason: str
+    incarnation: int | None = None
+
+
+AnyMessage = (
+    StartOrchestration
+    | ContinueInstance
+    | CompleteActivity
+    | FailActivity
+    | FireTimer
+    | RaiseEvent
+    | EnqueueMessage
+    | CompleteSubOrchestration
+    | FailSubOrchestration
+    | CancelInstance
+)

@@ -1,0 +1,84 @@
+"""What does a turn leave behind? One value that a provider commits whole or not at all."""
+
+import enum
+
+from msgspec import Struct
+
+from engine.model.events import AnyEvent
+from engine.model.failure import Failure
+from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
+from engine.model.status import Status
+from engine.model.work import WorkItem
+
+
+class Disposition(enum.Enum):
+    """What became of a message that a turn consumed."""
+
+    APPLIED = "applied"  # it became an event
+    DUPLICATE = "duplicate"  # a start of an instance that exists, or an answer that was there already
+    STALE = "stale"  # of an earlier execution, or after the end
+    EARLY = "early"  # an external event nobody waited for; recorded, not delivered
+    OTHER_INCARNATION = "other_incarnation"  # of a life of the instance that was deleted
+    ORPHAN = "orphan"  # a queue message for an instance that does not exist
+    FORWARDED = "forwarded"  # sent on to the partition it belongs to
+    DEAD_LETTERED = "dead_lettered"
+    UNKNOWN = "unknown"  # written by a newer version than this one
+
+
+class ActivityRef(Struct, frozen=True):
+    """An activity of the instance whose turn this is (or, in a conformance test, of any instance)."""
+
+    instance: str
+    execution_id: int
+    activity_id: int
+
+
+class TimerRef(Struct, frozen=True):
+    """A timer of the instance whose turn this is."""
+
+    execution_id: int
+    timer_id: int
+
+
+class ExecutionMetadata(Struct, frozen=True, kw_only=True):
+    """What the engine tells a provider about the execution, so that it need not understand events.
+
+    None leaves what is stored as it is. `output` goes with COMPLETED and CONTINUED_AS_NEW (the next input), `failure`
+    with FAILED and CANCELLED. `set_custom_status` says whether `custom_status` is meant.
+    """
+
+    status: Status | None = None
+    output: Payload | None = None
+    failure: Failure | None = None
+    orchestration_name: str | None = None
+    orchestration_version: str | None = None
+    parent_instance: str | None = None
+    incarnation: int | None = None
+    set_custom_status: bool = False
+    custom_status: str | None = None
+
+
+class TurnResult(Struct, frozen=True, kw_only=True):
+    """Everything one turn changes. The provider makes all of it true in one commit, or none of it.
+
+    Attributes:
+        execution_id: The execution the events belong to; it becomes the current one if it is newer.
+        history_delta: New events, ascending ids. Ids may have gaps; an id that exists already is refused.
+        work_items: Activities to hand out, inserted before `cancelled_activities` are taken back.
+        messages: For this or other instances. A `FireTimer` is visible at its `fire_at_ms`, all others at once.
+        metadata: What queries show.
+        cancelled_activities: Work items to take back; those that are gone already are fine.
+        cancelled_timers: Timers that must not fire any more; those that fired already are fine.
+        dispositions: What became of each consumed message, in the order of `OrchestrationItem.messages`; may be
+            empty, then all count as applied.
+    """
+
+    execution_id: int
+    history_delta: tuple[AnyEvent, ...] = ()
+    work_items: tuple[WorkItem, ...] = ()
+    messages: tuple[AnyMessage, ...] = ()
+    metadata: ExecutionMetadata = ExecutionMetadata()
+    cancelled_activities: tuple[ActivityRef, ...] = ()
+    cancelled_timers: tuple[TimerRef, ...] = ()
+    dispositions: tuple[Disposition, ...] = ()

@@ -1,0 +1,317 @@
+"""What must a provider do? The port in protocols, with Duroxide's verbs.
+
+A provider is storage with two queues and locks; it decides nothing about orchestrations. It never makes up ids or
+events. Three views, so that nobody depends on more than they use: a client needs `Mailbox` and `InstanceView`, the
+engine needs `Provider`, an operator needs `ProviderAdmin`.
+
+Rules that hold for every method:
+- All durations are milliseconds. All instants are milliseconds since 1970 of the provider's own time.
+- `Retryable` means nothing was written and locks are as before. `Refused` means the same call can never succeed.
+- A call may be cancelled at any await: it then happened whole or not at all, and no lock stays held but by its lease.
+- Peek-lock everywhere: fetch locks and counts an attempt, ack deletes, abandon unlocks, an expired lock redelivers.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+import anyio
+from msgspec import Struct
+
+from engine.errors import HistoryCorrupted
+from engine.model.events import AnyEvent
+from engine.model.failure import Failure
+from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
+from engine.model.status import Status
+from engine.model.turn import TurnResult
+from engine.model.work import WorkItem
+
+
+class HistoryView(Protocol):
+    """The history of an instance's current execution, loaded on use.
+
+    Valid until the item's lock is given up.
+    """
+
+    @property
+    def last_event_id(self) -> int:
+        """Highest event id, 0 for an empty history. Free to ask."""
+        ...
+
+    def load(self) -> Sequence[AnyEvent]:
+        """All events in order of event id.
+
+        Raises:
+            HistoryCorrupted: Some stored event cannot be decoded. Never a shorter list.
+        """
+        ...
+
+
+class OrchestrationItem(Struct, frozen=True, kw_only=True):
+    """One instance with messages, locked for one turn.
+
+    Attributes:
+        orchestration_name: Of the instance, or of the start message in the batch if it does not exist yet.
+        version: Likewise; "unknown" if neither says.
+        execution_id: Current execution; 1 for an instance that does not exist yet.
+        incarnation: This life of the instance; None if it does not exist yet.
+        messages: All visible messages, in order of arrival.
+        message_times_ms: When each of `messages` arrived, same order.
+        attempt_count: The largest number of fetches among the messages, this one included.
+        lineage: Changes whenever the provider had to forget turns it had admitted. A coroutine kept from a turn
+            under another lineage has seen things that never happened and must be put away.
+        now_ms: The provider's time of the fetch; what a turn may call now.
+        status: Of the instance; None if it does not exist yet.
+    """
+
+    instance: str
+    orchestration_name: str
+    version: str
+    execution_id: int
+    incarnation: int | None
+    history: HistoryView
+    messages: tuple[AnyMessage, ...]
+    lock_token: str
+    attempt_count: int
+    lineage: int
+    now_ms: int
+    status: Status | None = None
+
+    @property
+    def history_error(self) -> str | None:
+        """Why the history cannot be read, or None. The lock is held and the attempt counted all the same."""
+        try:
+            self.history.load()
+        except HistoryCorrupted as error:
+            return str(error)
+        return None
+
+
+class FetchedWorkItem(Struct, frozen=True, kw_only=True):
+    """One activity, leased to a worker.
+
+    Attributes:
+        lock_token: Proves the lease to renew, ack and abandon.
+        attempt_count: Number of fetches of this item, this one included.
+        revoked: Set when the provider learns that the lease is lost: the activity was cancelled or its instance
+            is gone. In the owner's process that is at once; elsewhere the next renewal fails instead.
+    """
+
+    item: WorkItem
+    lock_token: str
+    attempt_count: int
+    revoked: anyio.Event
+
+
+class InstanceInfo(Struct, frozen=True, kw_only=True):
+    """What a query knows about an instance.
+
+    Attributes:
+        revision: Grows with every commit that touched the instance; what `changed` compares.
+        failure: Set when status is FAILED, CANCELLED or HELD.
+        output: Set when status is COMPLETED.
+        parent_instance: Set once when the instance starts, never changed.
+    """
+
+    instance: str
+    orchestration_name: str
+    orchestration_version: str
+    current_execution_id: int
+    status: Status
+    revision: int
+    created_at_ms: int
+    updated_at_ms: int
+    output: Payload | None = None
+    failure: Failure | None = None
+    custom_status: str | None = None
+    custom_status_version: int = 0
+    parent_instance: str | None = None
+    incarnation: int | None = None
+    history_events: int = 0
+
+
+class ExecutionInfo(Struct, frozen=True, kw_only=True):
+    """What a query knows about one execution. `completed_at_ms` is None while it runs."""
+
+    instance: str
+    execution_id: int
+    status: Status
+    started_at_ms: int
+    completed_at_ms: int | None = None
+    output: Payload | None = None
+    failure: Failure | None = None
+    event_count: int = 0
+
+
+class QueueDepths(Struct, frozen=True):
+    """Messages and work items that nobody has locked, and timers that have not fired."""
+
+    orchestrator_queue: int
+    worker_queue: int
+    timer_queue: int
+
+
+class Mailbox(Protocol):
+    """The way in: both queues."""
+
+    async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        """Put `message` in the queue of its instance, visible after `delay_ms`. Durable when it returns.
+
+        Does not create the instance.
+
+        Raises:
+            Refused: The message cannot be stored (too large).
+        """
+        ...
+
+    async def enqueue_for_worker(self, item: WorkItem) -> None:
+        """Put `item` in the worker queue, visible at once. Durable when it returns. Needs no instance."""
+        ...
+
+
+class InstanceView(Protocol):
+    """The way to look: committed state only."""
+
+    async def get_instance_info(self, instance: str) -> InstanceInfo | None:
+        """State of the instance, or None if it does not exist."""
+        ...
+
+    async def changed(self, instance: str, seen: int) -> InstanceInfo:
+        """Wait until the instance exists with a revision above `seen`, and return its state. Waits for ever."""
+        ...
+
+    async def read(self, instance: str) -> Sequence[AnyEvent]:
+        """History of the latest execution, in order; empty for an unknown instance.
+
+        Raises:
+            HistoryCorrupted: Some stored event cannot be decoded.
+        """
+        ...
+
+    async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
+        """History of that execution; empty if there is none. Raises as `read` does."""
+        ...
+
+
+class Provider(Mailbox, InstanceView, Protocol):
+    """What the engine drives: both views and the two peek-lock queues."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for logs."""
+        ...
+
+    async def fetch_orchestration_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> OrchestrationItem | None:
+        """Lock one instance that has visible messages and return it with all of them; None if there is none.
+
+        Waits up to `poll_timeout_ms` for one to appear. The oldest message's instance is first. All visible messages
+        of the instance are tagged with the lock and their attempt counts grow by one. Messages that are only
+        queue messages for an instance that does not exist are taken out of the queue instead; other messages for
+        such an instance wait for its start. Instances that are held are not returned.
+        """
+        ...
+
+    async def fetch_orchestration_items(
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+    ) -> Sequence[OrchestrationItem]:
+        """Up to `items_max` instances as above, each with its own lock; empty after `poll_timeout_ms`."""
+        ...
+
+    def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
+        """Commit a turn: all of `result`, the deletion of the tagged messages and of the lock, or nothing.
+
+        The turn is admitted, in order, before this returns: the instance is free again and later fetches see the
+        new history. The awaitable is done when the turn is durable. Only then do its work items, queries and
+        replies see it.
+
+        Raises:
+            LeaseLost: (at once) The token is unknown or its lock has expired.
+            Refused: (at once) An event id of the delta exists already; the lock stays held.
+            OwnershipLost: (from the awaitable) The turn did not happen, or its outcome is in doubt; what was
+                committed shows in the next fetch.
+        """
+        ...
+
+    async def abandon_orchestration_item(
+        self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
+    ) -> None:
+        """Give the lock back. Tagged messages are visible after `delay_ms`; others keep their visibility.
+
+        With `ignore_attempt` the fetch does not count as an attempt.
+
+        Raises:
+            LeaseLost: The token is unknown.
+        """
+        ...
+
+    async def renew_orchestration_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+        """The lock holds for `extend_for_ms` from now.
+
+        Raises:
+            LeaseLost: The token is unknown or its lock has expired.
+        """
+        ...
+
+    async def hold_orchestration_item(self, lock_token: str, failure: Failure) -> None:
+        """Set the instance aside as HELD with `failure`; its messages stay. Durable when it returns.
+
+        Raises:
+            LeaseLost: The token is unknown or its lock has expired.
+        """
+        ...
+
+    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
+        """Lease the oldest visible work item for `lock_timeout_ms`; None if there is none within `poll_timeout_ms`."""
+        ...
+
+    async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
+        """Delete the work item and put `completion` in its instance's queue, both or neither.
+
+        None deletes only. Durable when it returns.
+
+        Raises:
+            LeaseLost: The lease is unknown, expired, or the item was cancelled or acked.
+        """
+        ...
+
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+        """The lease holds for `extend_for_ms` from now.
+
+        Raises:
+            LeaseLost: As in `ack_work_item`; to a running activity this is the signal that it was cancelled.
+        """
+        ...
+
+    async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
+        """Give the lease back; the item is visible after `delay_ms`.
+
+        Raises:
+            LeaseLost: The token is unknown.
+        """
+        ...
+
+
+class ProviderAdmin(Protocol):
+    """What operators ask and order."""
+
+    async def list_instances(
+        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Sequence[InstanceInfo]:
+        """Instances by id, ascending; only those of `status` and orchestration `name` if given, only ids > `after`."""
+        ...
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
+        """All executions, ascending; empty for an unknown instance."""
+        ...
+
+    async def get_queue_depths(self) -> QueueDepths:
+        """How much waits, over all partitions this provider owns."""
+        ...
+
+    async def resume_instance(self, instance: str) -> None:
+        """Let a held instance go on with its messages. Durable when it returns.
+
+        Raises:
+            Refused: There is no such instance, or it is not held.
+        """
+        ...

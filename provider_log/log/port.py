@@ -1,0 +1,199 @@
+"""What must a log do? Partitioned topics, transactions with fencing, readers that see only what is committed.
+
+The words are Kafka's. A record's place is (topic, partition, offset); offsets grow, with gaps where a broker keeps
+markers or aborted records. A *producer* belongs to a transactional id: opening it fences whoever had the id before
+and ends that one's open transaction. Ownership is not decided here, see `provider_log.partition`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class LogRecord(Struct, frozen=True, kw_only=True):
+    """A record to append. `key` None: a record of the partition itself. `value` None: a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class StoredRecord(Struct, frozen=True, kw_only=True):
+    """A record as read back. `timestamp_ms` is the log's append time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class TopicSpec(Struct, frozen=True, kw_only=True):
+    """A topic that must exist. `record_bytes_max` bounds key + value + headers of one record."""
+
+    name: str
+    partitions: int
+    record_bytes_max: int
+    compacted: bool = False
+
+
+class Bounds(Struct, frozen=True):
+    """`first`: offset of the oldest record kept. `end`: one past the last record a committed read can return now."""
+
+    first: int
+    end: int
+
+
+class LogError(Exception):
+    """Base of what a log raises."""
+
+
+class Fenced(LogError):
+    """Another producer was opened for this transactional id (or the log timed the transaction out).
+
+    Nothing of the open transaction is or will be visible.
+    """
+
+
+class Doubtful(LogError):
+    """No answer: the transaction may have been committed or not. Only reading the log tells."""
+
+
+class RecordTooLarge(LogError):
+    """A record is larger than its topic takes. Nothing was sent."""
+
+
+class OffsetOutOfRange(LogError):
+    """The position asked for is before the first record kept, or after the end."""
+
+
+class LogUnavailable(LogError):
+    """The log does not answer; nothing was written."""
+
+
+class LogCorrupted(LogError):
+    """What is read is not what was written (checksum, length), or the log is shorter than recorded.
+
+    Attributes:
+        topic, partition, offset: Where, as far as known.
+    """
+
+    def __init__(self, message: str, *, topic: str | None = None, partition: int | None = None, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+
+class Producer(Protocol):
+    """The holder of one transactional id. One transaction at a time; not for use by two tasks at once."""
+
+    async def produce(self, records: Sequence[LogRecord]) -> None:
+        """Add records to the open transaction, opening one if there is none.
+
+        Returns when the log has acknowledged every one of them.
+
+        Raises:
+            Fenced: Nothing of this transaction will be visible; the producer is finished.
+            RecordTooLarge: The producer is finished: sequence numbers were spent.
+            Doubtful: The producer is finished. (Nothing is visible unless a commit is asked for, but see `commit`.)
+        """
+        ...
+
+    async def commit(self) -> Sequence[int]:
+        """End the transaction. One attempt, never repeated by itself.
+
+        Returns:
+            The offset of every record produced in it, in the order they were produced.
+
+        Raises:
+            Fenced: Nothing of the transaction is visible; the producer is finished.
+            Doubtful: Nobody knows; the producer is finished.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give the connection up. An open transaction is left to the next holder of the id. Never raises."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads one partition of one topic in offset order, committed records only."""
+
+    @property
+    def position(self) -> int:
+        """The offset the next `read` starts looking at. Moves past gaps and aborted records too."""
+        ...
+
+    async def read(self, records_max: int, timeout_ms: int) -> Sequence[StoredRecord]:
+        """The next records in offset order, at most `records_max`; empty if none came within `timeout_ms`.
+
+        Never goes past a record of a transaction that is still open.
+
+        Raises:
+            OffsetOutOfRange: The position was cut away or never existed.
+            LogCorrupted: A record is damaged.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free what it holds. Never raises."""
+        ...
+
+
+class Log(Protocol):
+    """A partitioned, transactional log."""
+
+    @property
+    def cluster_id(self) -> str:
+        """Identifies the log as a whole; another cluster has another."""
+        ...
+
+    async def create_topics(self, topics: Sequence[TopicSpec]) -> None:
+        """Create those that do not exist. A topic that exists with another partition count is left as it is."""
+        ...
+
+    async def partition_count(self, topic: str) -> int | None:
+        """Number of partitions, or None if the topic does not exist."""
+        ...
+
+    async def open_producer(self, transactional_id: str) -> Producer:
+        """Take `transactional_id`: whoever had it is fenced and its open transaction has ended when this returns.
+
+        Raises:
+            LogUnavailable: It could not be taken within the log's own bound.
+        """
+        ...
+
+    async def append(self, record: LogRecord) -> int:
+        """Append one record outside any transaction, as a foreign producer would. Durable when it returns.
+
+        Returns:
+            Its offset.
+
+        Raises:
+            RecordTooLarge: Nothing was written.
+            Doubtful: It may have been written.
+        """
+        ...
+
+    async def open_reader(self, topic: str, partition: int, position: int) -> Reader:
+        """A reader whose first record has an offset >= `position`."""
+        ...
+
+    async def bounds(self, topic: str, partition: int) -> Bounds:
+        """What is kept now. `end` may grow at once; restoring never relies on it (see protocol, acquire)."""
+        ...
+
+    async def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Cut away every record with an offset below `before`. Idempotent."""
+        ...
+
+    async def close(self) -> None:
+        """Finish cleanly. Nothing may be used afterwards."""
+        ...
