@@ -1,0 +1,1 @@
+"""What does the turnlog command do?"""

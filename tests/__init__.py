@@ -1,0 +1,1 @@
+"""What shows that Turnlog does what it says?"""
