@@ -17,9 +17,9 @@ UV_COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal -
 	--upgrade --no-emit-index-url --no-emit-find-links --no-header
 
 # The environment is made new when the locked requirements change, so that nothing left over hides a missing one.
-# $(1): the interpreter, $(2): the environment, $(3): the requirements file.
+# $(1): what .ci/python should look for, $(2): the environment, $(3): the requirements file.
 define make_environment
-	$(1) -m venv --clear $(2)
+	interpreter=$$(.ci/python $(1)); $$interpreter -m venv --clear $(2)
 	$(2)/bin/python $(PIP_INSTALL) --require-hashes -r $(3)
 	touch $@
 endef
@@ -38,13 +38,13 @@ help: ## print this list
 .venv: .venv/.installed ## the environment: locked requirements, the project editable
 
 .venv/.requirements: requirements/dev.txt
-	$(call make_environment,$$(.ci/python $(PYTHON)),.venv,requirements/dev.txt)
+	$(call make_environment,$(PYTHON),.venv,requirements/dev.txt)
 
 .venv/.installed: .venv/.requirements pyproject.toml
 	$(call install_project,.venv)
 
 .venv-%/.requirements: requirements/test.txt
-	$(call make_environment,$$(.ci/python python$*),.venv-$*,requirements/test.txt)
+	$(call make_environment,python$*,.venv-$*,requirements/test.txt)
 
 .venv-%/.installed: .venv-%/.requirements pyproject.toml
 	$(call install_project,.venv-$*)
@@ -87,7 +87,7 @@ bench: .venv ## measure three activities in sequence on the embedded log
 
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml: newest versions, hashes, no index URL
-	$$(.ci/python $(PYTHON)) -m venv --clear .venv-lock
+	interpreter=$$(.ci/python $(PYTHON)); $$interpreter -m venv --clear .venv-lock
 	.venv-lock/bin/python $(PIP_INSTALL) uv==$(UV_VERSION)
 	$(UV_COMPILE) -o requirements/runtime.txt
 	$(UV_COMPILE) --group test -o requirements/test.txt
