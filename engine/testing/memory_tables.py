@@ -19,7 +19,7 @@ UNNAMED = "unknown"
 """Name and version of an instance that neither a turn nor a start message named."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class QueuedMessage:
     """One row of the orchestrator queue.
 
@@ -37,7 +37,7 @@ class QueuedMessage:
     locked_by: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class QueuedWork:
     """One row of the worker queue; `token` is that of the last fetch, kept when its lease runs out."""
 
