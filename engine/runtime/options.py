@@ -1,0 +1,77 @@
+"""Which numbers does an engine run with? Each with its unit and the reason for its default."""
+
+from msgspec import Struct
+
+from engine.errors import UsageError
+
+
+class EngineOptions(Struct, frozen=True, kw_only=True):
+    """What may be set of an engine.
+
+    Attributes:
+        turns_max: Instances fetched at once. Their turns run one after another without a pause, so this bounds how
+            long an activity waits for the loop: 32 turns of some 0.1 ms.
+        turns_in_flight_max: Turns admitted but not yet durable; at the bound fetching pauses. Large enough that a
+            group commit of several milliseconds stays full, small enough that a crash repeats a second of work.
+        turn_lease_ms: Lock on an instance for one turn. A turn takes no awaits, so this only matters after a crash:
+            it is how long the instance then waits for another node.
+        activities_max: Activities running at once in this engine.
+        activity_threads_max: Of those, synchronous ones; each takes a thread until it returns, cancelled or not.
+        work_items_max: Work items leased: running, or finished and not yet durable. Above `activities_max`, so that
+            waiting for a commit does not keep the next activity from starting.
+        activity_lease_ms: Lease on a running activity; renewed at a third, so that two renewals in a row may fail.
+            It is how long a crashed node's activities wait for another one.
+        poll_ms: How long one fetch waits in the provider for something to do. Providers wake a waiting fetch at
+            once, so this only bounds how long a lost connection goes unseen.
+        attempts_max: Deliveries of a message or work item before its instance or activity fails as poison. With the
+            back-off below ten are some five minutes, time to deploy the code that was missing.
+        unregistered_delay_ms: First wait before something nobody registered here is delivered again; doubles.
+        unregistered_delay_max_ms: Bound of that wait.
+        error_delay_ms: First wait before a call is repeated that the provider could not serve; doubles.
+        error_delay_max_ms: Bound of that wait.
+        payload_bytes_max: Size of an activity's result; a larger one fails the activity. Fits a Kafka record of
+            1 MiB with its envelope.
+        cache_bytes_max: Estimated memory of the suspended coroutines kept between turns; beyond it the least
+            recently used is put away, and its next turn replays the history.
+        cancel_grace_ms: How long an async activity may go on after it was told that it is cancelled.
+        drain_ms: How long activities may go on after a drain began.
+        stop_ms: How long what was cancelled at a stop may take to clean up before it is left behind.
+    """
+
+    turns_max: int = 32
+    turns_in_flight_max: int = 4_096
+    turn_lease_ms: int = 30_000
+    activities_max: int = 256
+    activity_threads_max: int = 32
+    work_items_max: int = 4_096
+    activity_lease_ms: int = 30_000
+    poll_ms: int = 30_000
+    attempts_max: int = 10
+    unregistered_delay_ms: int = 1_000
+    unregistered_delay_max_ms: int = 60_000
+    error_delay_ms: int = 20
+    error_delay_max_ms: int = 3_000
+    payload_bytes_max: int = 900_000
+    cache_bytes_max: int = 256 * 1024 * 1024
+    cancel_grace_ms: int = 5_000
+    drain_ms: int = 10_000
+    stop_ms: int = 2_000
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            least = 0 if name in _MAY_BE_ZERO else 1
+            if (value := getattr(self, name)) < least:
+                raise UsageError(f"expected {name} of at least {least}, but it is {value}")
+        if self.work_items_max < self.activities_max:
+            raise UsageError(
+                f"expected work_items_max of at least activities_max, "
+                f"but they are {self.work_items_max} and {self.activities_max}"
+            )
+
+
+_MAY_BE_ZERO = frozenset({"cache_bytes_max", "cancel_grace_ms", "drain_ms", "stop_ms"})
+
+
+def back_off_ms(first_ms: int, bound_ms: int, attempt: int) -> int:
+    """The wait after failed attempt number `attempt` (from 1): doubles from `first_ms` up to `bound_ms`."""
+    return min(bound_ms, first_ms << min(attempt - 1, 30))
