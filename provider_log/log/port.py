@@ -20,6 +20,12 @@ class LogRecord(Struct, frozen=True, kw_only=True):
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
 
+    @property
+    def size_bytes(self) -> int:
+        """Key, value and headers together: what `TopicSpec.record_bytes_max` bounds."""
+        headers = sum(len(name.encode()) + len(value) for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
 
 class StoredRecord(Struct, frozen=True, kw_only=True):
     """A record as read back. `timestamp_ms` is the log's append time."""
@@ -34,7 +40,10 @@ class StoredRecord(Struct, frozen=True, kw_only=True):
 
 
 class TopicSpec(Struct, frozen=True, kw_only=True):
-    """A topic that must exist. `record_bytes_max` bounds key + value + headers of one record."""
+    """A topic that must exist. `record_bytes_max` bounds key + value + headers of one record.
+
+    `compacted`: a log may drop a record once a newer one has the same key. None has to, so a reader takes the last.
+    """
 
     name: str
     partitions: int
@@ -72,8 +81,20 @@ class OffsetOutOfRange(LogError):
     """The position asked for is before the first record kept, or after the end."""
 
 
+class UnknownTopic(LogError):
+    """The topic does not exist, or has no such partition."""
+
+
 class LogUnavailable(LogError):
     """The log does not answer; nothing was written."""
+
+
+class LogBroken(LogUnavailable):
+    """The log has failed for good in this process: every later call raises the same. Opening it anew decides."""
+
+
+class LogNotOpened(LogError):
+    """What is at the path cannot be opened as a log: in use, not a log, or of a newer format."""
 
 
 class LogCorrupted(LogError):
@@ -83,7 +104,9 @@ class LogCorrupted(LogError):
         topic, partition, offset: Where, as far as known.
     """
 
-    def __init__(self, message: str, *, topic: str | None = None, partition: int | None = None, offset: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, topic: str | None = None, partition: int | None = None, offset: int | None = None
+    ) -> None:
         super().__init__(message)
         self.topic = topic
         self.partition = partition
@@ -91,7 +114,10 @@ class LogCorrupted(LogError):
 
 
 class Producer(Protocol):
-    """The holder of one transactional id. One transaction at a time; not for use by two tasks at once."""
+    """The holder of one transactional id. One transaction at a time; not for use by two tasks at once.
+
+    Using a finished one raises Fenced if the id was taken, else engine.errors.UsageError: open a new one.
+    """
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
         """Add records to the open transaction, opening one if there is none.

@@ -1,0 +1,5 @@
+"""Which log needs nothing installed? One process, one RocksDB, a commit is an fsync (docs/decisions/0007)."""
+
+from provider_log.log.embedded.log import EmbeddedLog
+
+__all__ = ["EmbeddedLog"]
