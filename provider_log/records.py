@@ -31,6 +31,7 @@ class Lane(enum.Enum):
     WORKER = "worker"
     INBOX = "inbox"
     TIMER = "timer"
+    UNKNOWN = "unknown"  # written by a newer version than this one
 
 
 class Position(Struct, frozen=True):

@@ -1,0 +1,127 @@
+"""What did somebody else put on the input topic? Avro like ours, or JSON that a person can type.
+
+JSON is read only when the header `content-type` says so, only here, and never written. A message is an object with
+`type`, and the fields of that kind; a payload is any JSON value as it stands, left out it is null:
+
+    {"type": "StartOrchestration", "instance": "order-7", "name": "order", "input": {"sku": "lamp"}}
+
+What a client cannot know has no JSON form: a parent, completions, timers. The headers `message_id` and `traceparent`
+fill the fields of these names, for producers that cannot put them into the value.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, cast
+
+import msgspec
+
+from engine.model.ids import ParentLink
+from engine.model.messages import AnyMessage, CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
+from engine.model.payload import Payload
+from provider_log.codec.framing import Family, Malformed
+
+CONTENT_TYPE = "content-type"
+JSON = "application/json"
+AVRO = "avro/binary"
+JSON_KINDS: tuple[type[External], ...] = (StartOrchestration, RaiseEvent, EnqueueMessage, CancelInstance)
+NULL = msgspec.Raw(b"null")
+
+INCARNATION: Any = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+
+# How the type of a message's field is typed in JSON; one that is not here has no JSON form.
+JSON_TYPES: dict[Any, Any] = {
+    str: str,
+    str | None: str | None,
+    int | None: INCARNATION | None,
+    Payload: msgspec.Raw,
+}
+NOT_IN_JSON = {ParentLink | None}
+
+
+def _typed(kind: type[External]) -> type[msgspec.Struct]:
+    """The JSON form of `kind`."""
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(kind):
+        if field.type in NOT_IN_JSON:
+            continue
+        if field.type is Payload:
+            fields.append((field.name, msgspec.Raw, NULL))
+        elif field.required:
+            fields.append((field.name, JSON_TYPES[field.type]))
+        else:
+            fields.append((field.name, JSON_TYPES[field.type], field.default))
+    return msgspec.defstruct(
+        kind.__name__, fields, kw_only=True, tag_field="type", tag=kind.__name__, forbid_unknown_fields=True
+    )
+
+
+class Edge:
+    """Reads the values of the input topic."""
+
+    def __init__(self, messages: Family[AnyMessage]) -> None:
+        self._messages = messages
+        self._kinds = {_typed(kind): kind for kind in JSON_KINDS}
+        union: Any = None
+        for typed in self._kinds:
+            union = typed if union is None else union | typed
+        self._json = msgspec.json.Decoder(union)
+
+    def decode(self, value: bytes, headers: Sequence[tuple[str, bytes]]) -> AnyMessage:
+        """The message that a record of the input topic holds.
+
+        Raises:
+            Malformed: It can never be used; the text is a sentence for whoever sent it.
+            UnknownSchema: A newer version can read it.
+        """
+        read = _known(headers)
+        content_type = read.pop(CONTENT_TYPE, AVRO).partition(";")[0].strip().lower()
+        match content_type:
+            case "application/json":
+                message = self._from_json(value)
+            case "avro/binary":
+                message = self._messages.decode(value)
+            case _:
+                raise Malformed(f"expected the header content-type to be {JSON} or {AVRO}, but it is {content_type!r}")
+        return _with_headers(message, read) if isinstance(message, External) and read else message
+
+    def _from_json(self, value: bytes) -> AnyMessage:
+        try:
+            value.decode()
+            typed = self._json.decode(value)
+        except UnicodeDecodeError as why:
+            raise Malformed(f"expected JSON in UTF-8, but {why}") from why
+        except RecursionError as why:
+            raise Malformed("expected JSON of a person's depth, but it is nested too deep to read") from why
+        except (msgspec.DecodeError, ValueError) as why:
+            kinds = ", ".join(kind.__name__ for kind in JSON_KINDS)
+            raise Malformed(f"expected a JSON message of type {kinds}, but: {why}") from why
+        kind = self._kinds[type(typed)]
+        fields = {name: _plain(item) for name, item in msgspec.structs.asdict(typed).items()}
+        return cast("AnyMessage", cast("Any", kind)(**fields))
+
+
+def _plain(item: Any) -> Any:
+    return Payload(bytes(item)) if isinstance(item, msgspec.Raw) else item
+
+
+def _known(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
+    """The headers this code knows, as text. Raises Malformed for one that is repeated or no UTF-8."""
+    known: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in (CONTENT_TYPE, "message_id", "traceparent"):
+            continue
+        if lower in known:
+            raise Malformed(f"expected the header {lower} once, but it is there twice")
+        try:
+            known[lower] = value.decode()
+        except UnicodeDecodeError as why:
+            raise Malformed(f"expected the header {lower} in UTF-8, but {why}") from why
+    return known
+
+
+def _with_headers(message: External, headers: dict[str, str]) -> Any:
+    """`message` with what its headers add. Raises Malformed if header and field say different things."""
+    for name, value in headers.items():
+        if getattr(message, name) not in (None, value):
+            raise Malformed(f"expected the header {name} to repeat the field, but the two differ")
+    return msgspec.structs.replace(message, **headers)

@@ -1,0 +1,84 @@
+"""Which record is this? Avro single-object framing, and the choice of schema by its fingerprint."""
+
+from typing import Generic, TypeVar
+
+from provider_log.codec.reading import Broken, Read, Readers
+from provider_log.codec.writing import Write, Writers
+from schemas import avro, read_lock, released_text
+
+MARK = b"\xc3\x01"
+HEADER_BYTES = 10
+
+
+class Malformed(Exception):
+    """The bytes are no record of the expected family; no version of this software can use them."""
+
+
+class UnknownSchema(Exception):
+    """A schema wrote this that was not released when this version was: a newer version can read it.
+
+    Attributes:
+        fingerprint: Eight bytes as they travel, in hex.
+    """
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"expected a schema of schemas.lock, but {fingerprint} is none; a newer version may know it")
+        self.fingerprint = fingerprint
+
+
+T = TypeVar("T")
+
+
+class Family(Generic[T]):
+    """The kinds that travel in one place, their writers and readers, each built when it is first needed."""
+
+    def __init__(self, namespace: str, *kinds: type[T]) -> None:
+        self._kinds = {f"turnlog.{namespace}.{kind.__name__}": kind for kind in kinds}
+        released = [line for line in read_lock() if line.name in self._kinds]
+        self.fingerprints = {line.name: line.fingerprint for line in released}
+        """What is written today, by full name: the last line of a name in the lock."""
+        self._names = {bytes.fromhex(line.fingerprint): line.name for line in released}
+        self._writers: dict[type[T], tuple[bytes, Write]] = {}
+        self._readers: dict[bytes, Read] = {}
+
+    def encode(self, value: T) -> bytes:
+        """The record of `value`, in the newest released version."""
+        header, write = self._writers.get(type(value)) or self._build_writer(type(value))
+        out = bytearray(header)
+        write(out, value)
+        return bytes(out)
+
+    def decode(self, data: bytes) -> T:
+        """The value that `encode` of this or an earlier version got. Raises Malformed or UnknownSchema."""
+        read = self._readers.get(data[2:HEADER_BYTES]) or self._build_reader(data)
+        try:
+            value, end = read(data, HEADER_BYTES)
+        except (Broken, IndexError, UnicodeDecodeError) as why:
+            raise Malformed(f"expected a record, but it is cut or damaged: {why}") from why
+        if end != len(data) or data[:2] != MARK:
+            raise Malformed(f"expected {end} bytes that begin with {MARK.hex()}, but there are {len(data)}")
+        return value
+
+    def _build_writer(self, kind: type[T]) -> tuple[bytes, Write]:
+        name = next((name for name, known in self._kinds.items() if known is kind), None)
+        if name is None:
+            raise TypeError(f"expected one of {', '.join(self._kinds)}, but {kind.__name__} is none")
+        fingerprint = self.fingerprints[name]
+        schema = avro.parse(released_text(fingerprint))
+        built = MARK + bytes.fromhex(fingerprint), Writers(schema).build(schema, kind)
+        self._writers[kind] = built
+        return built
+
+    def _build_reader(self, data: bytes) -> Read:
+        if len(data) < HEADER_BYTES or data[:2] != MARK:
+            raise Malformed(f"expected a record that begins with {MARK.hex()}, but this begins with {data[:2].hex()!r}")
+        fingerprint = data[2:HEADER_BYTES]
+        if fingerprint not in self._names:
+            elsewhere = next((line.name for line in read_lock() if line.fingerprint == fingerprint.hex()), None)
+            if elsewhere is None:
+                raise UnknownSchema(fingerprint.hex())
+            raise Malformed(f"expected one of {', '.join(self._kinds)}, but this is {elsewhere}")
+        schema = avro.parse(released_text(fingerprint.hex()))
+        built = Readers(schema).build(schema, self._kinds[self._names[fingerprint]])
+        self._readers[fingerprint] = built
+        return built
