@@ -108,6 +108,30 @@ def inline(root: Named, library: Mapping[str, Named]) -> Named:
     return define(root)
 
 
+def definitions(schema: Schema) -> dict[str, Named]:
+    """Every named type that a self-contained schema defines, by full name."""
+    found: dict[str, Named] = {}
+
+    def walk(schema: Schema) -> None:
+        match schema:
+            case str():
+                pass
+            case Array():
+                walk(schema.items)
+            case Enum():
+                found[full_name(schema)] = schema
+            case Record():
+                found[full_name(schema)] = schema
+                for field in schema.fields:
+                    walk(field.type)
+            case _:
+                for branch in schema:
+                    walk(branch)
+
+    walk(schema)
+    return found
+
+
 def canonical_form(schema: Schema) -> str:
     """Avro's parsing canonical form: what decides how bytes are read, and nothing else."""
     match schema:

@@ -5,7 +5,7 @@ is checked. A reader of an older schema fills what that lacks with the type's de
 has no more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,6 @@ from provider_log.codec.shapes import (
     NESTING_MAX,
     PRIMITIVES,
     Misfit,
-    definitions,
     field_types,
     item_type,
     members,
@@ -92,7 +91,7 @@ class Readers:
     """Builds the readers of one self-contained schema."""
 
     def __init__(self, schema: avro.Named) -> None:
-        self._definitions = definitions(schema)
+        self._definitions = avro.definitions(schema)
         self._built: dict[tuple[str, int], Read] = {}
         self._open: dict[str, int] = {}
 
@@ -131,28 +130,55 @@ class Readers:
 
     def _record(self, record: avro.Record, hint: Any) -> Read:
         hints = field_types(record, hint)
-        fields = [(field.name, self.build(field.type, hints.get(field.name))) for field in record.fields]
-        absent = hints.keys() - {name for name, _ in fields}
+        fields = [
+            (field.name, _short_forms(field.type), self.build(field.type, hints.get(field.name)))
+            for field in record.fields
+        ]
+        absent = hints.keys() - {name for name, _, _ in fields}
         defaults = {field.name for field in msgspec.structs.fields(hint) if not field.required}
         if absent - defaults:
             raise Misfit(f"expected a default for what {record.name} lacked once, but {absent - defaults} has none")
-        gone = {name for name, _ in fields} - hints.keys()
+        gone = {name for name, _, _ in fields} - hints.keys()
 
         def read(data: bytes, at: int) -> tuple[Any, int]:
             values: dict[str, Any] = {}
-            for name, read_field in fields:
-                values[name], at = read_field(data, at)
+            for name, short, read_field in fields:
+                byte = data[at]
+                if byte in short:
+                    values[name] = short[byte]
+                    at += 1
+                else:
+                    values[name], at = read_field(data, at)
             return hint(**values), at
 
         def read_some(data: bytes, at: int) -> tuple[Any, int]:
             values: dict[str, Any] = {}
-            for name, read_field in fields:
+            for name, _, read_field in fields:
                 values[name], at = read_field(data, at)
             for name in gone:
                 del values[name]
             return hint(**values), at
 
         return read_some if gone else read
+
+
+def _short_forms(schema: avro.Schema) -> Mapping[int, Any]:
+    """Values of one byte, by that byte: most fields of most records are absent, empty or small."""
+    match schema:
+        case "long":
+            return {byte: (byte >> 1) ^ -(byte & 1) for byte in range(0x80)}
+        case "boolean":
+            return {0: False, 1: True}
+        case "bytes":
+            return {0: b""}
+        case "string":
+            return {0: ""}
+        case avro.Array():
+            return {0: ()}
+        case tuple():
+            return {0: None}
+        case _:
+            return {}
 
 
 def _array(read_item: Read) -> Read:

@@ -26,30 +26,6 @@ class Misfit(TypeError):
     """A schema and a type do not stand for the same values."""
 
 
-def definitions(schema: avro.Schema) -> dict[str, avro.Named]:
-    """Every named type that a self-contained schema defines, by full name."""
-    found: dict[str, avro.Named] = {}
-
-    def walk(schema: avro.Schema) -> None:
-        match schema:
-            case str():
-                pass
-            case avro.Array():
-                walk(schema.items)
-            case avro.Enum():
-                found[avro.full_name(schema)] = schema
-            case avro.Record():
-                found[avro.full_name(schema)] = schema
-                for field in schema.fields:
-                    walk(field.type)
-            case _:
-                for branch in schema:
-                    walk(branch)
-
-    walk(schema)
-    return found
-
-
 def optional_branch(union: tuple[avro.Branch, ...]) -> avro.Branch:
     """T of [null, T], the only union there is."""
     if len(union) != 2 or union[0] != "null":

@@ -8,7 +8,6 @@ from provider_log.codec.shapes import (
     NESTING_MAX,
     PRIMITIVES,
     Misfit,
-    definitions,
     field_types,
     item_type,
     members,
@@ -59,7 +58,7 @@ class Writers:
     """Builds the writers of one self-contained schema."""
 
     def __init__(self, schema: avro.Named) -> None:
-        self._definitions = definitions(schema)
+        self._definitions = avro.definitions(schema)
         self._built: dict[tuple[str, int], Write] = {}
         self._open: dict[str, int] = {}
 
@@ -102,11 +101,32 @@ class Writers:
             return _single(operator.attrgetter(names[0]), writers[0])
         get = operator.attrgetter(*names)
 
+        empties = [_empty(field.type) for field in record.fields]
+
         def write(out: bytearray, value: Any) -> None:
-            for write_field, item in zip(writers, get(value), strict=True):
-                write_field(out, item)
+            for write_field, empty, item in zip(writers, empties, get(value), strict=True):
+                if item is empty:
+                    out.append(0)
+                else:
+                    write_field(out, item)
 
         return write
+
+
+def _empty(schema: avro.Schema) -> object:
+    """The value that is the single byte 0: most fields of most records are absent or empty."""
+    match schema:
+        case "string":
+            return ""
+        case avro.Array():
+            return ()
+        case tuple():
+            return None
+        case _:
+            return _NOTHING
+
+
+_NOTHING = object()
 
 
 def _single(get: Callable[[Any], Any], write_field: Write) -> Write:
