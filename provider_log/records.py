@@ -223,11 +223,17 @@ class TurnCommitted(Struct, frozen=True, kw_only=True):
     consumed: tuple[Consumed, ...] = ()
 
 
-class WorkItemAcked(Struct, frozen=True, kw_only=True):
-    """An activity answered; `sent` is its completion, None if it was only taken away.
+class WorkItemEnqueued(Struct, frozen=True, kw_only=True):
+    """A work item from outside was taken over from the worker topic."""
 
-    `consumed` names the place in the worker topic of an item that came from outside.
-    """
+    envelope: Envelope
+    instance: str
+    scheduled: Scheduled
+    consumed: Consumed
+
+
+class WorkItemAcked(Struct, frozen=True, kw_only=True):
+    """An activity answered; `sent` is its completion, None if it was only taken away."""
 
     envelope: Envelope
     instance: str
@@ -236,7 +242,6 @@ class WorkItemAcked(Struct, frozen=True, kw_only=True):
     attempt: int
     worker: str
     sent: Sent | None = None
-    consumed: Consumed | None = None
 
 
 class Parked(Struct, frozen=True, kw_only=True):
@@ -315,6 +320,7 @@ EnvelopedRecord = (
     OwnershipReleased
     | SchemasAdded
     | TurnCommitted
+    | WorkItemEnqueued
     | WorkItemAcked
     | Parked
     | InputsSettled
