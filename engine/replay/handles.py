@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from operator import is_
 from typing import Any, cast
 
 from engine.replay.refusals import Refusing
@@ -43,6 +44,10 @@ class ReadyHandle(asyncio.Handle):
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
         return self.callback is None
+
+    def repeats(self, callback: Callable[..., object], args: tuple[Any, ...]) -> bool:
+        """Whether it is the same call again. Arguments by identity: their own `==` is not ours to call."""
+        return self.callback == callback and len(self.args) == len(args) and all(map(is_, self.args, args))
 
     def get_context(self) -> Context:
         """The context the callback runs in."""

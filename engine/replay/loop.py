@@ -332,8 +332,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 break
             added = len(ready) - before
             if added > 1:
-                _sort_wake_ups(ready, before)
-            if added == 1 and ready[-1].callback == callback and ready[-1].args == handle.args:
+                _sort_wake_ups(ready, before, handle.owner)
+            if added == 1 and ready[-1].repeats(callback, handle.args):
                 rearmed += 1
                 if rearmed > REARM_PASSES_MAX * (len(ready) - ran):
                     break  # quiescent: anyio delivers a cancellation on every cycle until the tasks have left
@@ -409,9 +409,12 @@ def _forget(_generator: AsyncGenerator[Any, Any]) -> None:
     """Finalizer of async generators: their code never runs at the collector's time."""
 
 
-def _sort_wake_ups(ready: list[ReadyHandle], start: int) -> None:
-    """Put the handles from `start` that belong to tasks in order of task number, in their own places."""
-    places = [place for place in range(start, len(ready)) if ready[place].owner is not None]
+def _sort_wake_ups(ready: list[ReadyHandle], start: int, yielding: NumberedTask | None) -> None:
+    """Put the handles from `start` that belong to tasks in order of task number, in their own places.
+
+    Not that of the task that ran: `await sleep(0)` after `create_task` lets the new task begin first, as everywhere.
+    """
+    places = [place for place in range(start, len(ready)) if ready[place].owner not in (None, yielding)]
     if len(places) > 1:
         woken = sorted((ready[place] for place in places), key=_number)
         for place, handle in zip(places, woken, strict=True):
