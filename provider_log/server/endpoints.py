@@ -1,0 +1,221 @@
+"""What does `/v1` answer? One table of endpoints, and a function for each that asks the provider."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import NamedTuple
+
+import anyio
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.errors import EngineError, Retryable, UsageError
+from engine.model.ids import root_instance_id_problem
+from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
+from engine.model.payload import Payload
+from engine.port import InstanceInfo, QueueDepths
+from provider_log.server import shapes
+from provider_log.server.asking import Ask, json_response
+
+
+class Endpoint(NamedTuple):
+    """A line of the table: what is asked where, and the shapes of question and answer.
+
+    Attributes:
+        answers: Shape of the body by status; None is no body, `object` any object.
+        query: Fields of the query.
+        body: Shape of the body; `Payload` is any JSON, None is no body. An endpoint of `MessageQuery` puts a message
+            in a queue, and takes `Idempotency-Key` and `traceparent`.
+    """
+
+    method: str
+    path: str
+    answer: Callable[[Ask], Awaitable[Response]]
+    answers: dict[HTTPStatus, type | None]
+    query: type[Struct] = shapes.NoQuery
+    body: type[Struct] | None = None
+
+
+async def list_instances(ask: Ask) -> Response:
+    """Instances by id."""
+    query = ask.query(shapes.ListQuery)
+    found = await ask.served.list_instances(
+        status=query.status, name=query.name, limit=query.limit + 1, after=query.after
+    )
+    page, more = tuple(found[: query.limit]), len(found) > query.limit
+    return json_response(shapes.InstancePage(page, next=page[-1].instance if more else None))
+
+
+async def get_instance(ask: Ask) -> Response:
+    """State of an instance."""
+    return json_response(await ask.existing())
+
+
+async def start(ask: Ask) -> Response:
+    """Start an orchestration; nothing happens if the instance exists."""
+    if problem := root_instance_id_problem(ask.instance):
+        raise UsageError(problem)
+    body = await ask.body_as(shapes.Start)
+    if not body.name:
+        raise UsageError("expected the name of an orchestration, but it is empty")
+    return await ask.put(
+        StartOrchestration(
+            instance=ask.instance,
+            name=body.name,
+            input=body.input,
+            version=body.version,
+            message_id=ask.message_id,
+            traceparent=ask.traceparent,
+        )
+    )
+
+
+async def raise_event(ask: Ask) -> Response:
+    """Raise an event; the body is its data."""
+    return await ask.put(
+        RaiseEvent(
+            instance=ask.instance,
+            name=ask.segment("name"),
+            data=await ask.payload(),
+            message_id=ask.message_id,
+            traceparent=ask.traceparent,
+        )
+    )
+
+
+async def enqueue_message(ask: Ask) -> Response:
+    """Put a message in a queue of the instance; the body is its data."""
+    return await ask.put(
+        EnqueueMessage(
+            instance=ask.instance,
+            name=ask.segment("name"),
+            data=await ask.payload(),
+            message_id=ask.message_id,
+            traceparent=ask.traceparent,
+        )
+    )
+
+
+async def cancel(ask: Ask) -> Response:
+    """Ask an instance to end."""
+    body = await ask.body_as(shapes.Cancel)
+    return await ask.put(
+        CancelInstance(
+            instance=ask.instance,
+            reason=body.reason,
+            incarnation=body.incarnation,
+            message_id=ask.message_id,
+            traceparent=ask.traceparent,
+        )
+    )
+
+
+async def resume(ask: Ask) -> Response:
+    """Let a held instance go on."""
+    await ask.existing()
+    await ask.served.resume_instance(ask.instance)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def wait(ask: Ask) -> Response:
+    """State of an instance once its revision is above `seen`; 204 when there is none in time."""
+    query = ask.query(shapes.WaitQuery)
+    found: InstanceInfo | None = None
+    failed: EngineError | None = None
+    async with anyio.create_task_group() as group:
+
+        async def give_up_when(over: Callable[[], Awaitable[object]]) -> None:
+            await over()
+            group.cancel_scope.cancel()
+
+        group.start_soon(give_up_when, partial(_gone, ask.request))
+        group.start_soon(give_up_when, ask.closing.wait)
+        try:
+            with anyio.move_on_after(query.timeout_ms / 1000):
+                found = await ask.served.changed(ask.instance, query.seen)
+        except EngineError as error:
+            failed = error
+        group.cancel_scope.cancel()
+    if failed:
+        raise failed
+    if ask.closing.is_set() and not found:
+        raise Retryable("wait", "expected a node that goes on, but this one is stopping")
+    return json_response(found) if found else Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def get_history(ask: Ask) -> Response:
+    """Events of an execution, the latest if none is named."""
+    query = ask.query(shapes.HistoryQuery)
+    await ask.existing()
+    if query.execution is None:
+        events = await ask.served.read(ask.instance)
+    else:
+        events = await ask.served.read_with_execution(ask.instance, query.execution)
+    return json_response(shapes.History(ask.instance, tuple(events)))
+
+
+async def list_executions(ask: Ask) -> Response:
+    """Executions of an instance."""
+    await ask.existing()
+    return json_response(shapes.Executions(tuple(await ask.served.list_executions(ask.instance))))
+
+
+async def queue_depths(ask: Ask) -> Response:
+    """How much waits in the partitions of this node."""
+    return json_response(await ask.served.get_queue_depths())
+
+
+async def node_info(ask: Ask) -> Response:
+    """Which application and how many partitions are served here."""
+    return json_response(shapes.NodeInfo(ask.served.app, ask.served.partitions))
+
+
+async def digest(ask: Ask) -> Response:
+    """What the state of a partition hashes to, and at which offset of its changelog."""
+    text, partitions = ask.segment("partition"), ask.served.partitions
+    if not (text.isascii() and text.isdecimal() and int(text) < partitions):
+        raise UsageError(f"expected a partition from 0 to {partitions - 1}, but the path says {text!r}")
+    return json_response(await ask.served.digest(int(text)))
+
+
+async def livez(_: Ask) -> Response:
+    """Is the process there?"""
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def readyz(ask: Ask) -> Response:
+    """Is every partition owned and restored?"""
+    ready = ask.served.ready and not ask.closing.is_set()
+    return json_response(shapes.Health(ready), HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+OK, ACCEPTED, NO_CONTENT = HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT
+INSTANCES = "/v1/instances"
+ONE = INSTANCES + "/{instance}"
+
+ENDPOINTS: Sequence[Endpoint] = (
+    Endpoint("GET", "/livez", livez, {NO_CONTENT: None}),
+    Endpoint("GET", "/readyz", readyz, {OK: shapes.Health, HTTPStatus.SERVICE_UNAVAILABLE: shapes.Health}),
+    Endpoint("GET", INSTANCES, list_instances, {OK: shapes.InstancePage}, query=shapes.ListQuery),
+    Endpoint("GET", ONE, get_instance, {OK: InstanceInfo}),
+    Endpoint("PUT", ONE, start, {ACCEPTED: shapes.Accepted}, query=shapes.MessageQuery, body=shapes.Start),
+    Endpoint("POST", ONE + "/events/{name}", raise_event, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload),
+    Endpoint(
+        "POST", ONE + "/queues/{name}", enqueue_message, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload
+    ),
+    Endpoint("POST", ONE + "/cancel", cancel, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, shapes.Cancel),
+    Endpoint("POST", ONE + "/resume", resume, {NO_CONTENT: None}),
+    Endpoint("GET", ONE + "/wait", wait, {OK: InstanceInfo, NO_CONTENT: None}, query=shapes.WaitQuery),
+    Endpoint("GET", ONE + "/history", get_history, {OK: shapes.History}, query=shapes.HistoryQuery),
+    Endpoint("GET", ONE + "/executions", list_executions, {OK: shapes.Executions}),
+    Endpoint("GET", "/v1/queues", queue_depths, {OK: QueueDepths}),
+    Endpoint("GET", "/v1/partitions", node_info, {OK: shapes.NodeInfo}),
+    Endpoint("GET", "/v1/partitions/{partition}/digest", digest, {OK: object}),
+)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the caller has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,259 @@
+"""How does a client in another process reach a node? The port's views over HTTP; the only importer of httpx."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from engine.clock import Clock, SystemClock
+from engine.errors import EngineError, InstanceNotFound, Refused, Retryable, Unreachable, UsageError
+from engine.model.events import AnyEvent
+from engine.model.messages import (
+    AnyMessage,
+    CancelInstance,
+    EnqueueMessage,
+    External,
+    RaiseEvent,
+    StartOrchestration,
+)
+from engine.model.status import Status
+from engine.model.work import WorkItem
+from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
+from provider_log.server import shapes, wire
+from provider_log.server.gate import is_loopback
+from provider_log.server.problems import CONTENT_TYPE, Problem, error_of
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8620"
+ANSWER_S = 30.0
+CONNECT_S = 5.0
+IDLE_S = 10.0  # less than the node keeps an idle connection, else a request may meet it closing
+PATIENCE_MS = 30_000
+BACK_OFF_MS = 200
+
+
+class RemoteProvider:
+    """`Mailbox`, `InstanceView` and `ProviderAdmin` of the node at `url`.
+
+    Every call raises `Unreachable` if no node answers there, besides what the port says.
+
+    Args:
+        url: Of the node, without a path.
+        token: What the node asks for, if it listens beyond loopback.
+        transport: In place of a network, to reach an application in this process.
+        clock: Paces the calls of `changed` while the node is away.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError(f"expected a URL like {DEFAULT_URL}, but it is {url!r}")
+        self.url = url.rstrip("/")
+        self._clock = clock or SystemClock()
+        self._was_reached = False
+        self._http = httpx.AsyncClient(
+            headers={} if token is None else {"authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            limits=httpx.Limits(keepalive_expiry=IDLE_S),
+            transport=transport,
+            trust_env=not is_loopback(parts.hostname),  # a proxy of the environment has no way to this machine's nodes
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    # Mailbox
+
+    async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        method, path, body = _request_of(message)
+        headers = {"content-type": "application/json"}
+        if isinstance(message, External):
+            if message.message_id is not None:
+                headers["idempotency-key"] = message.message_id
+            if message.traceparent is not None:
+                headers["traceparent"] = message.traceparent
+        await self._ask(method, path, query={"delay_ms": delay_ms}, body=wire.encode(body), headers=headers)
+
+    async def enqueue_for_worker(self, item: WorkItem) -> None:
+        raise Refused(
+            "enqueue_for_worker", f"expected a turn to schedule {item.name!r}, but a client did; only the owner may"
+        )
+
+    # InstanceView
+
+    async def get_instance_info(self, instance: str) -> InstanceInfo | None:
+        try:
+            return self._read(await self._ask("GET", _path(instance)), InstanceInfo)
+        except InstanceNotFound:
+            return None
+
+    async def changed(self, instance: str, seen: int) -> InstanceInfo:
+        """As the port has it; a node that answered before and is away now has half a minute to come back."""
+        lost_ms: int | None = None
+        while True:
+            query = {"seen": seen, "timeout_ms": shapes.WAIT_MS_DEFAULT}
+            wait_s = ANSWER_S + shapes.WAIT_MS_DEFAULT / 1000
+            try:
+                response = await self._ask("GET", _path(instance, "wait"), query=query, answer_s=wait_s)
+            except (Unreachable, Retryable):
+                now_ms = self._clock.boot_ms()
+                lost_ms = now_ms if lost_ms is None else lost_ms
+                if not self._was_reached or now_ms - lost_ms >= PATIENCE_MS:
+                    raise
+                await self._clock.sleep_ms(BACK_OFF_MS)
+                continue
+            lost_ms = None
+            if response.status_code != HTTPStatus.NO_CONTENT:
+                return self._read(response, InstanceInfo)
+
+    async def read(self, instance: str) -> Sequence[AnyEvent]:
+        return await self._history(instance, {})
+
+    async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
+        return await self._history(instance, {"execution": execution_id}) if execution_id >= 1 else ()
+
+    # ProviderAdmin
+
+    async def list_instances(
+        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Sequence[InstanceInfo]:
+        found: list[InstanceInfo] = []
+        while len(found) < limit:
+            query: dict[str, str | int | None] = {
+                "status": status.value if status else None,
+                "name": name,
+                "limit": min(limit - len(found), shapes.LIST_MAX),
+                "after": after,
+            }
+            page = self._read(await self._ask("GET", "/v1/instances", query=query), shapes.InstancePage)
+            found += page.instances
+            after = page.next
+            if after is None:
+                break
+        return found
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
+        try:
+            return self._read(await self._ask("GET", _path(instance, "executions")), shapes.Executions).executions
+        except InstanceNotFound:
+            return ()
+
+    async def get_queue_depths(self) -> QueueDepths:
+        return self._read(await self._ask("GET", "/v1/queues"), QueueDepths)
+
+    async def resume_instance(self, instance: str) -> None:
+        try:
+            await self._ask("POST", _path(instance, "resume"))
+        except InstanceNotFound as error:
+            raise Refused("resume_instance", str(error)) from None
+
+    # The node
+
+    async def node_info(self) -> shapes.NodeInfo:
+        """Which application and how many partitions the node serves."""
+        return self._read(await self._ask("GET", "/v1/partitions"), shapes.NodeInfo)
+
+    async def _history(self, instance: str, query: Mapping[str, str | int | None]) -> Sequence[AnyEvent]:
+        try:
+            return self._read(await self._ask("GET", _path(instance, "history"), query=query), shapes.History).events
+        except InstanceNotFound:
+            return ()
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> httpx.Response:
+        fields = {name: value for name, value in (query or {}).items() if value is not None}
+        try:
+            response = await self._http.request(
+                method,
+                self.url + path,
+                params=fields,
+                content=body,
+                headers=headers,
+                timeout=httpx.Timeout(answer_s, connect=CONNECT_S),
+            )
+        except httpx.TransportError as error:
+            raise Unreachable(
+                f"expected a node at {self.url}, but {_why(error)}; start one with `turnlog node`, "
+                "or say where it is with --url or TURNLOG_URL"
+            ) from error
+        if not response.is_success:
+            raise self._error(response)
+        self._was_reached = True
+        return response
+
+    def _error(self, response: httpx.Response) -> EngineError:
+        if response.headers.get("content-type") != CONTENT_TYPE:
+            return self._other_service(f"HTTP {response.status_code}")
+        return error_of(self._read(response, Problem))
+
+    def _read(self, response: httpx.Response, kind: type[T]) -> T:
+        try:
+            return wire.decode(response.content, kind)
+        except wire.UNREADABLE as error:
+            raise self._other_service(str(error)) from error
+
+    def _other_service(self, what: str) -> Unreachable:
+        return Unreachable(f"expected a node of this version at {self.url}, but what answers there is not one ({what})")
+
+
+def _request_of(message: AnyMessage) -> tuple[str, str, Any]:
+    """Method, path and body that stand for `message`."""
+    match message:
+        case StartOrchestration(parent=None):
+            return "PUT", _path(message.instance), shapes.Start(message.name, message.input, message.version)
+        case RaiseEvent():
+            return "POST", _path(message.instance, "events", message.name), message.data
+        case EnqueueMessage():
+            return "POST", _path(message.instance, "queues", message.name), message.data
+        case CancelInstance():
+            return "POST", _path(message.instance, "cancel"), shapes.Cancel(message.reason, message.incarnation)
+        case _:
+            raise Refused(
+                "enqueue_for_orchestrator",
+                f"expected a start, event, queue message or cancel, but a client sent a {type(message).__name__}",
+            )
+
+
+def _path(instance: str, *further: str) -> str:
+    if not all((instance, *further)):
+        raise UsageError("expected an instance id and a name, but one of them is empty")
+    return "/".join(("/v1/instances", *map(_segment, (instance, *further))))
+
+
+def _segment(text: str) -> str:
+    # Dots alone would be taken for "here" and "up" on the way, however they are written, unless both are encoded.
+    return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
+
+
+def _why(error: httpx.TransportError) -> str:
+    match error:
+        case httpx.ConnectTimeout() | httpx.ConnectError():
+            return "nothing listens there"
+        case httpx.TimeoutException():
+            return "it did not answer in time"
+        case _:
+            return f"the connection broke ({error or type(error).__name__})"

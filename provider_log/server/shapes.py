@@ -1,0 +1,104 @@
+"""Which bodies, queries and answers does `/v1` know? The shapes that are not nouns of the engine."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from engine.model.events import AnyEvent
+from engine.model.payload import NULL, Payload
+from engine.model.status import Status
+from engine.port import ExecutionInfo, InstanceInfo
+
+LIST_MAX = 1_000
+WAIT_MS_MAX = 60_000
+WAIT_MS_DEFAULT = 25_000
+BODY_BYTES_MAX = 16 * 1024 * 1024
+MESSAGE_ID_CHARS_MAX = 200
+
+NotNegative = Annotated[int, Meta(ge=0)]
+
+
+class NoQuery(Struct, forbid_unknown_fields=True):
+    """Nothing may follow the path."""
+
+
+class ListQuery(Struct, forbid_unknown_fields=True):
+    """Which instances; as in `ProviderAdmin.list_instances`."""
+
+    status: Status | None = None
+    name: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=LIST_MAX)] = 100
+    after: str | None = None
+
+
+class MessageQuery(Struct, forbid_unknown_fields=True):
+    """When the message is to be visible, in milliseconds from now."""
+
+    delay_ms: NotNegative = 0
+
+
+class WaitQuery(Struct, forbid_unknown_fields=True):
+    """The last revision seen, and how long to wait for a later one before answering 204."""
+
+    seen: NotNegative = 0
+    timeout_ms: Annotated[int, Meta(ge=0, le=WAIT_MS_MAX)] = WAIT_MS_DEFAULT
+
+
+class HistoryQuery(Struct, forbid_unknown_fields=True):
+    """Which execution; without it, the latest."""
+
+    execution: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Start(Struct, forbid_unknown_fields=True):
+    """Start orchestration `name` with `input`."""
+
+    name: str
+    input: Payload = NULL
+    version: str | None = None
+
+
+class Cancel(Struct, forbid_unknown_fields=True):
+    """Why; and, if only one life of the instance is meant, which."""
+
+    reason: str = "cancelled"
+    incarnation: int | None = None
+
+
+class Accepted(Struct):
+    """The message is durable in the queue of `instance`."""
+
+    instance: str
+
+
+class InstancePage(Struct):
+    """Instances by id; `next` is what to give as `after` for more, absent on the last page."""
+
+    instances: tuple[InstanceInfo, ...]
+    next: str | None = None
+
+
+class History(Struct):
+    """Events of one execution, in order."""
+
+    instance: str
+    events: tuple[AnyEvent, ...]
+
+
+class Executions(Struct):
+    """All executions of an instance, ascending."""
+
+    executions: tuple[ExecutionInfo, ...]
+
+
+class NodeInfo(Struct):
+    """What is served here."""
+
+    app: str
+    partitions: int
+
+
+class Health(Struct):
+    """Whether the node serves, and if not, what it waits for."""
+
+    ready: bool
