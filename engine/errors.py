@@ -2,11 +2,13 @@
 
     EngineError
     ├─ UsageError                 the programmer: the call is wrong whatever the world    → fix the call
-    │  └─ NotRegistered           … names an orchestration or activity nobody registered
+    │  ├─ NotRegistered           … names an orchestration or activity nobody registered
+    │  └─ ConversionError         … has a value that cannot travel, or not as the type it is read as
     ├─ HistoryCorrupted           the operator: a stored history breaks its own rules     → the instance is held
     ├─ ProviderError              (.operation) the engine reacts by class, never by text
     │  ├─ Retryable               nothing was written                                     → back off, same call again
     │  ├─ Refused                 the call can never succeed (bad token, duplicate id)    → drop it
+    │  │  ├─ TurnTooLarge        a turn passes the documented bound                        → fail the instance
     │  │  └─ LeaseLost            the lock token is unknown, expired, or was taken back   → drop the work
     │  ├─ OwnershipLost           another owner has the partition, or the outcome is in doubt → fetch again
     │  ├─ StateCorrupted          store and log contradict each other                     → stop, verify, wipe the store
@@ -37,6 +39,10 @@ class NotRegistered(UsageError):
     """A name that no registered orchestration or activity has."""
 
 
+class ConversionError(UsageError):
+    """A value that has no payload, or a payload that is not of the expected type."""
+
+
 class HistoryCorrupted(EngineError):
     """A stored history cannot be read or breaks its own rules."""
 
@@ -63,6 +69,22 @@ class Refused(ProviderError):
 
 class LeaseLost(Refused):
     """The lock token is unknown, has expired, or was taken back: whoever holds it now does the work."""
+
+
+class TurnTooLarge(Refused):
+    """What a turn asks to write is larger than the provider takes. The lock stays held: ack a smaller turn.
+
+    Attributes:
+        size: What it would have been, in bytes.
+        size_max: What the provider takes.
+    """
+
+    def __init__(self, instance: str, size: int, size_max: int) -> None:
+        super().__init__(
+            "ack_orchestration_item", f"expected a turn of at most {size_max} bytes, but {instance} asks for {size}"
+        )
+        self.size = size
+        self.size_max = size_max
 
 
 class OwnershipLost(ProviderError):

@@ -21,6 +21,7 @@ class Disposition(enum.Enum):
     EARLY = "early"  # an external event nobody waited for; recorded, not delivered
     OTHER_INCARNATION = "other_incarnation"  # of a life of the instance that was deleted
     ORPHAN = "orphan"  # a queue message for an instance that does not exist
+    PARKED = "parked"  # moved into the changelog, to be consumed later
     FORWARDED = "forwarded"  # sent on to the partition it belongs to
     DEAD_LETTERED = "dead_lettered"
     UNKNOWN = "unknown"  # written by a newer version than this one
