@@ -1,0 +1,176 @@
+"""What do the tests of the suite have in common? The literals they send and the first steps they take."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from engine.errors import EngineError
+from engine.model.events import AnyEvent, CustomStatusUpdated, OrchestrationStarted
+from engine.model.failure import Category, Failure
+from engine.model.ids import FIRST_EXECUTION, ParentLink
+from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
+from engine.model.payload import NULL, Payload
+from engine.model.turn import ExecutionMetadata, TurnResult
+from engine.model.work import WorkItem
+from engine.port import FetchedWorkItem, OrchestrationItem, Provider
+
+LOCK_MS = 30_000
+"""A lock that outlives every test in which time does not pass it on purpose."""
+
+AT_MS = 1_700_000_000_000
+INCARNATION = 7
+EMPTY_OBJECT = Payload(b"{}")
+UNKNOWN_TOKEN = "a token that nobody was given"
+FAILURE = Failure(Category.NONDETERMINISM, "Nondeterminism", "expected event 2, but found none")
+
+NAMED = ExecutionMetadata(orchestration_name="TestOrch", orchestration_version="1.0.0", incarnation=INCARNATION)
+"""Metadata of a first turn that says no more than who the instance is."""
+
+
+@contextmanager
+def raises(expected: type[EngineError]) -> Generator[None]:
+    """The block must raise `expected`."""
+    try:
+        yield
+    except expected:
+        return
+    raise AssertionError(f"expected {expected.__name__}, but nothing was raised")
+
+
+# What is sent
+
+
+def start_item(instance: str) -> StartOrchestration:
+    """Start `instance` as TestOrch 1.0.0 with an empty object."""
+    return StartOrchestration(instance=instance, name="TestOrch", version="1.0.0", input=EMPTY_OBJECT)
+
+
+def raise_event(instance: str, name: str) -> RaiseEvent:
+    """An event told from others by its name."""
+    return RaiseEvent(instance=instance, name=name, data=NULL)
+
+
+def queue_message(instance: str, name: str) -> EnqueueMessage:
+    """A queue message told from others by its name."""
+    return EnqueueMessage(instance=instance, name=name, data=NULL)
+
+
+def completion(instance: str, activity_id: int) -> CompleteActivity:
+    """The answer of an activity of the first execution."""
+    return CompleteActivity(
+        instance=instance,
+        incarnation=INCARNATION,
+        execution_id=FIRST_EXECUTION,
+        activity_id=activity_id,
+        result=Payload(b"%d" % activity_id),
+    )
+
+
+def fire_timer(instance: str, timer_id: int, fire_at_ms: int) -> FireTimer:
+    """A timer of the first execution."""
+    return FireTimer(
+        instance=instance,
+        incarnation=INCARNATION,
+        execution_id=FIRST_EXECUTION,
+        timer_id=timer_id,
+        fire_at_ms=fire_at_ms,
+    )
+
+
+def work_item(instance: str, activity_id: int) -> WorkItem:
+    """An activity of the first execution."""
+    return WorkItem(
+        instance=instance,
+        incarnation=INCARNATION,
+        execution_id=FIRST_EXECUTION,
+        activity_id=activity_id,
+        name="TestActivity",
+        input=Payload(b"%d" % activity_id),
+    )
+
+
+# What is recorded
+
+
+def started_event(parent: ParentLink | None = None) -> OrchestrationStarted:
+    """Event 1 of what `start_item` asks for."""
+    return OrchestrationStarted(
+        event_id=1,
+        timestamp_ms=AT_MS,
+        name="TestOrch",
+        version="1.0.0",
+        input=EMPTY_OBJECT,
+        incarnation=INCARNATION,
+        parent=parent,
+    )
+
+
+def text_event(event_id: int, text: str) -> CustomStatusUpdated:
+    """An event that is told from others by its text."""
+    return CustomStatusUpdated(event_id=event_id, timestamp_ms=AT_MS, status=text)
+
+
+def ids(events: Sequence[AnyEvent]) -> list[int]:
+    """Their event ids, in the order given."""
+    return [event.event_id for event in events]
+
+
+def first_turn(*events: AnyEvent) -> TurnResult:
+    """What creates an instance: its started event, then `events`."""
+    return TurnResult(execution_id=FIRST_EXECUTION, history_delta=(started_event(), *events), metadata=NAMED)
+
+
+def turn(*events: AnyEvent) -> TurnResult:
+    """A later turn that only adds `events`."""
+    return TurnResult(execution_id=FIRST_EXECUTION, history_delta=events)
+
+
+# What is done
+
+
+async def take(provider: Provider, lock_timeout_ms: int = LOCK_MS) -> OrchestrationItem:
+    """Fetch an instance that must be there."""
+    item = await provider.fetch_orchestration_item(lock_timeout_ms, 0)
+    assert item is not None, "expected an instance with messages, but the fetch returned none"
+    return item
+
+
+async def take_work(provider: Provider, lock_timeout_ms: int = LOCK_MS) -> FetchedWorkItem:
+    """Fetch a work item that must be there."""
+    fetched = await provider.fetch_work_item(lock_timeout_ms, 0)
+    assert fetched is not None, "expected a work item, but the fetch returned none"
+    return fetched
+
+
+async def nothing_to_take(provider: Provider) -> bool:
+    """Whether no instance can be fetched now. One that can is locked by asking."""
+    return await provider.fetch_orchestration_item(LOCK_MS, 0) is None
+
+
+async def no_work_to_take(provider: Provider) -> bool:
+    """Whether no work item can be fetched now. One that can is leased by asking."""
+    return await provider.fetch_work_item(LOCK_MS, 0) is None
+
+
+async def create_instance(provider: Provider, instance: str) -> OrchestrationItem:
+    """Start `instance` and commit its first turn. Returns the item of that turn."""
+    await provider.enqueue_for_orchestrator(start_item(instance))
+    item = await take(provider)
+    assert item.instance == instance, f"expected {instance}, but {item.instance} had a message too"
+    await provider.ack_orchestration_item(item.lock_token, first_turn())
+    return item
+
+
+async def create_instance_with_parent(provider: Provider, instance: str, parent: ParentLink) -> OrchestrationItem:
+    """Start `instance` as the child of `parent` and commit its first turn."""
+    start = StartOrchestration(instance=instance, name="TestOrch", version="1.0.0", input=EMPTY_OBJECT, parent=parent)
+    await provider.enqueue_for_orchestrator(start)
+    item = await take(provider)
+    metadata = ExecutionMetadata(
+        orchestration_name="TestOrch",
+        orchestration_version="1.0.0",
+        incarnation=INCARNATION,
+        parent_instance=parent.instance,
+    )
+    first = TurnResult(execution_id=FIRST_EXECUTION, history_delta=(started_event(parent),), metadata=metadata)
+    await provider.ack_orchestration_item(item.lock_token, first)
+    return item

@@ -1,0 +1,99 @@
+"""Does every provider keep the contract of the port?"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from engine.testing.conformance import GROUPS, ConformanceTest, ProviderFactory
+
+UPSTREAM = {
+    "instance_creation": {
+        "test_instance_creation_via_metadata",
+        "test_no_instance_creation_on_enqueue",
+        "test_null_version_handling",
+        "test_sub_orchestration_instance_creation",
+    },
+    "atomicity": {
+        "test_atomicity_failure_rollback",
+        "test_concurrent_ack_prevention",
+        "test_lock_released_only_on_successful_ack",
+        "test_multi_operation_atomic_ack",
+    },
+    "error_handling": {
+        "test_corrupted_serialization_data",
+        "test_duplicate_event_id_rejection",
+        "test_invalid_lock_token_on_ack",
+        "test_lock_expiration_during_ack",
+        "test_missing_instance_metadata",
+        "test_read_corrupted_history_returns_error",
+        "test_read_with_execution_corrupted_history_returns_error",
+    },
+    "instance_locking": {
+        "test_ack_only_affects_locked_messages",
+        "test_completions_arriving_during_lock_blocked",
+        "test_concurrent_instance_fetching",
+        "test_cross_instance_lock_isolation",
+        "test_exclusive_instance_lock",
+        "test_invalid_lock_token_rejection",
+        "test_lock_token_uniqueness",
+        "test_message_tagging_during_lock",
+        "test_multi_threaded_lock_contention",
+        "test_multi_threaded_lock_expiration_recovery",
+        "test_multi_threaded_no_duplicate_processing",
+    },
+    "lock_expiration": {
+        "test_abandon_releases_lock_immediately",
+        "test_abandon_work_item_releases_lock",
+        "test_abandon_work_item_with_delay",
+        "test_concurrent_lock_attempts_respect_expiration",
+        "test_lock_expires_after_timeout",
+        "test_lock_renewal_on_ack",
+        "test_orchestration_lock_renewal_after_expiration",
+        "test_worker_ack_fails_after_lock_expiry",
+        "test_worker_lock_renewal_after_ack",
+        "test_worker_lock_renewal_after_expiration",
+        "test_worker_lock_renewal_extends_timeout",
+        "test_worker_lock_renewal_invalid_token",
+        "test_worker_lock_renewal_success",
+    },
+    "multi_execution": {
+        "test_continue_as_new_creates_new_execution",
+        "test_execution_history_persistence",
+        "test_execution_id_sequencing",
+        "test_execution_isolation",
+        "test_latest_execution_detection",
+    },
+    "queue_semantics": {
+        "test_lost_lock_token_handling",
+        "test_orphan_queue_messages_dropped",
+        "test_timer_delayed_visibility",
+        "test_worker_ack_atomicity",
+        "test_worker_delayed_visibility_skips_future_items",
+        "test_worker_item_immediate_visibility",
+        "test_worker_peek_lock_semantics",
+        "test_worker_queue_fifo_ordering",
+    },
+}
+"""The tests of upstream's provider validation in the groups that are here, by upstream's names."""
+
+
+@pytest.mark.conformance
+async def test_provider(
+    open_factory: Callable[[], AbstractAsyncContextManager[ProviderFactory]], conformance_test: ConformanceTest
+) -> None:
+    async with open_factory() as factory:
+        await conformance_test(factory)
+
+
+def test_every_upstream_test_of_a_group_is_there_under_its_name() -> None:
+    assert {group: {test.__name__ for test in GROUPS[group]} for group in UPSTREAM} == UPSTREAM
+
+
+def test_what_is_not_upstream_is_in_a_group_of_ours() -> None:
+    assert all(group in UPSTREAM or group.startswith("port_") for group in GROUPS)
+
+
+def test_no_two_tests_of_the_suite_share_a_name() -> None:
+    names = [test.__name__ for tests in GROUPS.values() for test in tests]
+    assert len(names) == len(set(names))
