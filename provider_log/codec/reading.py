@@ -1,8 +1,7 @@
 """How do bytes become a value again? A reader is built once a writer's schema, of closures, for today's type.
 
 Input is not trusted: no length is believed that the input cannot hold, no depth that the stack cannot, and every index
-is checked. A reader of an older schema fills what that lacks with the type's defaults, and reads past what the type
-has no more.
+is checked. A reader of an older schema fills what that lacks with the type's defaults.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,11 +64,8 @@ def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _read_string(data: bytes, at: int) -> tuple[str, int]:
-    size, at = _read_long(data, at)
-    end = at + size
-    if size < 0 or end > len(data):
-        raise Broken(f"expected a length that fits into {len(data)} bytes, but at byte {at} it is {size}")
-    return data[at:end].decode(), end
+    encoded, at = _read_bytes(data, at)
+    return encoded.decode(), at
 
 
 def _read_boolean(data: bytes, at: int) -> tuple[bool, int]:
@@ -96,14 +92,10 @@ class Readers:
         self._open: dict[str, int] = {}
 
     def build(self, schema: avro.Schema, hint: Any) -> Read:
-        """The reader of what `schema` wrote into values of `hint`; None for a type that does not matter any more.
-
-        Raises:
-            Misfit: `hint` cannot hold what `schema` writes.
-        """
+        """The reader that makes values of `hint` of what `schema` wrote. Raises Misfit if they cannot hold it."""
         match schema:
             case "boolean" | "long" | "bytes" | "string":
-                if hint is not None and hint is not PRIMITIVES[schema]:
+                if hint is not PRIMITIVES[schema]:
                     raise Misfit(f"expected {PRIMITIVES[schema].__name__} for {schema}, but here is {hint}")
                 return _READERS[schema]
             case str():
@@ -111,9 +103,9 @@ class Readers:
             case avro.Record() | avro.Enum():
                 return self._named(schema, hint)
             case avro.Array():
-                return _array(self.build(schema.items, hint and item_type(hint)))
+                return _array(self.build(schema.items, item_type(hint)))
             case _:
-                return _optional(self.build(optional_branch(schema), hint and optional_type(hint)))
+                return _optional(self.build(optional_branch(schema), optional_type(hint)))
 
     def _named(self, named: avro.Named, hint: Any) -> Read:
         if isinstance(named, avro.Enum):
@@ -130,15 +122,13 @@ class Readers:
 
     def _record(self, record: avro.Record, hint: Any) -> Read:
         hints = field_types(record, hint)
+        needed = {field.name for field in msgspec.structs.fields(hint) if field.required}
+        names = {field.name for field in record.fields}
+        if not needed <= names <= hints.keys():
+            raise Misfit(f"expected fields of {hint}, those without a default included, but {record.name} has {names}")
         fields = [
-            (field.name, _short_forms(field.type), self.build(field.type, hints.get(field.name)))
-            for field in record.fields
+            (field.name, _short_forms(field.type), self.build(field.type, hints[field.name])) for field in record.fields
         ]
-        absent = hints.keys() - {name for name, _, _ in fields}
-        defaults = {field.name for field in msgspec.structs.fields(hint) if not field.required}
-        if absent - defaults:
-            raise Misfit(f"expected a default for what {record.name} lacked once, but {absent - defaults} has none")
-        gone = {name for name, _, _ in fields} - hints.keys()
 
         def read(data: bytes, at: int) -> tuple[Any, int]:
             values: dict[str, Any] = {}
@@ -151,15 +141,7 @@ class Readers:
                     values[name], at = read_field(data, at)
             return hint(**values), at
 
-        def read_some(data: bytes, at: int) -> tuple[Any, int]:
-            values: dict[str, Any] = {}
-            for name, _, read_field in fields:
-                values[name], at = read_field(data, at)
-            for name in gone:
-                del values[name]
-            return hint(**values), at
-
-        return read_some if gone else read
+        return read
 
 
 def _short_forms(schema: avro.Schema) -> Mapping[int, Any]:
