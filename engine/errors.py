@@ -7,6 +7,7 @@
     ├─ HistoryCorrupted           the operator: a stored history breaks its own rules     → the instance is held
     ├─ ProviderError              (.operation) the engine reacts by class, never by text
     │  ├─ Retryable               nothing was written                                     → back off, same call again
+    │  ├─ InDoubt                 it may have been written                                → same call, same message id
     │  ├─ Refused                 the call can never succeed (bad token, duplicate id)    → drop it
     │  │  ├─ TurnTooLarge        a turn passes the documented bound                        → fail the instance
     │  │  └─ LeaseLost            the lock token is unknown, expired, or was taken back   → drop the work
@@ -61,6 +62,10 @@ class ProviderError(EngineError):
 
 class Retryable(ProviderError):
     """Nothing was written and locks are as before; the same call may succeed later."""
+
+
+class InDoubt(ProviderError):
+    """It may have been written. Repeating the call is safe with the same message id, which drops the second."""
 
 
 class Refused(ProviderError):

@@ -56,6 +56,13 @@ class UpdateCustomStatus(Struct, frozen=True, kw_only=True):
     status: str | None
 
 
+class CancelAsked(Struct, frozen=True, kw_only=True):
+    """Take back what event `source_event_id` recorded as asked for."""
+
+    source_event_id: int
+    reason: str
+
+
 class ContinueAsNew(Struct, frozen=True, kw_only=True):
     """End this execution and start the next with `input`."""
 
@@ -71,5 +78,6 @@ AnyAction = (
     | StartSubOrchestration
     | StartDetached
     | UpdateCustomStatus
+    | CancelAsked
     | ContinueAsNew
 )

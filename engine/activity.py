@@ -1,0 +1,64 @@
+"""What does an activity know about its own call? The context that a worker hands to functions that ask for one."""
+
+import logging
+from typing import Protocol
+
+
+class ActivityContext(Protocol):
+    """First parameter of an activity that is annotated with it; an activity without one takes its input alone."""
+
+    @property
+    def instance(self) -> str:
+        """The instance that asked."""
+        ...
+
+    @property
+    def execution_id(self) -> int:
+        """Its execution that asked."""
+        ...
+
+    @property
+    def activity_id(self) -> int:
+        """Event id of the call. With `instance` and `execution_id` it makes a key for idempotent effects."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The activity's name."""
+        ...
+
+    @property
+    def orchestration(self) -> str:
+        """Name of the orchestration that asked."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the orchestration that asked."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Which delivery of this one call this is, from 1. A retry by policy is a call of its own."""
+        ...
+
+    @property
+    def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger that names the instance, the execution and the activity."""
+        ...
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for this call any more: the orchestration took it back, or the engine stops."""
+        ...
+
+    async def cancelled(self) -> None:
+        """Return once `is_cancelled` is true. For async activities; they are interrupted some seconds later."""
+        ...
+
+    def raise_if_cancelled(self) -> None:
+        """For synchronous activities, which nothing can interrupt: call it wherever the work may end.
+
+        Raises:
+            asyncio.CancelledError: `is_cancelled` is true.
+        """
+        ...

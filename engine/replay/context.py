@@ -1,0 +1,463 @@
+"""What can an orchestration ask for? The context: its only door to the world.
+
+Asking is eager: the call records what is asked for, awaiting only waits. Every call raises Evicting while the
+execution is put away; let it pass.
+"""
+
+import asyncio
+import hashlib
+import logging
+import uuid
+from collections.abc import Callable, Coroutine, MutableMapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Never, TypedDict, TypeVar, Unpack, cast, overload
+
+from engine.activity import ActivityContext
+from engine.converter import Converter
+from engine.errors import UsageError
+from engine.model.actions import (
+    CallActivity,
+    ContinueAsNew,
+    CreateTimer,
+    DequeueMessage,
+    StartDetached,
+    StartSubOrchestration,
+    UpdateCustomStatus,
+    WaitExternal,
+)
+from engine.model.ids import root_instance_id_problem
+from engine.model.payload import Payload
+from engine.registry import activity_definition, orchestration_definition
+from engine.replay import combinators
+from engine.replay.futures import AskedFuture, DurableFuture
+from engine.replay.ledger import Ledger
+from engine.replay.retry import ONCE, Attempts, AttemptsFuture, RetryPolicy
+
+I = TypeVar("I")  # noqa: E741  # input, beside O for output
+O = TypeVar("O")  # noqa: E741  # output, beside I for input
+
+LOGGER = logging.getLogger("turnlog.orchestration")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ActivityOptions(TypedDict, total=False):
+    """How an activity is called.
+
+    Attributes:
+        retry: Tried again by this policy; once if absent.
+        timeout: For each attempt.
+        deadline: For all attempts and pauses together, from the call on.
+        session_id: Activities of one session go to one worker.
+        tag: Only workers that serve the tag take it.
+    """
+
+    retry: RetryPolicy
+    timeout: timedelta
+    deadline: timedelta
+    session_id: str
+    tag: str
+
+
+class ChildOptions(TypedDict, total=False):
+    """How a sub-orchestration is started.
+
+    Attributes:
+        instance: Its id; made from the parent's and the call's if absent.
+        version: Exactly this one; the latest when it starts if absent.
+    """
+
+    instance: str
+    version: str
+
+
+class OrchestrationLogger(logging.LoggerAdapter[logging.Logger]):
+    """Names the instance and the execution in every record, and is silent while a history is replayed."""
+
+    def __init__(self, instance: str, execution_id: int) -> None:
+        super().__init__(LOGGER, {"instance": instance, "execution_id": execution_id})
+        self.replaying = False
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # the standard library's name
+        return not self.replaying and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Keep what the caller puts into `extra`; the standard adapter drops it before 3.13."""
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
+
+
+class OrchestrationContext:
+    """Given to every orchestration as its first argument.
+
+    Attributes:
+        instance: Id of this instance.
+        execution_id: Which execution of it this is, from 1; grows with each continue-as-new.
+        name: Of this orchestration.
+        version: The one this execution is pinned to.
+        logger: Logs what happens now and is silent about what is replayed.
+    """
+
+    join = staticmethod(combinators.join)
+    select = staticmethod(combinators.select)
+    as_completed = staticmethod(combinators.as_completed)
+
+    def __init__(
+        self, name: str, version: str, *, ledger: Ledger, loop: asyncio.AbstractEventLoop, converter: Converter
+    ) -> None:
+        self.instance = ledger.instance
+        self.execution_id = ledger.execution_id
+        self.name = name
+        self.version = version
+        self.logger = OrchestrationLogger(ledger.instance, ledger.execution_id)
+        self.continued: ContinueAsNew | None = None
+        self._ledger = ledger
+        self._loop = loop
+        self._converter = converter
+        self._guids = 0
+
+    # Activities.
+
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[ActivityContext, I], Coroutine[Any, Any, O]],
+        input: I,
+        /,
+        **options: Unpack[ActivityOptions],
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[ActivityContext, I], O], input: I, /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[I], Coroutine[Any, Any, O]], input: I, /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[I], O], input: I, /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[ActivityContext], Coroutine[Any, Any, O]], /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[ActivityContext], O], /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[], Coroutine[Any, Any, O]], /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: Callable[[], O], /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: str, input: object = None, /, *, output: type[O], **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_activity(
+        self, activity: str, input: object = None, /, **options: Unpack[ActivityOptions]
+    ) -> DurableFuture[Any]: ...
+    def schedule_activity(
+        self,
+        activity: Callable[..., Any] | str,
+        value: object = None,
+        /,
+        *,
+        output: Any = Any,
+        **options: Unpack[ActivityOptions],
+    ) -> DurableFuture[Any]:
+        """Call an activity, given as its function or by name.
+
+        The future raises ActivityError if it failed for good, TimedOut if it took too long, and ConversionError if
+        what it returned is not of the type its function (or `output`) says.
+
+        Raises:
+            ConversionError: The input has no payload.
+            UsageError: The function is not decorated with `@activity`.
+        """
+        attempts = self._attempts(activity, value, output, options)
+        if isinstance(attempts, DurableFuture):
+            return attempts
+        return AttemptsFuture(self._loop, attempts, lambda: self._ledger.last_event_id)
+
+    @overload
+    async def activity(
+        self,
+        activity: Callable[[ActivityContext, I], Coroutine[Any, Any, O]],
+        input: I,
+        /,
+        **options: Unpack[ActivityOptions],
+    ) -> O: ...
+    @overload
+    async def activity(
+        self, activity: Callable[[ActivityContext, I], O], input: I, /, **options: Unpack[ActivityOptions]
+    ) -> O: ...
+    @overload
+    async def activity(
+        self, activity: Callable[[I], Coroutine[Any, Any, O]], input: I, /, **options: Unpack[ActivityOptions]
+    ) -> O: ...
+    @overload
+    async def activity(self, activity: Callable[[I], O], input: I, /, **options: Unpack[ActivityOptions]) -> O: ...
+    @overload
+    async def activity(
+        self, activity: Callable[[ActivityContext], Coroutine[Any, Any, O]], /, **options: Unpack[ActivityOptions]
+    ) -> O: ...
+    @overload
+    async def activity(self, activity: Callable[[ActivityContext], O], /, **options: Unpack[ActivityOptions]) -> O: ...
+    @overload
+    async def activity(
+        self, activity: Callable[[], Coroutine[Any, Any, O]], /, **options: Unpack[ActivityOptions]
+    ) -> O: ...
+    @overload
+    async def activity(self, activity: Callable[[], O], /, **options: Unpack[ActivityOptions]) -> O: ...
+    @overload
+    async def activity(
+        self, activity: str, input: object = None, /, *, output: type[O], **options: Unpack[ActivityOptions]
+    ) -> O: ...
+    @overload
+    async def activity(self, activity: str, input: object = None, /, **options: Unpack[ActivityOptions]) -> Any: ...
+    async def activity(
+        self,
+        activity: Callable[..., Any] | str,
+        value: object = None,
+        /,
+        *,
+        output: Any = Any,
+        **options: Unpack[ActivityOptions],
+    ) -> Any:
+        """`schedule_activity` as a coroutine, for `tg.create_task`: asked for when it first runs."""
+        attempts = self._attempts(activity, value, output, options)
+        return await (attempts if isinstance(attempts, DurableFuture) else attempts.run())
+
+    def _attempts(
+        self, activity: Callable[..., Any] | str, value: object, output: Any, options: ActivityOptions
+    ) -> AskedFuture[Any] | Attempts[Any]:
+        if isinstance(activity, str):
+            name = activity
+        else:
+            definition = activity_definition(activity)
+            name, output = definition.name, definition.output_type
+            if value is not None and not definition.takes_input:
+                raise UsageError(f"expected no input for activity {name}, which takes none, but it got {value!r}")
+        action = CallActivity(
+            name=name,
+            input=self._converter.encode(value, f"input of activity {name}"),
+            session_id=options.get("session_id"),
+            tag=options.get("tag"),
+        )
+
+        def call() -> AskedFuture[Any]:
+            return self._asked(self._ledger.ask(action), output, f"output of activity {name}")
+
+        retry, timeout, deadline = options.get("retry"), options.get("timeout"), options.get("deadline")
+        if retry is None and timeout is None and deadline is None:
+            return call()
+        return Attempts(
+            name,
+            call=call,
+            pause=self.schedule_timer,
+            policy=retry or ONCE,
+            timeout=timeout,
+            deadline=deadline,
+            chance=self._chance,
+        )
+
+    # Children.
+
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: "Callable[[OrchestrationContext, I], Coroutine[Any, Any, O]]",
+        input: I,
+        /,
+        **options: Unpack[ChildOptions],
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: "Callable[[OrchestrationContext], Coroutine[Any, Any, O]]",
+        /,
+        **options: Unpack[ChildOptions],
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self, orchestration: str, input: object = None, /, *, output: type[O], **options: Unpack[ChildOptions]
+    ) -> DurableFuture[O]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self, orchestration: str, input: object = None, /, **options: Unpack[ChildOptions]
+    ) -> DurableFuture[Any]: ...
+    def schedule_sub_orchestration(
+        self,
+        orchestration: Callable[..., Any] | str,
+        value: object = None,
+        /,
+        *,
+        output: Any = Any,
+        **options: Unpack[ChildOptions],
+    ) -> DurableFuture[Any]:
+        """Start a child. A function gives its name alone: which version runs is `version`, or the latest.
+
+        The future raises SubOrchestrationError if the child failed, was cancelled, or has the id of an instance that
+        exists already. Cancelling it cancels the child.
+
+        Raises:
+            ConversionError: The input has no payload.
+            UsageError: The function is not decorated with `@orchestration`, or `instance` cannot be an id.
+        """
+        name = _orchestration_name(orchestration)
+        if not isinstance(orchestration, str):
+            output = orchestration_definition(orchestration).output_type
+        action = StartSubOrchestration(
+            name=name,
+            input=self._converter.encode(value, f"input of orchestration {name}"),
+            instance=_checked_id(options.get("instance")),
+            version=options.get("version"),
+        )
+        return self._asked(self._ledger.ask(action), output, f"output of orchestration {name}")
+
+    @overload
+    def start_detached(
+        self,
+        orchestration: "Callable[[OrchestrationContext, I], Coroutine[Any, Any, Any]]",
+        input: I,
+        /,
+        *,
+        instance: str,
+        version: str | None = None,
+    ) -> None: ...
+    @overload
+    def start_detached(
+        self,
+        orchestration: "Callable[[OrchestrationContext], Coroutine[Any, Any, Any]] | str",
+        /,
+        *,
+        instance: str,
+        version: str | None = None,
+    ) -> None: ...
+    @overload
+    def start_detached(
+        self, orchestration: str, input: object, /, *, instance: str, version: str | None = None
+    ) -> None: ...
+    def start_detached(
+        self,
+        orchestration: Callable[..., Any] | str,
+        value: object = None,
+        /,
+        *,
+        instance: str,
+        version: str | None = None,
+    ) -> None:
+        """Start an orchestration that lives on its own. If `instance` exists already, nothing happens.
+
+        Raises:
+            ConversionError: The input has no payload.
+            UsageError: The function is not decorated with `@orchestration`, or `instance` cannot be an id.
+        """
+        name = _orchestration_name(orchestration)
+        payload = self._converter.encode(value, f"input of orchestration {name}")
+        _checked_id(instance)
+        self._ledger.ask(StartDetached(name=name, instance=instance, input=payload, version=version))
+
+    # Waiting.
+
+    def schedule_timer(self, delay: timedelta) -> DurableFuture[None]:
+        """A future that is done `delay` from now. `asyncio.sleep` is the same, as a coroutine."""
+        milliseconds = max(0, -(-delay // timedelta(milliseconds=1)))
+        event_id = self._ledger.ask(CreateTimer(fire_at_ms=self._ledger.now_ms + milliseconds))
+        return self._asked(event_id, None, "a timer's nothing")
+
+    @overload
+    def wait_event(self, name: str, expected: type[O], /) -> DurableFuture[O]: ...
+    @overload
+    def wait_event(self, name: str, /) -> DurableFuture[Any]: ...
+    def wait_event(self, name: str, expected: Any = Any, /) -> DurableFuture[Any]:
+        """The next external event `name` that arrives from now on; what arrived before is lost.
+
+        Several waits of one name get one event each, oldest wait first.
+        """
+        return self._asked(self._ledger.ask(WaitExternal(name=name)), expected, f"external event {name}")
+
+    @overload
+    def dequeue(self, queue: str, expected: type[O], /) -> DurableFuture[O]: ...
+    @overload
+    def dequeue(self, queue: str, /) -> DurableFuture[Any]: ...
+    def dequeue(self, queue: str, expected: Any = Any, /) -> DurableFuture[Any]:
+        """The next unread message of `queue`. Messages are kept until they are read, over continue-as-new too."""
+        event_id = self._ledger.ask(DequeueMessage(name=queue))
+        future = self._asked(event_id, expected, f"message of queue {queue}", on_read=self._ledger.message_read)
+        self._ledger.read_queue(event_id, queue)
+        return future
+
+    # The rest.
+
+    def continue_as_new(self, value: object = None, /, *, version: str | None = None) -> Never:
+        """`return ctx.continue_as_new(x)` ends this execution and starts the next with input `x`.
+
+        Nothing happens until the orchestration returns what this returned. Unread queue messages and the custom
+        status go along; what is still open is cancelled.
+
+        Raises:
+            ConversionError: The input has no payload.
+        """
+        self._ledger.raise_if_evicting()
+        payload = self._converter.encode(value, f"input of orchestration {self.name}")
+        self.continued = ContinueAsNew(input=payload, version=version)
+        # To the types nothing comes back, so that it can stand where any output is returned; `live` sees what does.
+        return cast("Never", self.continued)  # pyright: ignore[reportGeneralTypeIssues]  # see the line above
+
+    def set_custom_status(self, status: str | None) -> None:
+        """Show `status` in queries from the end of this turn on; None shows nothing."""
+        self._ledger.ask(UpdateCustomStatus(status=status))
+
+    @property
+    def custom_status(self) -> str | None:
+        """What was set last, by this execution or the ones before it."""
+        self._ledger.raise_if_evicting()
+        return self._ledger.custom_status
+
+    def utc_now(self) -> datetime:
+        """Time of the event that woke the code; it stands still until the next."""
+        self._ledger.raise_if_evicting()
+        return EPOCH + timedelta(milliseconds=self._ledger.now_ms)
+
+    def new_guid(self) -> uuid.UUID:
+        """An id nobody else has: the same on every replay, another for every call, execution and life."""
+        self._ledger.raise_if_evicting()
+        self._guids += 1
+        return uuid.UUID(bytes=self._derived(f"guid {self._guids}"), version=5)
+
+    def _asked(
+        self, event_id: int, expected: Any, what: str, on_read: Callable[[int], None] | None = None
+    ) -> AskedFuture[Any]:
+        def decode(payload: Payload) -> Any:
+            return self._converter.decode(payload, expected, what)
+
+        future: AskedFuture[Any] = AskedFuture(
+            self._loop, event_id, decode, on_cancel=self._ledger.cancel, on_read=on_read
+        )
+        self._ledger.futures[event_id] = future
+        return future
+
+    def _chance(self, failed_attempts: int) -> float:
+        derived = self._derived(f"jitter {self._ledger.last_event_id} {failed_attempts}")
+        return int.from_bytes(derived[:6], "big") / 2**48
+
+    def _derived(self, what: str) -> bytes:
+        """16 bytes that depend on this execution of this life, and on `what`."""
+        seed = f"{self._ledger.incarnation} {self.execution_id} {what}".encode()
+        return hashlib.blake2b(seed, digest_size=16).digest()
+
+
+def _orchestration_name(orchestration: Callable[..., Any] | str) -> str:
+    return orchestration if isinstance(orchestration, str) else orchestration_definition(orchestration).name
+
+
+def _checked_id(instance: str | None) -> str | None:
+    if instance is not None and (problem := root_instance_id_problem(instance)) is not None:
+        raise UsageError(problem)
+    return instance

@@ -1,0 +1,239 @@
+"""What does a turn leave behind? New events become one TurnResult: work, messages, what is taken back, what shows.
+
+Work that was asked for and taken back in the same turn is never handed out at all.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from engine.model.events import (
+    ActivityCancelRequested,
+    ActivityScheduled,
+    AnyEvent,
+    CarriedMessage,
+    CustomStatusUpdated,
+    OrchestrationCancelled,
+    OrchestrationChained,
+    OrchestrationCompleted,
+    OrchestrationContinuedAsNew,
+    OrchestrationFailed,
+    OrchestrationStarted,
+    SubOrchestrationCancelRequested,
+    SubOrchestrationScheduled,
+    TimerCancelled,
+    TimerCreated,
+)
+from engine.model.failure import Category, Failure
+from engine.model.ids import ParentLink
+from engine.model.messages import (
+    AnyMessage,
+    CancelInstance,
+    CompleteSubOrchestration,
+    ContinueInstance,
+    FailSubOrchestration,
+    FireTimer,
+    StartOrchestration,
+)
+from engine.model.status import Status
+from engine.model.turn import ActivityRef, Disposition, ExecutionMetadata, TimerRef, TurnResult
+from engine.model.work import WorkItem
+
+CARRIED_MESSAGES_MAX = 1_000
+"""So many unread queue messages survive a continue-as-new: the oldest."""
+
+
+class Effects:
+    """Collects a turn.
+
+    Args:
+        instance: Whose turn it is.
+        execution_id: Which execution the events belong to.
+        started: Its first event.
+        instance_of: The id of the child that a recorded call started, for cancelling it.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        execution_id: int,
+        started: OrchestrationStarted,
+        instance_of: Callable[[int], str],
+    ) -> None:
+        self.instance = instance
+        self.execution_id = execution_id
+        self.started = started
+        self.delta: list[AnyEvent] = []
+        self.messages: list[AnyMessage] = []
+        self.carried: tuple[CarriedMessage, ...] = ()
+        self.resent: list[AnyMessage] = []
+        self._instance_of = instance_of
+        self._work: dict[int, WorkItem] = {}
+        self._timers: dict[int, FireTimer] = {}
+        self._starts: dict[int, StartOrchestration] = {}
+        self._cancelled_activities: list[ActivityRef] = []
+        self._cancelled_timers: list[TimerRef] = []
+        self._metadata: dict[str, Any] = {}
+        self._continued: OrchestrationContinuedAsNew | None = None
+
+    def add(self, events: list[AnyEvent]) -> None:
+        """These happened next."""
+        self.delta += events
+        for event in events:
+            effect = self._effects.get(type(event))
+            if effect is not None:
+                effect(self, event)
+
+    def result(self, dispositions: list[Disposition], custom_status: str | None) -> TurnResult:
+        """All of it. `custom_status` is what the next execution begins with, if there is one."""
+        messages: list[AnyMessage] = [*self._starts.values(), *self.messages, *self._timers.values()]
+        if self._continued is not None:
+            messages.append(self._continuation(self._continued, custom_status))
+        return TurnResult(
+            execution_id=self.execution_id,
+            history_delta=tuple(self.delta),
+            work_items=tuple(self._work.values()),
+            messages=(*messages, *self.resent),
+            metadata=ExecutionMetadata(**self._metadata) if self._metadata else NO_METADATA,
+            cancelled_activities=tuple(self._cancelled_activities),
+            cancelled_timers=tuple(self._cancelled_timers),
+            dispositions=tuple(dispositions),
+        )
+
+    def _continuation(self, event: OrchestrationContinuedAsNew, custom_status: str | None) -> ContinueInstance:
+        return ContinueInstance(
+            instance=self.instance,
+            incarnation=self.started.incarnation,
+            name=self.started.name,
+            input=event.input,
+            version=event.version,
+            parent=self.started.parent,
+            carried=self.carried[:CARRIED_MESSAGES_MAX],
+            custom_status=custom_status,
+        )
+
+    def _start(self, event: OrchestrationStarted) -> None:
+        self._metadata.update(
+            status=Status.RUNNING,
+            orchestration_name=event.name,
+            orchestration_version=event.version,
+            parent_instance=event.parent.instance if event.parent else None,
+            incarnation=event.incarnation,
+        )
+
+    def _hand_out(self, event: ActivityScheduled) -> None:
+        self._work[event.event_id] = WorkItem(
+            instance=self.instance,
+            incarnation=self.started.incarnation,
+            execution_id=self.execution_id,
+            activity_id=event.event_id,
+            name=event.name,
+            input=event.input,
+            orchestration=self.started.name,
+            version=self.started.version,
+            session_id=event.session_id,
+            tag=event.tag,
+            traceparent=self.started.traceparent,
+        )
+
+    def _take_back_activity(self, event: ActivityCancelRequested) -> None:
+        source = event.source_event_id
+        if self._work.pop(source, None) is None:
+            self._cancelled_activities.append(ActivityRef(self.instance, self.execution_id, source))
+
+    def _set_timer(self, event: TimerCreated) -> None:
+        self._timers[event.event_id] = FireTimer(
+            instance=self.instance,
+            incarnation=self.started.incarnation,
+            execution_id=self.execution_id,
+            timer_id=event.event_id,
+            fire_at_ms=event.fire_at_ms,
+        )
+
+    def _take_back_timer(self, event: TimerCancelled) -> None:
+        source = event.source_event_id
+        if self._timers.pop(source, None) is None:
+            self._cancelled_timers.append(TimerRef(self.execution_id, source))
+
+    def _start_child(self, event: SubOrchestrationScheduled) -> None:
+        caller = ParentLink(self.instance, self.started.incarnation, self.execution_id, event.event_id)
+        self._send_start(event, caller)
+
+    def _start_detached(self, event: OrchestrationChained) -> None:
+        self._send_start(event, None)
+
+    def _send_start(self, event: SubOrchestrationScheduled | OrchestrationChained, parent: ParentLink | None) -> None:
+        self._starts[event.event_id] = StartOrchestration(
+            instance=event.instance,
+            name=event.name,
+            input=event.input,
+            version=event.version,
+            parent=parent,
+            traceparent=self.started.traceparent,
+        )
+
+    def _cancel_child(self, event: SubOrchestrationCancelRequested) -> None:
+        source = event.source_event_id
+        if self._starts.pop(source, None) is None:
+            reason = f"{self.instance}: {event.reason}"
+            self.messages.append(CancelInstance(instance=self._instance_of(source), reason=reason))
+
+    def _set_status(self, event: CustomStatusUpdated) -> None:
+        self._metadata.update(set_custom_status=True, custom_status=event.status)
+
+    def _complete(self, event: OrchestrationCompleted) -> None:
+        self._metadata.update(status=Status.COMPLETED, output=event.output)
+        parent = self.started.parent
+        if parent is not None:
+            self.messages.append(
+                CompleteSubOrchestration(
+                    instance=parent.instance,
+                    incarnation=parent.incarnation,
+                    execution_id=parent.execution_id,
+                    event_id=parent.event_id,
+                    result=event.output,
+                )
+            )
+
+    def _fail(self, event: OrchestrationFailed) -> None:
+        self._end_without_result(Status.FAILED, event.failure)
+
+    def _cancelled(self, event: OrchestrationCancelled) -> None:
+        failure = Failure(category=Category.CANCELLED, type="Cancelled", message=event.reason, retryable=False)
+        self._end_without_result(Status.CANCELLED, failure)
+
+    def _end_without_result(self, status: Status, failure: Failure) -> None:
+        self._metadata.update(status=status, failure=failure)
+        parent = self.started.parent
+        if parent is not None:
+            self.messages.append(
+                FailSubOrchestration(
+                    instance=parent.instance,
+                    incarnation=parent.incarnation,
+                    execution_id=parent.execution_id,
+                    event_id=parent.event_id,
+                    failure=failure,
+                )
+            )
+
+    def _continue(self, event: OrchestrationContinuedAsNew) -> None:
+        self._metadata.update(status=Status.CONTINUED_AS_NEW, output=event.input)
+        self._continued = event
+
+    _effects: ClassVar[dict[type, Callable[["Effects", Any], None]]] = {
+        OrchestrationStarted: _start,
+        ActivityScheduled: _hand_out,
+        ActivityCancelRequested: _take_back_activity,
+        TimerCreated: _set_timer,
+        TimerCancelled: _take_back_timer,
+        SubOrchestrationScheduled: _start_child,
+        SubOrchestrationCancelRequested: _cancel_child,
+        OrchestrationChained: _start_detached,
+        CustomStatusUpdated: _set_status,
+        OrchestrationCompleted: _complete,
+        OrchestrationFailed: _fail,
+        OrchestrationCancelled: _cancelled,
+        OrchestrationContinuedAsNew: _continue,
+    }
+
+
+NO_METADATA = ExecutionMetadata()

@@ -1,0 +1,75 @@
+"""What does a failure value say about an exception of user code?"""
+
+import linecache
+from collections.abc import Iterator
+from types import TracebackType
+from typing import cast
+
+from engine.errors import ActivityError
+from engine.model.failure import Category, Failure
+
+OTHERS_MAX = 32  # an exception group of a wide fan-out can hold thousands of the same
+CAUSES_MAX = 8  # chains are for readers
+_GROUP: type[BaseException] = BaseExceptionGroup
+OWN_PACKAGES = ("engine", "asyncio", "anyio", "msgspec")
+
+
+def failure_of(error: BaseException, category: Category = Category.APPLICATION) -> Failure:
+    """`error` as data.
+
+    An exception with an attribute `retryable` that is False says that trying again cannot help. The failure inside an
+    ActivityError or SubOrchestrationError becomes the cause.
+    """
+    return _failure_of(error, category, CAUSES_MAX)
+
+
+def type_of(kind: type[BaseException]) -> str:
+    """Qualified name of an exception class as its user knows it: `ValueError`, `shop.OutOfStock`, `TimedOut`."""
+    if kind.__module__ in {"builtins", "__main__"} or _package(kind.__module__) in OWN_PACKAGES:
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _failure_of(error: BaseException, category: Category, causes_left: int) -> Failure:
+    others: tuple[Failure, ...] = ()
+    cause: Failure | None = None
+    retryable = getattr(error, "retryable", True) is not False
+    if causes_left > 0:
+        members = cast("tuple[BaseException, ...]", getattr(error, "exceptions", ()))
+        if isinstance(error, _GROUP):
+            others = tuple(_failure_of(member, category, causes_left - 1) for member in members[:OTHERS_MAX])
+        if isinstance(error, ActivityError):
+            cause, retryable = error.failure, error.failure.retryable
+        elif error.__cause__ is not None:
+            cause = _failure_of(error.__cause__, category, causes_left - 1)
+    return Failure(
+        category=category,
+        type=type_of(type(error)),
+        message=_text(error),
+        retryable=retryable,
+        stack="\n".join(_user_frames(error.__traceback__)) or None,
+        cause=cause,
+        others=others,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # a __str__ of the user's that raises must not hide the failure it was to describe
+        return f"(its text cannot be had: {type(broken).__qualname__})"
+
+
+def _user_frames(traceback: TracebackType | None) -> Iterator[str]:
+    """One entry a frame of the user's own code, most recent last, as Python prints them."""
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if _package(traceback.tb_frame.f_globals.get("__name__", "")) not in OWN_PACKAGES:
+            line = linecache.getline(code.co_filename, traceback.tb_lineno).strip()
+            text = f'File "{code.co_filename}", line {traceback.tb_lineno}, in {code.co_name}'
+            yield f"{text}\n  {line}" if line else text
+        traceback = traceback.tb_next
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]

@@ -1,0 +1,124 @@
+"""What does code hold while work is under way? A durable future."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar, cast
+
+from engine.errors import ActivityError
+from engine.model.failure import Failure
+from engine.model.payload import Payload
+
+T = TypeVar("T")
+
+Decode = Callable[[Payload], Any]
+"""How a payload becomes the future's result; raises ConversionError."""
+
+
+class DurableFuture(asyncio.Future[T], Generic[T]):
+    """The result of something an orchestration asked for. Await it, as often as you like; `cancel()` takes it back.
+
+    It is asked for when this object is made, not when it is awaited. Losing the last reference does nothing.
+
+    Attributes:
+        event_id: The event that recorded what was asked for; 0 for work of several events (a retried activity).
+        finished_at: The event that finished it, 0 while it is open: what decides who came first.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, number: int, event_id: int) -> None:
+        super().__init__(loop=loop)
+        self._number = number
+        self.event_id = event_id
+        self.finished_at = 0
+        self._failure: tuple[type[ActivityError], Failure] | None = None
+        # Durable failures are in the history; asyncio need not complain that nobody looked at one.
+        self._log_traceback = False
+
+    def __hash__(self) -> int:
+        """The order of asking, not the address: sets of futures are in the same order on every replay."""
+        return self._number
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """As asyncio's own, but the result is read through `result`, which may build a fresh exception."""
+        if not self.done():
+            self._asyncio_future_blocking = True
+            yield self
+        return self.result()
+
+    __iter__ = __await__
+
+    def result(self) -> T:
+        """The result, or a fresh exception that says why there is none."""
+        if self._failure is not None:
+            kind, failure = self._failure
+            raise kind(failure)
+        return super().result()
+
+    def succeed(self, value: T, finished_at: int) -> None:
+        """The work was done."""
+        self.finished_at = finished_at
+        self.set_result(value)
+
+    def fail(self, kind: type[ActivityError], failure: Failure, finished_at: int) -> None:
+        """The work failed: whoever awaits gets `kind`, built anew each time."""
+        self.finished_at = finished_at
+        self._failure = (kind, failure)
+        self.set_exception(kind(failure))
+        self._log_traceback = False
+
+    def break_off(self, error: BaseException, finished_at: int) -> None:
+        """The work was done, but its result cannot be had."""
+        self.finished_at = finished_at
+        self.set_exception(error)
+        self._log_traceback = False
+
+
+class AskedFuture(DurableFuture[T]):
+    """A future of one recorded ask, which is told when it is taken back and when its result is looked at."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        event_id: int,
+        decode: Decode,
+        *,
+        on_cancel: Callable[[int], None],
+        on_read: Callable[[int], None] | None = None,
+    ) -> None:
+        super().__init__(loop, event_id, event_id)
+        self._decode = decode
+        self._on_cancel = on_cancel
+        self._on_read = on_read
+        self._given_back = False
+
+    def deliver(self, payload: Payload, finished_at: int) -> None:
+        """The answer is there."""
+        try:
+            value = cast("T", self._decode(payload))
+        except Exception as error:  # decoding runs the user's validators, and a refusal is the code's to handle
+            self.break_off(error, finished_at)
+        else:
+            self.succeed(value, finished_at)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Take the work back. A queue message that was delivered but never looked at goes back to its queue.
+
+        Returns:
+            Whether it was still open.
+        """
+        if self.done():
+            if self._on_read is not None and not self.cancelled():
+                self._on_read = None
+                self._given_back = True
+                self._on_cancel(self.event_id)
+            return False
+        self._on_cancel(self.event_id)
+        return super().cancel(msg)
+
+    def result(self) -> T:
+        """The result; a queue message counts as read from here on."""
+        if self._given_back:
+            raise asyncio.CancelledError("the message went back to its queue")
+        if self._on_read is not None and self.done() and not self.cancelled():
+            on_read, self._on_read = self._on_read, None
+            on_read(self.event_id)
+        return super().result()

@@ -1,0 +1,281 @@
+"""What has the code asked for in this execution, under which event ids, and what of it is still open?
+
+The ledger is where the code's asks become events: at once, in order, with the next event id. Nothing else may stand
+between two of them, so the id is known when the code asks, in a live turn and in replay alike.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+
+from engine.model.actions import (
+    AnyAction,
+    CallActivity,
+    CancelAsked,
+    CreateTimer,
+    DequeueMessage,
+    StartDetached,
+    StartSubOrchestration,
+    UpdateCustomStatus,
+    WaitExternal,
+)
+from engine.model.events import (
+    ActivityCancelRequested,
+    ActivityScheduled,
+    AnyEvent,
+    CarriedMessage,
+    CustomStatusUpdated,
+    ExecutionEnd,
+    ExternalSubscribed,
+    ExternalSubscriptionCancelled,
+    OrchestrationChained,
+    QueueSubscribed,
+    QueueSubscriptionCancelled,
+    SubOrchestrationCancelRequested,
+    SubOrchestrationScheduled,
+    TimerCancelled,
+    TimerCreated,
+)
+from engine.model.ids import child_instance
+from engine.replay.bindings import Queues, Waits
+from engine.replay.futures import AskedFuture
+from engine.replay.history import Asked, carried_number
+
+REASON_CANCELLED = "the code cancelled it"
+REASON_ENDED = "the orchestration ended"
+
+
+class Ledger:
+    """The books of one execution.
+
+    Attributes:
+        now_ms: Time of the arrival applied last.
+        last_event_id: Of the last event, asked for or applied.
+        outcome: Events asked for since `take_outcome`.
+        open: Work asked for and neither answered nor taken back, by event id, oldest first.
+        answered: Event ids of work that was answered.
+        custom_status: As the code set it last.
+        shut: Set when the execution has ended or is put away: what is asked then is dropped.
+        cancelled_children: Ids of children that were taken back, by the event id of their call.
+        message_ids: Of all queue messages so far, to know a repetition.
+    """
+
+    def __init__(
+        self, instance: str, incarnation: int, execution_id: int, *, raise_if_evicting: Callable[[], None]
+    ) -> None:
+        self.instance = instance
+        self.incarnation = incarnation
+        self.execution_id = execution_id
+        self.now_ms = 0
+        self.last_event_id = 0
+        self.outcome: list[AnyEvent] = []
+        self.open: dict[int, Asked] = {}
+        self.answered: set[int] = set()
+        self.futures: dict[int, AskedFuture[object]] = {}
+        self.custom_status: str | None = None
+        self.cancelled_children: dict[int, str] = {}
+        self.message_ids: set[str] = set()
+        self.shut = False
+        self.raise_if_evicting = raise_if_evicting
+        self._waits = Waits()
+        self._queues = Queues()
+        self._messages: dict[int, CarriedMessage] = {}
+
+    def ask(self, action: AnyAction) -> int:
+        """Record `action` as the next event and return its id; 0, and nothing is recorded, once the books are shut.
+
+        Raises:
+            Evicting: The execution is being put away.
+        """
+        if self.shut:
+            self.raise_if_evicting()
+            return 0
+        self.last_event_id += 1
+        event = self._record_as[type(action)](self, action)
+        self.outcome.append(event)
+        return self.last_event_id
+
+    def take_outcome(self) -> list[AnyEvent]:
+        """What was asked for since the last call, in order."""
+        taken, self.outcome = self.outcome, []
+        return taken
+
+    def cancel(self, event_id: int) -> None:
+        """The code takes back what `event_id` asked for, if that is still open."""
+        if event_id in self.open:
+            self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
+
+    def close_all(self) -> None:
+        """The execution ends: take back everything that is open, oldest first."""
+        for event_id in list(self.open):
+            self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
+
+    def finish(self, end: ExecutionEnd) -> ExecutionEnd:
+        """Record `end`, in its place, as the last event."""
+        self.last_event_id += 1
+        placed = msgspec.structs.replace(end, event_id=self.last_event_id, timestamp_ms=self.now_ms)
+        self.outcome.append(placed)
+        return placed
+
+    def answer(self, event_id: int) -> AskedFuture[object] | None:
+        """Work `event_id` is answered: it is open no more. The future to tell, if there is one."""
+        del self.open[event_id]
+        self.answered.add(event_id)
+        return self.futures.pop(event_id, None)
+
+    # Timers: the loop's view of this ledger.
+
+    def create_timer(self, fire_at_ms: int) -> int:
+        """A durable timer; its event id is its token."""
+        return self.ask(CreateTimer(fire_at_ms=fire_at_ms))
+
+    def cancel_timer(self, token: int) -> None:
+        """Take a timer back, if it is still open."""
+        self.cancel(token)
+
+    # External events and queues.
+
+    def awaits_event(self, name: str) -> bool:
+        """Whether some wait for external event `name` is open."""
+        return self._waits.is_open(name)
+
+    def event_arrived(self, name: str) -> AskedFuture[object] | None:
+        """The future that an external event `name` is for, or None if nobody waits."""
+        event_id = self._waits.arrive(name)
+        return None if event_id is None else self.answer(event_id)
+
+    def carry(self, carried: tuple[CarriedMessage, ...]) -> None:
+        """Queue messages that the execution before left unread."""
+        for place, message in enumerate(carried):
+            self._keep(carried_number(place, len(carried)), message)
+
+    def message_arrived(self, event_id: int, message: CarriedMessage) -> None:
+        """A queue message: it goes to the oldest open reader, else it stays."""
+        self._keep(event_id, message)
+
+    def read_queue(self, event_id: int, name: str) -> None:
+        """Reader `event_id` wants the next message of `name`, and gets it at once if there is one."""
+        number = self._queues.open(name, event_id) if event_id else None
+        if number is not None:
+            self.futures[event_id].deliver(self._messages[number].data, self.last_event_id)
+
+    def message_read(self, event_id: int) -> None:
+        """The code looked at the message that reader `event_id` holds."""
+        del self._messages[self._queues.read(event_id)]
+        self.answer(event_id)
+
+    def unread(self) -> tuple[CarriedMessage, ...]:
+        """Queue messages that nobody holds, in order of arrival."""
+        return tuple(self._messages[number] for number in self._queues.unread())
+
+    def unread_bytes(self) -> int:
+        """Size of the payloads of all messages that are not read."""
+        return sum(len(message.data.data) for message in self._messages.values())
+
+    def _keep(self, number: int, message: CarriedMessage) -> None:
+        self._messages[number] = message
+        if message.message_id is not None:
+            self.message_ids.add(message.message_id)
+        self._hand_over(self._queues.arrive(message.name, number))
+
+    def _hand_over(self, handed: tuple[int, int] | None) -> None:
+        if handed is not None:
+            reader, number = handed
+            self.futures[reader].deliver(self._messages[number].data, self.last_event_id)
+
+    # How each action becomes its event. Both fields that every event has come from the ledger.
+
+    def _opened(self, event: Asked) -> AnyEvent:
+        self.open[event.event_id] = event
+        return event
+
+    def _call_activity(self, action: CallActivity) -> AnyEvent:
+        return self._opened(
+            ActivityScheduled(
+                event_id=self.last_event_id,
+                timestamp_ms=self.now_ms,
+                name=action.name,
+                input=action.input,
+                session_id=action.session_id,
+                tag=action.tag,
+            )
+        )
+
+    def _create_timer(self, action: CreateTimer) -> AnyEvent:
+        return self._opened(
+            TimerCreated(event_id=self.last_event_id, timestamp_ms=self.now_ms, fire_at_ms=action.fire_at_ms)
+        )
+
+    def _wait_external(self, action: WaitExternal) -> AnyEvent:
+        self._waits.open(action.name, self.last_event_id)
+        return self._opened(ExternalSubscribed(event_id=self.last_event_id, timestamp_ms=self.now_ms, name=action.name))
+
+    def _dequeue(self, action: DequeueMessage) -> AnyEvent:
+        return self._opened(QueueSubscribed(event_id=self.last_event_id, timestamp_ms=self.now_ms, name=action.name))
+
+    def _start_child(self, action: StartSubOrchestration) -> AnyEvent:
+        instance = action.instance or child_instance(self.instance, self.execution_id, self.last_event_id)
+        return self._opened(
+            SubOrchestrationScheduled(
+                event_id=self.last_event_id,
+                timestamp_ms=self.now_ms,
+                name=action.name,
+                instance=instance,
+                input=action.input,
+                version=action.version,
+            )
+        )
+
+    def _start_detached(self, action: StartDetached) -> AnyEvent:
+        return OrchestrationChained(
+            event_id=self.last_event_id,
+            timestamp_ms=self.now_ms,
+            name=action.name,
+            instance=action.instance,
+            input=action.input,
+            version=action.version,
+        )
+
+    def _set_status(self, action: UpdateCustomStatus) -> AnyEvent:
+        self.custom_status = action.status
+        return CustomStatusUpdated(event_id=self.last_event_id, timestamp_ms=self.now_ms, status=action.status)
+
+    def _cancel_asked(self, action: CancelAsked) -> AnyEvent:
+        source = action.source_event_id
+        asked = self.open.pop(source)
+        self.futures.pop(source, None)
+        event_id, now_ms = self.last_event_id, self.now_ms
+        match asked:
+            case ActivityScheduled():
+                return ActivityCancelRequested(
+                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
+                )
+            case TimerCreated():
+                return TimerCancelled(event_id=event_id, timestamp_ms=now_ms, source_event_id=source)
+            case SubOrchestrationScheduled():
+                self.cancelled_children[source] = asked.instance
+                return SubOrchestrationCancelRequested(
+                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
+                )
+            case ExternalSubscribed():
+                self._waits.close(asked.name, source)
+                return ExternalSubscriptionCancelled(
+                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
+                )
+            case QueueSubscribed():
+                self._hand_over(self._queues.close(asked.name, source))
+                return QueueSubscriptionCancelled(
+                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
+                )
+
+    _record_as: ClassVar[dict[type, Callable[["Ledger", Any], AnyEvent]]] = {
+        CallActivity: _call_activity,
+        CreateTimer: _create_timer,
+        WaitExternal: _wait_external,
+        DequeueMessage: _dequeue,
+        StartSubOrchestration: _start_child,
+        StartDetached: _start_detached,
+        UpdateCustomStatus: _set_status,
+        CancelAsked: _cancel_asked,
+    }
