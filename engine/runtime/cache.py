@@ -12,7 +12,7 @@ class Live(Protocol):
     """A suspended execution that can be kept and put away."""
 
     @property
-    def size_bytes(self) -> int:
+    def bytes_estimate(self) -> int:
         """Estimate of the memory it holds."""
         ...
 
@@ -41,7 +41,7 @@ class LiveCache(Generic[L]):
         return len(self._kept)
 
     @property
-    def size_bytes(self) -> int:
+    def bytes_estimate(self) -> int:
         """Sum of the kept estimates."""
         return self._bytes
 
@@ -58,9 +58,9 @@ class LiveCache(Generic[L]):
     def keep(self, instance: str, live: L) -> None:
         """Keep `live`, and put others away, the least recently used first, until all fit; it too if it is too big."""
         self.drop(instance)
-        size_bytes = live.size_bytes
-        self._kept[instance] = (live, size_bytes)
-        self._bytes += size_bytes
+        bytes_estimate = live.bytes_estimate
+        self._kept[instance] = (live, bytes_estimate)
+        self._bytes += bytes_estimate
         while self._bytes > self._bytes_max:
             self.drop(next(iter(self._kept)))
 

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from engine.errors import UsageError
+from engine.replay.turn import TurnOptions
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True):
@@ -29,8 +30,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         unregistered_delay_max_ms: Bound of that wait.
         error_delay_ms: First wait before a call is repeated that the provider could not serve; doubles.
         error_delay_max_ms: Bound of that wait.
-        payload_bytes_max: Size of an activity's result; a larger one fails the activity. Fits a Kafka record of
-            1 MiB with its envelope.
+        turn: Bounds and choices of a turn. Its `payload_bytes_max` holds for the results of activities too.
         cache_bytes_max: Estimated memory of the suspended coroutines kept between turns; beyond it the least
             recently used is put away, and its next turn replays the history.
         cancel_grace_ms: How long an async activity may go on after it was told that it is cancelled.
@@ -51,7 +51,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     unregistered_delay_max_ms: int = 60_000
     error_delay_ms: int = 20
     error_delay_max_ms: int = 3_000
-    payload_bytes_max: int = 900_000
+    turn: TurnOptions = TurnOptions()
     cache_bytes_max: int = 256 * 1024 * 1024
     cancel_grace_ms: int = 5_000
     drain_ms: int = 10_000
@@ -60,7 +60,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             least = 0 if name in _MAY_BE_ZERO else 1
-            if (value := getattr(self, name)) < least:
+            value = getattr(self, name)
+            if isinstance(value, int) and value < least:
                 raise UsageError(f"expected {name} of at least {least}, but it is {value}")
         if self.work_items_max < self.activities_max:
             raise UsageError(

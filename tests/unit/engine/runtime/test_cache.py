@@ -11,7 +11,7 @@ from engine.runtime.cache import LiveCache
 
 @dataclass(eq=False)
 class Suspended:
-    size_bytes: int
+    bytes_estimate: int
     log: list[int] = field(default_factory=list[int])
 
     def put_away(self) -> None:
@@ -29,7 +29,7 @@ def test_what_was_kept_is_taken_once() -> None:
     cache.keep("a", live)
     assert cache.take("a") is live
     assert cache.take("a") is None
-    assert (live.times_put_away, cache.size_bytes) == (0, 0)
+    assert (live.times_put_away, cache.bytes_estimate) == (0, 0)
     assert (counters.live_hits, counters.live_misses) == (1, 1)
 
 
@@ -49,7 +49,7 @@ def test_one_that_is_too_big_alone_is_put_away_and_the_bound_holds() -> None:
     cache: LiveCache[Suspended] = LiveCache(30, Counters())
     big = Suspended(31)
     cache.keep("a", big)
-    assert (big.times_put_away, len(cache), cache.size_bytes) == (1, 0, 0)
+    assert (big.times_put_away, len(cache), cache.bytes_estimate) == (1, 0, 0)
 
 
 def test_keeping_a_second_for_an_instance_puts_the_first_away() -> None:
@@ -57,16 +57,16 @@ def test_keeping_a_second_for_an_instance_puts_the_first_away() -> None:
     first, second = Suspended(10), Suspended(10)
     cache.keep("a", first)
     cache.keep("a", second)
-    assert (first.times_put_away, second.times_put_away, cache.size_bytes) == (1, 0, 10)
+    assert (first.times_put_away, second.times_put_away, cache.bytes_estimate) == (1, 0, 10)
 
 
 def test_an_estimate_that_grew_while_kept_does_not_skew_the_sum() -> None:
     cache: LiveCache[Suspended] = LiveCache(30, Counters())
     live = Suspended(10)
     cache.keep("a", live)
-    live.size_bytes = 25
+    live.bytes_estimate = 25
     cache.drop("a")
-    assert cache.size_bytes == 0
+    assert cache.bytes_estimate == 0
 
 
 @given(
@@ -79,16 +79,16 @@ def test_the_bound_always_holds_and_every_live_is_kept_taken_or_put_away_once(
     cache: LiveCache[Suspended] = LiveCache(bytes_max, Counters())
     made: list[Suspended] = []
     taken: list[Suspended] = []
-    for instance, what, size_bytes in steps:
+    for instance, what, bytes_estimate in steps:
         if what == "keep":
-            made.append(Suspended(size_bytes))
+            made.append(Suspended(bytes_estimate))
             cache.keep(instance, made[-1])
         elif what == "drop":
             cache.drop(instance)
         elif (live := cache.take(instance)) is not None:
             taken.append(live)
-        assert cache.size_bytes <= bytes_max
+        assert cache.bytes_estimate <= bytes_max
     cache.clear()
-    assert (len(cache), cache.size_bytes) == (0, 0)
+    assert (len(cache), cache.bytes_estimate) == (0, 0)
     assert all(live.times_put_away == 1 for live in made if live not in taken)
     assert all(live.times_put_away == 0 for live in taken)

@@ -1,0 +1,377 @@
+"""How does a program start orchestrations, talk to them and wait for them? One client over any transport.
+
+A client needs the two views of the port, `Mailbox` and `InstanceView`: the provider itself in process, or a remote
+that speaks HTTP. There are no branches over transports here.
+"""
+
+import functools
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+
+from msgspec import Struct
+
+from engine.clock import Clock, SystemClock
+from engine.converter import Converter, JsonConverter
+from engine.errors import InDoubt, InstanceNotFound, OrchestrationFailed, Retryable, UsageError, WaitTimedOut
+from engine.model.events import AnyEvent
+from engine.model.failure import Category, Failure
+from engine.model.ids import root_instance_id_problem
+from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
+from engine.model.payload import NULL, Payload
+from engine.model.status import TERMINAL, Status
+from engine.port import ExecutionInfo, InstanceInfo, InstanceView, Mailbox, ProviderAdmin
+from engine.registry import orchestration_definition
+from engine.replay.context import OrchestrationContext
+from engine.runtime.doors import Chance, within
+from engine.runtime.options import back_off_ms
+
+I = TypeVar("I")  # noqa: E741  # input, beside O for output
+O = TypeVar("O")  # noqa: E741  # output, beside I for input
+T = TypeVar("T")
+
+REASON = "cancelled by a client"
+
+
+class MailboxAndView(Mailbox, InstanceView, Protocol):
+    """What a client needs of a provider."""
+
+
+class ClientOptions(Struct, frozen=True, kw_only=True):
+    """What may be set of a client.
+
+    Attributes:
+        tries_max: Calls in all, the first included, while the provider answers `Retryable` or `InDoubt`.
+        delay_ms: Wait before the second; doubles.
+        delay_max_ms: Bound of that wait. With the defaults a call gives up after some six seconds.
+    """
+
+    tries_max: int = 8
+    delay_ms: int = 50
+    delay_max_ms: int = 2_000
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if (value := getattr(self, name)) < 1:
+                raise UsageError(f"expected {name} of at least 1, but it is {value}")
+
+
+class Handle(Generic[O]):
+    """One instance, and what its orchestration returns.
+
+    Attributes:
+        instance: Its id.
+    """
+
+    def __init__(self, client: "Client", instance: str, output: Any) -> None:
+        self.instance = instance
+        self._client = client
+        self._output = output
+
+    async def wait(self, timeout: float | None = None) -> O:
+        """As `Client.wait`."""
+        return cast("O", await self._client.wait(self.instance, timeout, output=self._output))
+
+    async def status(self) -> InstanceInfo:
+        """As `Client.status`."""
+        return await self._client.status(self.instance)
+
+    async def raise_event(self, name: str, data: object = None) -> None:
+        """As `Client.raise_event`."""
+        await self._client.raise_event(self.instance, name, data)
+
+    async def enqueue_message(self, queue: str, data: object = None) -> None:
+        """As `Client.enqueue_message`."""
+        await self._client.enqueue_message(self.instance, queue, data)
+
+    async def cancel(self, reason: str = REASON) -> None:
+        """As `Client.cancel`."""
+        await self._client.cancel(self.instance, reason)
+
+    async def history(self, execution_id: int | None = None) -> Sequence[AnyEvent]:
+        """As `Client.history`."""
+        return await self._client.history(self.instance, execution_id)
+
+
+class Client:
+    """Starts orchestrations, sends them events and messages, waits for them.
+
+    What a call sends is durable when it returns. A call that is repeated after `Retryable` or `InDoubt` keeps its
+    message id, so that it counts once. After the last try the error is raised, and any other error at once.
+
+    Args:
+        provider: Both views of the port: a provider in this process, or a remote one.
+        admin: For `list_instances`, `list_executions` and `resume`; often the same object.
+        converter: The one the engine has.
+        options: Numbers.
+        clock: Of time-outs and pauses.
+        chance: Of message ids, and of instance ids that the caller does not choose.
+    """
+
+    def __init__(
+        self,
+        provider: MailboxAndView,
+        *,
+        admin: ProviderAdmin | None = None,
+        converter: Converter | None = None,
+        options: ClientOptions | None = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        self._provider = provider
+        self._admin = admin
+        self._converter = converter or JsonConverter()
+        self._options = options or ClientOptions()
+        self._clock = clock or SystemClock()
+        self._chance = chance or Chance()
+
+    # To an instance
+
+    @overload
+    async def start(
+        self,
+        orchestration: Callable[[OrchestrationContext, I], Coroutine[Any, Any, O]],
+        input: I,
+        /,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+        message_id: str | None = None,
+    ) -> Handle[O]: ...
+    @overload
+    async def start(
+        self,
+        orchestration: Callable[[OrchestrationContext], Coroutine[Any, Any, O]],
+        /,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+        message_id: str | None = None,
+    ) -> Handle[O]: ...
+    @overload
+    async def start(
+        self,
+        orchestration: str,
+        input: object = None,  # its name in every signature above; positional all the same
+        /,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+        message_id: str | None = None,
+    ) -> Handle[Any]: ...
+    async def start(
+        self,
+        orchestration: str | Callable[..., Any],
+        input: object = None,  # noqa: A002  # its name in every signature above; positional all the same
+        /,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+        message_id: str | None = None,
+    ) -> Handle[Any]:
+        """Ask for an orchestration to start.
+
+        If the instance exists already, the start counts as a duplicate and changes nothing.
+
+        Args:
+            orchestration: A function decorated with `@orchestration`, which gives its name alone, or a name.
+            input: Its input.
+            instance: The id of the new instance; made up if None.
+            version: Exactly this one; the latest that the engine has if None.
+            message_id: For a caller that itself repeats its calls: a second start with the same id is dropped.
+
+        Raises:
+            UsageError: The id cannot be one, the input cannot travel, or the function is not decorated.
+        """
+        output: Any = Any
+        if isinstance(orchestration, str):
+            name = orchestration
+        else:
+            definition = orchestration_definition(orchestration)
+            name, output = definition.name, definition.output_type
+            if input is not None and not definition.takes_input:
+                raise UsageError(f"expected no input for {name}, which takes none, but it got {input!r}")
+        instance = self._chance.token() if instance is None else instance
+        await self._send(
+            StartOrchestration(
+                instance=_checked(instance),
+                name=name,
+                input=self._payload(input, f"the input of {name}"),
+                version=version,
+                message_id=message_id or self._chance.token(),
+            )
+        )
+        return Handle(self, instance, output)
+
+    @overload
+    def handle(self, instance: str) -> Handle[Any]: ...
+    @overload
+    def handle(self, instance: str, output: type[O]) -> Handle[O]: ...
+    def handle(self, instance: str, output: Any = Any) -> Handle[Any]:
+        """A handle of an instance that somebody else started; no call is made, it need not exist."""
+        return Handle(self, instance, output)
+
+    async def raise_event(
+        self, instance: str, name: str, data: object = None, *, message_id: str | None = None
+    ) -> None:
+        """Send external event `name`. It wakes the oldest wait of that name; if there is none it is lost.
+
+        Raises:
+            UsageError: The id cannot be one, or `data` cannot travel.
+        """
+        payload = self._payload(data, f"the data of event {name}")
+        message_id = message_id or self._chance.token()
+        await self._send(RaiseEvent(instance=_present(instance), name=name, data=payload, message_id=message_id))
+
+    async def enqueue_message(
+        self, instance: str, queue: str, data: object = None, *, message_id: str | None = None
+    ) -> None:
+        """Put a message in a queue of the instance; it stays until it is read. Lost if there is no such instance.
+
+        Raises:
+            UsageError: The id cannot be one, or `data` cannot travel.
+        """
+        payload = self._payload(data, f"the data of a message for queue {queue}")
+        message_id = message_id or self._chance.token()
+        await self._send(EnqueueMessage(instance=_present(instance), name=queue, data=payload, message_id=message_id))
+
+    async def cancel(self, instance: str, reason: str = REASON, *, message_id: str | None = None) -> None:
+        """Ask the instance to end: its code sees `CancelledError`. Nothing happens if it has ended or is unknown."""
+        message_id = message_id or self._chance.token()
+        await self._send(CancelInstance(instance=_present(instance), reason=reason, message_id=message_id))
+
+    # From an instance
+
+    async def status(self, instance: str) -> InstanceInfo:
+        """State of the instance, as committed.
+
+        Raises:
+            InstanceNotFound: It does not exist; after `start` that is so until its first turn.
+        """
+        info = await self._repeated(lambda: self._provider.get_instance_info(instance))
+        if info is None:
+            raise InstanceNotFound(f"expected an instance {instance!r}, but there is none")
+        return info
+
+    @overload
+    async def wait(self, instance: str, timeout: float | None = None) -> Any: ...
+    @overload
+    async def wait(self, instance: str, timeout: float | None = None, *, output: type[O]) -> O: ...
+    async def wait(self, instance: str, timeout: float | None = None, *, output: Any = Any) -> Any:
+        """What the orchestration returned, once the instance has completed; it need not exist yet.
+
+        Args:
+            instance: Its id.
+            timeout: Seconds; None waits for ever.
+            output: What it returned, as which type.
+
+        Raises:
+            OrchestrationFailed: It failed or was cancelled.
+            WaitTimedOut: It has not ended in time. It goes on.
+            ConversionError: It returned something else than `output`.
+        """
+        ending = self._ending(instance)
+        try:
+            info = await (ending if timeout is None else within(self._clock, ending, math.ceil(timeout * 1000)))
+        except TimeoutError:
+            raise WaitTimedOut(
+                f"expected {instance!r} to end within {timeout:g} s, but {await self._last_seen(instance)}"
+            ) from None
+        if info.status is not Status.COMPLETED:
+            raise OrchestrationFailed(instance, info.failure or _unexplained(info))
+        return self._converter.decode(info.output or NULL, output, f"the output of {instance}")
+
+    async def history(self, instance: str, execution_id: int | None = None) -> Sequence[AnyEvent]:
+        """Events of the latest execution, or of `execution_id`; empty if there is none."""
+        provider = self._provider
+        if execution_id is None:
+            return await self._repeated(lambda: provider.read(instance))
+        return await self._repeated(lambda: provider.read_with_execution(instance, execution_id))
+
+    # Administration
+
+    async def list_instances(
+        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Sequence[InstanceInfo]:
+        """Instances by id, ascending, at most `limit`: of `status` and orchestration `name` if given, ids > `after`.
+
+        Raises:
+            UsageError: The client has no `admin`.
+        """
+        admin = self._administration
+        return await self._repeated(lambda: admin.list_instances(status=status, name=name, limit=limit, after=after))
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
+        """All executions of the instance, ascending; empty if there is none.
+
+        Raises:
+            UsageError: The client has no `admin`.
+        """
+        admin = self._administration
+        return await self._repeated(lambda: admin.list_executions(instance))
+
+    async def resume(self, instance: str) -> None:
+        """Let a held instance go on, with whatever code the engine has now.
+
+        Raises:
+            UsageError: The client has no `admin`.
+            Refused: There is no such instance, or it is not held.
+        """
+        admin = self._administration
+        await self._repeated(lambda: admin.resume_instance(instance))
+
+    @property
+    def _administration(self) -> ProviderAdmin:
+        if self._admin is None:
+            raise UsageError(
+                "expected a client with an admin, but this one was made without: Client(…, admin=provider)"
+            )
+        return self._admin
+
+    async def _send(self, message: External) -> None:
+        # Every kind of External is one of the messages the port takes; the union of them has no name of its own.
+        sent = cast("StartOrchestration | RaiseEvent | EnqueueMessage | CancelInstance", message)
+        await self._repeated(lambda: self._provider.enqueue_for_orchestrator(sent))
+
+    async def _ending(self, instance: str) -> InstanceInfo:
+        info = await self._repeated(lambda: self._provider.changed(instance, 0))
+        while info.status not in TERMINAL:
+            info = await self._repeated(functools.partial(self._provider.changed, instance, info.revision))
+        return info
+
+    async def _last_seen(self, instance: str) -> str:
+        info = await self._provider.get_instance_info(instance)
+        if info is None:
+            return "there is no such instance"
+        why = f": {info.failure.message}" if info.failure else ""
+        return f"it is {info.status.value}{why}"
+
+    async def _repeated(self, call: Callable[[], Awaitable[T]]) -> T:
+        options = self._options
+        for attempt in range(1, options.tries_max):
+            try:
+                return await call()
+            except (Retryable, InDoubt):
+                await self._clock.sleep_ms(back_off_ms(options.delay_ms, options.delay_max_ms, attempt))
+        return await call()
+
+    def _payload(self, value: object, what: str) -> Payload:
+        return self._converter.encode(value, what)
+
+
+def _checked(instance: str) -> str:
+    if problem := root_instance_id_problem(instance):
+        raise UsageError(problem)
+    return instance
+
+
+def _present(instance: str) -> str:
+    # Automatic children may be spoken to, though a client cannot start one.
+    if not instance:
+        raise UsageError("expected a non-empty instance id, but it is empty")
+    return instance
+
+
+def _unexplained(info: InstanceInfo) -> Failure:
+    category = Category.CANCELLED if info.status is Status.CANCELLED else Category.UNKNOWN
+    return Failure(category=category, type=info.status.value, message="no failure is recorded")

@@ -1,0 +1,259 @@
+"""How are activities executed? Fetch, run, say how it ended; leases are renewed and taken back meanwhile."""
+
+import asyncio
+
+from msgspec import structs
+
+from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused
+from engine.model.failure import Category, Failure
+from engine.model.messages import CompleteActivity, FailActivity
+from engine.observe import known_marks, logger, mark
+from engine.port import FetchedWorkItem
+from engine.registry import ActivityDefinition
+from engine.runtime.calls import Call, perform
+from engine.runtime.doors import Tasks, Threads, settled_within, within
+from engine.runtime.options import back_off_ms
+from engine.runtime.reactions import Reaction, pause_after, reaction_to, repeated
+from engine.runtime.renewals import Renewals
+from engine.runtime.shared import Shared
+
+log = logger("activities")
+known_marks(
+    "activity.cancelled_after_grace",
+    "activity.completion_refused",
+    "activity.given_back",
+    "activity.left_behind",
+    "activity.poisoned",
+    "activity.result_dropped",
+)
+
+FETCHES_A_PAUSE = 16  # fetches that find something need not suspend; so often the loop gets its turn all the same
+
+
+class ActivityDispatcher:
+    """Executes work items: async activities as tasks of this loop, sync ones in threads.
+
+    `run` fetches and is one task; cancelling it at any moment is safe. What it has begun goes on: `drain` waits for
+    that, `aclose` ends it. `renewals.run` must run until both are over.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._tasks = Tasks("turnlog.activities", shared.fail)
+        self._threads = Threads("turnlog-activity", shared.options.activity_threads_max)
+        self.renewals = Renewals(shared, self._tasks, self._lease_lost)
+        self._leased: dict[Call, asyncio.Task[None]] = {}
+        self._running = 0
+        self._ended = asyncio.Event()
+        self._closing = False
+
+    @property
+    def running(self) -> int:
+        """Activities whose code has not ended."""
+        return self._running
+
+    async def run(self) -> None:
+        """Fetch and start activities until cancelled.
+
+        Raises:
+            ProviderError: One that ends the engine.
+        """
+        options, provider, clock = self._shared.options, self._shared.provider, self._shared.clock
+        failures = found = 0
+        while True:
+            await self._room()
+            try:
+                fetched = await provider.fetch_work_item(options.activity_lease_ms, options.poll_ms)
+            except ProviderError as error:
+                if reaction_to(error) is Reaction.STOP:
+                    raise
+                failures += 1
+                await pause_after(error, failures, clock, options, self._shared.counters)
+                continue
+            failures = 0
+            if fetched is not None:
+                self._start(fetched)
+                found += 1
+            if fetched is None or found % FETCHES_A_PAUSE == 0:
+                await clock.sleep_ms(0)
+
+    async def drain(self) -> None:
+        """Return when every activity that was begun has ended and its completion is durable."""
+        while self._leased:
+            await asyncio.wait(self._leased.values())
+
+    async def aclose(self, *, give_back: bool) -> list[str]:
+        """End what runs, and the threads; the names of what refuses to end.
+
+        Args:
+            give_back: Give the work items of interrupted activities back, so that another engine need not wait for
+                their leases to expire. The delivery then does not count as an attempt.
+        """
+        shared = self._shared
+        self._closing = True
+        for call in self._leased:
+            call.tell_cancelled()
+        interrupted = [call for call in self._leased if not call.settled]
+        left = await self._tasks.aclose(shared.clock, shared.options.stop_ms)
+        if give_back and interrupted:
+            await self._give_back_all(interrupted)
+        if threads_left := self._threads.close(shared.options.stop_ms):
+            mark("activity.left_behind")
+            left.append(f"{threads_left} threads inside synchronous activities")
+        return left
+
+    async def _room(self) -> None:
+        options = self._shared.options
+        while self._running >= options.activities_max or len(self._leased) >= options.work_items_max:
+            self._ended.clear()
+            await self._ended.wait()
+
+    def _start(self, fetched: FetchedWorkItem) -> None:
+        call = Call(fetched)
+        self._running += 1
+        self.renewals.add(call)
+        self._leased[call] = self._tasks.spawn(f"{call.name} of {call.instance}", self._serve(call))
+
+    async def _serve(self, call: Call) -> None:
+        """All of one call, from the lease to the ack."""
+        try:
+            completion = await self._completion(call)
+            self._finish(call)
+            if completion is not None and not call.settled:
+                await self._ack(call, completion)
+        except ProviderError as error:
+            if reaction_to(error) is Reaction.STOP:
+                raise
+            log.info("%s", error, extra=call.about.as_extra())
+        finally:
+            self._finish(call)
+            self.renewals.forget(call)
+            del self._leased[call]
+            self._ended.set()
+
+    def _finish(self, call: Call) -> None:
+        if not call.finished:
+            call.finished = True
+            self._running -= 1
+            self._ended.set()
+
+    async def _completion(self, call: Call) -> CompleteActivity | FailActivity | None:
+        """How the call ended; None if nobody waits for that."""
+        shared = self._shared
+        if call.attempt > shared.options.attempts_max:
+            return self._poisoned(call)
+        try:
+            definition = shared.registry.activity(call.name)
+        except NotRegistered as error:
+            log.warning("%s", error, extra=call.about.as_extra())
+            shared.counters.activities_unregistered += 1
+            await self._give_back(call)
+            return None
+        shared.counters.activities_started += 1
+        watch = self._tasks.spawn(f"watch {call.instance}/{call.activity_id}", self._watch(call, definition))
+        try:
+            completion = await perform(
+                call, definition, shared.converter, self._threads, shared.options.turn.payload_bytes_max
+            )
+        finally:
+            watch.cancel()
+        if call.settled or self._closing:
+            mark("activity.result_dropped")
+            return None
+        if isinstance(completion, CompleteActivity):
+            shared.counters.activities_completed += 1
+        else:
+            shared.counters.activities_failed += 1
+            log.info("failed: %s: %s", completion.failure.type, completion.failure.message, extra=call.about.as_extra())
+        return completion
+
+    def _poisoned(self, call: Call) -> FailActivity:
+        mark("activity.poisoned")
+        self._shared.counters.activities_poisoned += 1
+        message = (
+            f"expected activity {call.name} to end within {self._shared.options.attempts_max} deliveries, "
+            f"but this is number {call.attempt}"
+        )
+        log.error("%s", message, extra=call.about.as_extra())
+        return call.failed(Failure(category=Category.POISON, type="Poison", message=message, retryable=False))
+
+    # Saying how it ended
+
+    async def _ack(self, call: Call, completion: CompleteActivity | FailActivity) -> None:
+        try:
+            await self._ack_once(call, completion)
+        except LeaseLost as error:
+            self._shared.counters.leases_lost += 1
+            log.info("the result came too late: %s", error, extra=call.about.as_extra())
+        except Refused as error:
+            # The provider cannot store this completion, and would refuse it after every further execution too.
+            mark("activity.completion_refused")
+            refused = structs.replace(call.too_large(str(error)).failure, type="ResultRefused")
+            await self._ack_once(call, call.failed(refused))
+        except OwnershipLost as error:
+            log.info(
+                "the result may be lost, the activity is then executed again: %s", error, extra=call.about.as_extra()
+            )
+        call.settled = True
+
+    async def _ack_once(self, call: Call, completion: CompleteActivity | FailActivity) -> None:
+        shared = self._shared
+        await repeated(
+            lambda: shared.provider.ack_work_item(call.lock_token, completion),
+            shared.clock,
+            shared.options,
+            shared.counters,
+        )
+
+    async def _give_back(self, call: Call) -> None:
+        shared, options = self._shared, self._shared.options
+        delay_ms = back_off_ms(options.unregistered_delay_ms, options.unregistered_delay_max_ms, max(1, call.attempt))
+        await repeated(
+            lambda: shared.provider.abandon_work_item(call.lock_token, delay_ms),
+            shared.clock,
+            shared.options,
+            shared.counters,
+        )
+        call.settled = True
+
+    async def _give_back_all(self, calls: list[Call]) -> None:
+        mark("activity.given_back")
+        for call in calls:
+            try:
+                abandoned = self._shared.provider.abandon_work_item(call.lock_token, ignore_attempt=True)
+                await within(self._shared.clock, abandoned, self._shared.options.stop_ms)
+            except (ProviderError, TimeoutError) as error:
+                log.info("another engine waits for the lease to expire: %s", error, extra=call.about.as_extra())
+
+    # Losing the lease
+
+    async def _watch(self, call: Call, definition: ActivityDefinition) -> None:
+        """Wait for the provider to take the lease back, then end the call."""
+        await call.revoked.wait()
+        await self._cancel(call, definition)
+
+    def _lease_lost(self, call: Call) -> None:
+        if not call.finished:
+            definition = self._shared.registry.activity(call.name)
+            self._tasks.spawn(f"cancel {call.instance}/{call.activity_id}", self._cancel(call, definition))
+        call.settled = True
+
+    async def _cancel(self, call: Call, definition: ActivityDefinition) -> None:
+        """Tell the activity; after a while interrupt it, if it is one that can be. Its result is dropped."""
+        if call.is_cancelled():
+            return
+        call.settled = True
+        call.tell_cancelled()
+        self.renewals.forget(call)
+        self._shared.counters.activities_cancelled += 1
+        log.info("cancelled", extra=call.about.as_extra())
+        if not definition.is_async:
+            return  # a thread cannot be interrupted; its result is dropped when it returns
+        task = self._leased[call]
+        # An activity that takes no context cannot know, so waiting for it is of no use.
+        if definition.takes_context and await settled_within(
+            self._shared.clock, {task}, self._shared.options.cancel_grace_ms
+        ):
+            return
+        mark("activity.cancelled_after_grace")
+        task.cancel()

@@ -1,0 +1,141 @@
+"""What do the tests of the runtime share? Engines over a memory provider whose calls fail or wait on order."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any
+
+from engine.client import Client
+from engine.clock import ManualClock
+from engine.model.failure import Failure
+from engine.model.messages import AnyMessage
+from engine.model.turn import TurnResult
+from engine.port import FetchedWorkItem, InstanceInfo, OrchestrationItem
+from engine.registry import Registry
+from engine.runtime.doors import Chance
+from engine.runtime.host import Engine
+from engine.runtime.options import EngineOptions
+from engine.testing.memory import MemoryProvider
+
+
+class ScriptedProvider(MemoryProvider):
+    """A memory provider; `raises[method]` are raised by the next calls of `method`, one each, before anything happens.
+
+    Attributes:
+        calls: How often each method was called.
+        not_durable: While it is a list, admitted turns become durable only when the test resolves their futures.
+    """
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.raises: dict[str, deque[Exception]] = {}
+        self.calls: dict[str, int] = {}
+        self.not_durable: list[asyncio.Future[None]] | None = None
+        self.completions: list[AnyMessage | None] = []
+        self.sent: list[AnyMessage] = []
+
+    def fail(self, method: str, *errors: Exception) -> None:
+        self.raises.setdefault(method, deque()).extend(errors)
+
+    def _called(self, method: str) -> None:
+        self.calls[method] = self.calls.get(method, 0) + 1
+        if self.raises.get(method):
+            raise self.raises[method].popleft()
+
+    async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        self.sent.append(message)
+        self._called("enqueue_for_orchestrator")
+        await super().enqueue_for_orchestrator(message, delay_ms)
+
+    async def changed(self, instance: str, seen: int) -> InstanceInfo:
+        self._called("changed")
+        return await super().changed(instance, seen)
+
+    async def fetch_orchestration_items(
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+    ) -> Sequence[OrchestrationItem]:
+        self._called("fetch_orchestration_items")
+        return await super().fetch_orchestration_items(items_max, lock_timeout_ms, poll_timeout_ms)
+
+    def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
+        self._called("ack_orchestration_item")
+        durable = super().ack_orchestration_item(lock_token, result)
+        if self.not_durable is None:
+            return durable
+        self.not_durable.append(asyncio.get_running_loop().create_future())
+        return self.not_durable[-1]
+
+    async def abandon_orchestration_item(
+        self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
+    ) -> None:
+        self._called("abandon_orchestration_item")
+        await super().abandon_orchestration_item(lock_token, delay_ms, ignore_attempt)
+
+    async def hold_orchestration_item(self, lock_token: str, failure: Failure) -> None:
+        self._called("hold_orchestration_item")
+        await super().hold_orchestration_item(lock_token, failure)
+
+    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
+        self._called("fetch_work_item")
+        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms)
+
+    async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
+        self._called("ack_work_item")
+        await super().ack_work_item(lock_token, completion)
+        self.completions.append(completion)
+
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+        self._called("renew_work_item_lock")
+        await super().renew_work_item_lock(lock_token, extend_for_ms)
+
+    async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
+        self._called("abandon_work_item")
+        await super().abandon_work_item(lock_token, delay_ms, ignore_attempt)
+
+
+class Bench:
+    """A provider, its clock and a client: what outlives the engines of one test."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.provider = ScriptedProvider(self.clock)
+        self.client = Client(self.provider, admin=self.provider, clock=self.clock, chance=Chance(seed=1))
+
+    def engine(
+        self,
+        *,
+        orchestrations: Sequence[Callable[..., Any]] = (),
+        activities: Sequence[Callable[..., Any]] = (),
+        options: EngineOptions | None = None,
+    ) -> Engine:
+        registry = Registry(orchestrations=orchestrations, activities=activities)
+        return Engine(self.provider, registry, options, clock=self.clock, chance=Chance(seed=2))
+
+
+async def cycles(count: int = 20) -> None:
+    """Let everything on the loop that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def ends(clock: ManualClock, awaitable: Awaitable[Any], step_ms: int = 1_000, steps: int = 1_000) -> Any:
+    """The result of `awaitable`, with the clock advanced whenever nothing else moves."""
+    future = asyncio.ensure_future(awaitable)
+    for _ in range(steps):
+        await cycles()
+        if future.done():
+            return await future
+        clock.advance(step_ms)
+    future.cancel()
+    raise AssertionError(f"expected it to end within {steps * step_ms} ms of the clock, but it did not")
+
+
+@contextlib.asynccontextmanager
+async def nothing_left() -> AsyncGenerator[None]:
+    """Whatever tasks the block starts have ended when it is left."""
+    before = asyncio.all_tasks()
+    yield
+    await cycles()
+    left = [task.get_name() for task in asyncio.all_tasks() - before]
+    assert left == []
