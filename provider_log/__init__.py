@@ -1,1 +1,6 @@
-"""How is a provider kept on a partitioned, transactional log?"""
+"""A provider for `engine` on a partitioned, transactional log."""
+
+from provider_log.log_provider import LogProvider, PartitionDigest
+from provider_log.options import LogProviderOptions
+
+__all__ = ["LogProvider", "LogProviderOptions", "PartitionDigest"]

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from engine.clock import Clock, ManualClock
 from engine.testing.conformance import FullProvider, ProviderFactory
 from engine.testing.memory import MemoryProvider
+from tests.conformance.log_factory import embedded
 
 SETTLE_ROUNDS = 20
-"""Rounds of the loop in which whoever an advance woke gets done; a waiting fetch needs seven."""
+"""Rounds of the loop in which whoever an advance woke gets done. With none the suite fails; one was enough when tried."""
 
 
 class MemoryFactory:
@@ -47,5 +48,7 @@ async def memory() -> AsyncGenerator[ProviderFactory]:
 
 FACTORIES: dict[str, Callable[[], AbstractAsyncContextManager[ProviderFactory]]] = {
     "memory": memory,
+    "embedded-1": embedded(1),
+    "embedded-4": embedded(4),
 }
 """By id: what opens a factory for one test and, when the test is over, closes what it made."""

@@ -1,0 +1,466 @@
+"""What is a provider on a log? The composition root: it names the adapters, and routes each call to a partition."""
+
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from msgspec import Struct
+
+from engine.clock import Clock, SystemClock
+from engine.errors import Fatal, InDoubt, LeaseLost, OwnershipLost, Refused, Retryable
+from engine.model.events import AnyEvent
+from engine.model.failure import Failure
+from engine.model.messages import AnyMessage, External, FireTimer
+from engine.model.status import Status
+from engine.model.turn import TurnResult
+from engine.model.work import WorkItem
+from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem, QueueDepths
+from engine.runtime.doors import Chance, Threads, within
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.embedded import EmbeddedLog
+from provider_log.log.port import Doubtful, Log, LogBroken, LogError, LogRecord, LogUnavailable, RecordTooLarge
+from provider_log.options import LogProviderOptions
+from provider_log.partition import look
+from provider_log.partition.effects import Wakeup
+from provider_log.partition.live import LivePartition, Surroundings
+from provider_log.partition.ownership import Phase
+from provider_log.partition.partition import Partition
+from provider_log.partition.plan import Place
+from provider_log.routing import partition_of
+from provider_log.store import keys
+from provider_log.store.digest import StateDigest
+from provider_log.store.keys import Table
+from provider_log.store.port import Store
+from provider_log.store.rocks import RocksStore
+from provider_log.store.tables import HEAD, HeadRow, InstanceRow, unpack
+from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics
+
+Found = TypeVar("Found")
+RestoreProgress = Callable[[int, int, int], None]
+"""Called with the partition, the history offset reached and the offset to reach."""
+
+_DIGEST_ROWS_AT_ONCE = 2_000
+_STORE_THREADS_MAX = 4
+
+
+class PartitionDigest(Struct, frozen=True, kw_only=True):
+    """What an owner says its committed state is.
+
+    Attributes:
+        offset: Of the last history record applied.
+        chain: Hash chain over all valid records up to it, hexadecimal.
+        digest: Hash over all rows of the store, hexadecimal.
+        rows: How many there are.
+        epoch: How many owners there were.
+    """
+
+    partition: int
+    offset: int
+    chain: str
+    digest: str
+    rows: int
+    epoch: int
+
+
+class LogProvider:
+    """`Provider` and `ProviderAdmin` of `engine.port` on a log. Use as an async context manager.
+
+    Entering acquires and restores every partition; leaving commits what was admitted and releases them.
+
+    Args:
+        app: Name of the application: letters, digits and dashes.
+        partitions: How many; fixed for the application's life.
+        open_log: Makes the log; it is closed on leaving.
+        open_store: Makes the store of a partition.
+        clock, chance: The doors to time and randomness.
+        options: Numbers.
+        node: Who this is, for people who read the log.
+        is_placed_here: Whether a partition that was fenced off shall be taken again.
+        progress: Told how far each partition is restored.
+    """
+
+    def __init__(
+        self,
+        *,
+        app: str,
+        partitions: int,
+        open_log: Callable[[], Awaitable[Log]],
+        open_store: Callable[[int, Threads], Store],
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        options: LogProviderOptions | None = None,
+        node: str = "node",
+        is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
+        progress: RestoreProgress | None = None,
+    ) -> None:
+        self.app = app
+        self.partitions = partitions
+        self._open_log = open_log
+        self._open_store = open_store
+        self._clock = clock or SystemClock()
+        self._chance = chance or Chance()
+        self._options = options or LogProviderOptions()
+        self._node = node
+        self._is_placed_here = is_placed_here or _always
+        self._progress = progress
+        self._wakeup = Wakeup()
+        self._threads = Threads("store", _STORE_THREADS_MAX)
+        self._log: Log | None = None
+        self._parts: list[Partition] = []
+        self._turn_of = itertools.count()
+
+    @classmethod
+    def embedded(
+        cls,
+        path: str | Path,
+        *,
+        app: str = "turnlog",
+        partitions: int = 1,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        options: LogProviderOptions | None = None,
+        node: str = "node",
+        accept_loss: bool = False,
+        progress: RestoreProgress | None = None,
+    ) -> "LogProvider":
+        """A provider for one process, its log and its stores in the directory `path`.
+
+        `accept_loss` opens a log that is shorter than it was; what was lost is lost.
+        """
+        root = Path(path)
+        used_clock = clock or SystemClock()
+
+        async def open_log() -> Log:
+            return await EmbeddedLog.open(root / "log", clock=used_clock, accept_loss=accept_loss, chance=chance)
+
+        def open_store(partition: int, threads: Threads) -> Store:
+            return RocksStore(root / "store" / str(partition), threads)
+
+        return cls(
+            app=app,
+            partitions=partitions,
+            open_log=open_log,
+            open_store=open_store,
+            clock=used_clock,
+            chance=chance,
+            options=options,
+            node=node,
+            progress=progress,
+        )
+
+    # Life
+
+    @property
+    def name(self) -> str:
+        """What it is, for logs."""
+        return f"log/{self.app}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether every partition is owned and restored."""
+        return bool(self._parts) and all(part.phase is Phase.RUNNING for part in self._parts)
+
+    async def __aenter__(self) -> "LogProvider":
+        """Open, acquire, restore.
+
+        Raises:
+            ProviderError: It cannot run; the sentence says what to do.
+            LogError: The log cannot be opened.
+        """
+        self._log = await self._open_log()
+        try:
+            await self._start(self._log)
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def _start(self, log: Log) -> None:
+        topics = Topics.of(self.app)
+        found = await log.partition_count(topics.history)
+        if found is not None and found != self.partitions:
+            raise Fatal(
+                "open", f"expected {self.partitions} partitions of application {self.app!r}, but the log has {found}"
+            )
+        await log.create_topics(topics.specs(self.partitions))
+        for number in range(self.partitions):
+            around = Surroundings(
+                place=Place(topics, number, self.partitions),
+                node=self._node,
+                clock=self._clock,
+                chance=self._chance,
+                options=self._options,
+                wakeup=self._wakeup,
+            )
+            store = self._open_store(number, self._threads)
+            self._parts.append(Partition(self.app, log, store, around, self._placed(number)))
+        for number, part in enumerate(self._parts):
+            await part.start(self._progress_of(number))
+
+    def _placed(self, number: int) -> Callable[[], Awaitable[bool]]:
+        return lambda: self._is_placed_here(number)
+
+    def _progress_of(self, number: int) -> Callable[[int, int], None] | None:
+        progress = self._progress
+        return None if progress is None else lambda reached, end: progress(number, reached, end)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit what was admitted and release every partition."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        for part in self._parts:
+            await part.stop()
+        self._threads.close(patience_ms=5_000)
+        if self._log is not None:
+            await self._log.close()
+
+    # Routing
+
+    def _part(self, instance: str) -> Partition:
+        return self._parts[partition_of(instance, self.partitions)]
+
+    def _by_token(self, operation: str, token: str) -> LivePartition:
+        number, _, rest = token.partition(".")
+        if not rest or not number.isdigit() or int(number) >= len(self._parts):
+            raise LeaseLost(operation, f"expected a lock token of this provider, but invalid lock token {token!r}")
+        try:
+            return self._parts[int(number)].live(operation)
+        except OwnershipLost as error:
+            raise LeaseLost(operation, str(error)) from error
+
+    def _rotated(self) -> Iterator[LivePartition]:
+        """The running partitions, each time beginning with another, so that none starves the others."""
+        first = next(self._turn_of) % len(self._parts)
+        for part in (*self._parts[first:], *self._parts[:first]):
+            if part.phase is Phase.RUNNING:
+                yield part.live("fetch")
+            elif part.error is not None:
+                raise part.error
+
+    async def _poll(self, take: Callable[[], Found | None], poll_timeout_ms: int) -> Found | None:
+        deadline_ms = self._clock.boot_ms() + poll_timeout_ms
+        while True:
+            found = take()
+            if found is not None:
+                return found
+            left_ms = deadline_ms - self._clock.boot_ms()
+            if left_ms <= 0:
+                return None
+            due = [due for live in self._rotated() if (due := live.next_due_ms()) is not None]
+            try:
+                await within(self._clock, self._wakeup.wait(), min([left_ms, *due]))
+            except TimeoutError:
+                continue
+
+    # Mailbox
+
+    async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        """See `engine.port.Mailbox`. Clients' messages take the outsiders' lane, all others the owners'."""
+        topics = Topics.of(self.app)
+        is_external = isinstance(message, External)
+        lane = r.Lane.ORCHESTRATOR if is_external else r.Lane.MESSAGES
+        part = self._part(message.instance)
+        visible_at_ms = part.live("enqueue_for_orchestrator").now_ms() + delay_ms if delay_ms > 0 else 0
+        if isinstance(message, FireTimer):
+            visible_at_ms = max(visible_at_ms, message.fire_at_ms)
+        record = LogRecord(
+            topic=topics.orchestrator if is_external else topics.messages,
+            partition=partition_of(message.instance, self.partitions),
+            key=message.instance.encode(),
+            value=codec.encode_message(message),
+            headers=((VISIBLE_HEADER, b"%d" % visible_at_ms),) if visible_at_ms else (),
+        )
+        await part.arrived(lane, await self._append("enqueue_for_orchestrator", record))
+
+    async def enqueue_for_worker(self, item: WorkItem) -> None:
+        """See `engine.port.Mailbox`."""
+        part = self._part(item.instance)
+        record = LogRecord(
+            topic=Topics.of(self.app).worker,
+            partition=partition_of(item.instance, self.partitions),
+            key=item.instance.encode(),
+            value=codec.encode_work_item(item),
+        )
+        await part.arrived(r.Lane.WORKER, await self._append("enqueue_for_worker", record))
+
+    async def _append(self, operation: str, record: LogRecord) -> int:
+        assert self._log is not None
+        size = len(record.value or b"")
+        try:
+            return await self._log.append(record)
+        except RecordTooLarge as error:
+            raise Refused(
+                operation, f"expected a message of at most {INPUT_BYTES_MAX} bytes, but this one has {size}"
+            ) from error
+        except LogBroken as error:
+            raise Fatal(operation, str(error)) from error
+        except LogUnavailable as error:
+            raise Retryable(operation, str(error)) from error
+        except Doubtful as error:
+            raise InDoubt(operation, str(error)) from error
+
+    # InstanceView
+
+    async def get_instance_info(self, instance: str) -> InstanceInfo | None:
+        """See `engine.port.InstanceView`."""
+        row = look.instance_row(self._part(instance).store, instance)
+        return None if row is None else look.instance_info(instance, row)
+
+    async def changed(self, instance: str, seen: int) -> InstanceInfo:
+        """See `engine.port.InstanceView`."""
+        return await self._part(instance).watchers.changed(instance, seen)
+
+    async def read(self, instance: str) -> Sequence[AnyEvent]:
+        """See `engine.port.InstanceView`."""
+        store = self._part(instance).store
+        row = look.instance_row(store, instance)
+        return () if row is None else look.history(store, instance, row.execution_id)
+
+    async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
+        """See `engine.port.InstanceView`."""
+        return look.history(self._part(instance).store, instance, execution_id)
+
+    # The orchestrator queue
+
+    async def fetch_orchestration_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> OrchestrationItem | None:
+        """See `engine.port.Provider`."""
+        items = await self.fetch_orchestration_items(1, lock_timeout_ms, poll_timeout_ms)
+        return items[0] if items else None
+
+    async def fetch_orchestration_items(
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+    ) -> Sequence[OrchestrationItem]:
+        """See `engine.port.Provider`."""
+        return await self._poll(lambda: self._take_items(items_max, lock_timeout_ms), poll_timeout_ms) or ()
+
+    def _take_items(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem] | None:
+        items: list[OrchestrationItem] = []
+        for live in self._rotated():
+            while len(items) < items_max and (item := live.take(lock_timeout_ms)) is not None:
+                items.append(item)
+        return items or None
+
+    def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
+        """See `engine.port.Provider`."""
+        return self._by_token("ack_orchestration_item", lock_token).ack(lock_token, result)
+
+    async def abandon_orchestration_item(
+        self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
+    ) -> None:
+        """See `engine.port.Provider`."""
+        live = self._by_token("abandon_orchestration_item", lock_token)
+        live.abandon(lock_token, delay_ms, ignore_attempt=ignore_attempt)
+        self._wakeup.signal()
+
+    async def renew_orchestration_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+        """See `engine.port.Provider`."""
+        self._by_token("renew_orchestration_item_lock", lock_token).renew(lock_token, extend_for_ms)
+
+    async def hold_orchestration_item(self, lock_token: str, failure: Failure) -> None:
+        """See `engine.port.Provider`."""
+        await self._by_token("hold_orchestration_item", lock_token).hold(lock_token, failure)
+
+    # The worker queue
+
+    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
+        """See `engine.port.Provider`."""
+        return await self._poll(lambda: self._take_work(lock_timeout_ms), poll_timeout_ms)
+
+    def _take_work(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
+        for live in self._rotated():
+            item = live.take_work(lock_timeout_ms)
+            if item is not None:
+                return item
+        return None
+
+    async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
+        """See `engine.port.Provider`."""
+        await self._by_token("ack_work_item", lock_token).ack_work(lock_token, completion)
+
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+        """See `engine.port.Provider`."""
+        self._by_token("renew_work_item_lock", lock_token).renew_work(lock_token, extend_for_ms)
+
+    async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
+        """See `engine.port.Provider`."""
+        self._by_token("abandon_work_item", lock_token).abandon_work(
+            lock_token, delay_ms, ignore_attempt=ignore_attempt
+        )
+
+    # ProviderAdmin
+
+    async def list_instances(
+        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Sequence[InstanceInfo]:
+        """See `engine.port.ProviderAdmin`."""
+        prefix = keys.table_prefix(Table.INSTANCE)
+        start = None if after is None else keys.instance_prefix(Table.INSTANCE, after)
+        rows = heapq.merge(*(part.store.scan(prefix, start) for part in self._parts))
+        infos = (look.instance_info(keys.instance_of(key), unpack(InstanceRow, data)) for key, data in rows)
+        wanted = (
+            info
+            for info in infos
+            if (status is None or info.status is status) and (name is None or info.orchestration_name == name)
+        )
+        return list(itertools.islice(wanted, limit))
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
+        """See `engine.port.ProviderAdmin`."""
+        return list(look.executions(self._part(instance).store, instance))
+
+    async def get_queue_depths(self) -> QueueDepths:
+        """See `engine.port.ProviderAdmin`."""
+        depths = [live.depths for live in self._rotated()]
+        return QueueDepths(*(sum(column) for column in zip(*depths, strict=True))) if depths else QueueDepths(0, 0, 0)
+
+    async def resume_instance(self, instance: str) -> None:
+        """See `engine.port.ProviderAdmin`."""
+        await self._part(instance).live("resume_instance").resume(instance)
+
+    # Proof
+
+    def store_of(self, instance: str) -> Store:
+        """The committed state of the partition an instance lives in, for tools that look at rows."""
+        return self._part(instance).store
+
+    def max_attempt_count(self, instance: str) -> int:
+        """The largest number of fetches among the messages that wait for an instance; 0 without any."""
+        return self._part(instance).live("max_attempt_count").max_attempt_count(instance)
+
+    async def digest(self, partition: int) -> PartitionDigest:
+        """What the owner of `partition` says its committed state is; an audit compares it with the log.
+
+        Raises:
+            Refused: There is no such partition.
+        """
+        if not 0 <= partition < len(self._parts):
+            raise Refused("digest", f"expected a partition from 0 to {len(self._parts) - 1}, but got {partition}")
+        digest, head = StateDigest(), HeadRow()
+        head_key = keys.named(Table.META, HEAD)
+        # The scan sees the rows of one moment, the head among them, however long it takes.
+        for key, value in self._parts[partition].store.scan(b""):
+            digest.add(key, value)
+            if key == head_key:
+                head = unpack(HeadRow, value)
+            if digest.rows % _DIGEST_ROWS_AT_ONCE == 0:
+                await self._clock.sleep_ms(0)
+        return PartitionDigest(
+            partition=partition,
+            offset=head.offset,
+            chain=head.chain.hex(),
+            digest=digest.hex(),
+            rows=digest.rows,
+            epoch=head.epoch,
+        )
+
+
+async def _always(partition: int) -> bool:
+    """A log with one owner by construction places every partition here."""
+    return True

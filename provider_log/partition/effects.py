@@ -1,0 +1,104 @@
+"""Who waits for what in a partition? Wake-ups for fetches, for queries, and for a sender that reads its own write."""
+
+import asyncio
+from collections.abc import Callable
+
+from engine.port import InstanceInfo
+from provider_log.records import Lane
+
+
+class Wakeup:
+    """Wakes everybody who waits for anything to fetch."""
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def signal(self) -> None:
+        """Something may be fetchable."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def wait(self) -> asyncio.Future[None]:
+        """Done at the next signal."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+
+class Watchers:
+    """Queries that wait for an instance to change."""
+
+    def __init__(self, look: Callable[[str], InstanceInfo | None]) -> None:
+        self._look = look
+        self._waiting: dict[str, list[tuple[int, asyncio.Future[InstanceInfo]]]] = {}
+
+    async def changed(self, instance: str, seen: int) -> InstanceInfo:
+        """The instance's committed state, once its revision is above `seen`."""
+        info = self._look(instance)
+        if info is not None and info.revision > seen:
+            return info
+        waiter: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
+        entry = (seen, waiter)
+        self._waiting.setdefault(instance, []).append(entry)
+        try:
+            return await waiter
+        finally:
+            waiting = self._waiting.get(instance, [])
+            if entry in waiting:
+                waiting.remove(entry)
+            if not waiting:
+                self._waiting.pop(instance, None)
+
+    def touched(self, instance: str) -> None:
+        """The instance was part of a commit."""
+        waiting = self._waiting.get(instance)
+        if waiting:
+            info = self._look(instance)
+            for seen, waiter in waiting:
+                if info is not None and info.revision > seen and not waiter.done():
+                    waiter.set_result(info)
+
+    def touched_all(self) -> None:
+        """The state was restored: anything may have changed."""
+        for instance in list(self._waiting):
+            self.touched(instance)
+
+
+class Arrivals:
+    """Senders in this process that wait until a lane has been read as far as their own record."""
+
+    def __init__(self) -> None:
+        self._reached: dict[Lane, int] = {}
+        self._waiting: list[tuple[Lane, int, asyncio.Future[None]]] = []
+
+    async def reached(self, lane: Lane, offset: int) -> None:
+        """Return when the record at `offset` can be fetched, if it ever can."""
+        if self._reached.get(lane, -1) >= offset:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((lane, offset, waiter))
+        await waiter
+
+    def advance(self, lane: Lane, offset: int) -> None:
+        """Everything up to `offset` of the lane has arrived."""
+        self._reached[lane] = max(offset, self._reached.get(lane, -1))
+        still: list[tuple[Lane, int, asyncio.Future[None]]] = []
+        for entry in self._waiting:
+            waiting_lane, wanted, waiter = entry
+            if waiter.done():
+                continue
+            if waiting_lane is lane and wanted <= offset:
+                waiter.set_result(None)
+            else:
+                still.append(entry)
+        self._waiting = still
+
+    def fail_all(self, error: Exception) -> None:
+        """The partition is given up: nobody here will see the records arrive."""
+        for _, _, waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(error)
+        self._waiting = []

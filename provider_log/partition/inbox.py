@@ -1,0 +1,261 @@
+"""Which messages wait, for which instance, and who is working on them? In memory, pure, rebuilt at any time.
+
+An entry comes from a lane's topic or from the store (inbox and timer tables); the inbox neither knows nor cares which
+of its entries are committed, because everything uncommitted is dropped by making a new inbox.
+"""
+
+import enum
+import heapq
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from engine.model.messages import AnyMessage, ContinueInstance, EnqueueMessage, StartOrchestration
+from provider_log.records import Lane
+
+
+class Standing(enum.Enum):
+    """What the inbox must know of an instance to deliver to it."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    HELD = "held"
+
+
+class Entry(Struct, kw_only=True):
+    """A message that waits.
+
+    Attributes:
+        order: Place among all messages of the partition; messages of an instance are delivered in this order.
+        place, execution_id: With `lane` and `instance`, what a `Consumed` names it by.
+        message: None while its schema is unknown; such an entry is kept and not delivered.
+        raw: Its encoding as it came; counts towards the partition's budget.
+    """
+
+    order: int
+    instance: str
+    lane: Lane
+    place: int
+    message: AnyMessage | None
+    raw: bytes = b""
+    arrived_at_ms: int
+    visible_at_ms: int = 0
+    execution_id: int = 0
+    message_id: str | None = None
+    attempt: int = 0
+
+    @property
+    def key(self) -> "EntryKey":
+        """Identifies it among all entries of the partition."""
+        return (self.instance, self.lane, self.place, self.execution_id)
+
+
+EntryKey = tuple[str, Lane, int, int]
+
+
+class Lock(Struct, frozen=True):
+    """One instance taken for one turn, with the messages it was taken with."""
+
+    instance: str
+    until_ms: int
+    entries: tuple[Entry, ...]
+
+
+class _Queue(Struct):
+    """Visible messages of one instance."""
+
+    entries: dict[EntryKey, Entry]
+    token: str | None = None
+    is_ready: bool = False
+
+
+class Inbox:
+    """Messages by instance, with peek-locks.
+
+    Args:
+        standing: Tells whether an instance exists or is held, as of the turns admitted so far.
+    """
+
+    def __init__(self, standing: Callable[[str], Standing]) -> None:
+        self._standing = standing
+        self._queues: dict[str, _Queue] = {}
+        self._ready: list[tuple[int, str]] = []
+        self._later: dict[EntryKey, Entry] = {}
+        self._later_heap: list[tuple[int, int, EntryKey]] = []
+        self._locks: dict[str, Lock] = {}
+        self._lock_ends: list[tuple[int, str]] = []
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        """Messages that wait and are visible or will be, timers apart; those of a live lock count."""
+        visible = sum(len(queue.entries) for queue in self._queues.values())
+        return visible + sum(entry.lane is not Lane.TIMER for entry in self._later.values())
+
+    @property
+    def unlocked(self) -> int:
+        """Visible messages of instances nobody has locked."""
+        return sum(len(queue.entries) for queue in self._queues.values() if queue.token is None)
+
+    @property
+    def timers(self) -> int:
+        """Timers that are not due."""
+        return sum(entry.lane is Lane.TIMER for entry in self._later.values())
+
+    def add(self, entry: Entry, now_ms: int) -> None:
+        """A message arrived."""
+        self.held_bytes += len(entry.raw)
+        if entry.visible_at_ms > now_ms:
+            self._put_later(entry)
+        else:
+            self._put_visible(entry)
+
+    def _put_later(self, entry: Entry) -> None:
+        self._later[entry.key] = entry
+        heapq.heappush(self._later_heap, (entry.visible_at_ms, entry.order, entry.key))
+
+    def _put_visible(self, entry: Entry) -> None:
+        queue = self._queues.get(entry.instance)
+        if queue is None:
+            queue = self._queues[entry.instance] = _Queue(entries={})
+        queue.entries[entry.key] = entry
+        self._make_ready(entry.instance, queue, entry.order)
+
+    def _make_ready(self, instance: str, queue: _Queue, order: int) -> None:
+        if queue.token is None and not queue.is_ready:
+            queue.is_ready = True
+            heapq.heappush(self._ready, (order, instance))
+
+    def remove(self, key: EntryKey) -> Entry | None:
+        """The message is done with; None if it is not here."""
+        entry = self._later.pop(key, None)
+        if entry is None:
+            queue = self._queues.get(key[0])
+            entry = None if queue is None else queue.entries.pop(key, None)
+            if queue is not None and not queue.entries and queue.token is None:
+                del self._queues[key[0]]
+        if entry is not None:
+            self.held_bytes -= len(entry.raw)
+        return entry
+
+    def entry(self, key: EntryKey) -> Entry | None:
+        """The message, if it waits here."""
+        queue = self._queues.get(key[0])
+        return self._later.get(key) or (None if queue is None else queue.entries.get(key))
+
+    def max_attempt_count(self, instance: str) -> int:
+        """The largest number of fetches among the messages of an instance; 0 without any."""
+        queue = self._queues.get(instance)
+        visible = () if queue is None else queue.entries.values()
+        hidden = (entry for entry in self._later.values() if entry.instance == instance)
+        return max((entry.attempt for entry in (*visible, *hidden)), default=0)
+
+    def is_locked(self, instance: str) -> bool:
+        """Whether somebody works on the instance."""
+        queue = self._queues.get(instance)
+        return queue is not None and queue.token is not None
+
+    def wake(self, instance: str) -> None:
+        """The instance's standing changed: look at its messages again."""
+        queue = self._queues.get(instance)
+        if queue is not None and queue.entries:
+            self._make_ready(instance, queue, min(entry.order for entry in queue.entries.values()))
+
+    def tick(self, now_ms: int) -> None:
+        """Let messages become visible and locks expire."""
+        while self._later_heap and self._later_heap[0][0] <= now_ms:
+            _, _, key = heapq.heappop(self._later_heap)
+            entry = self._later.get(key)
+            if entry is not None and entry.visible_at_ms <= now_ms:
+                del self._later[key]
+                self._put_visible(entry)
+        while self._lock_ends and self._lock_ends[0][0] <= now_ms:
+            _, token = heapq.heappop(self._lock_ends)
+            lock = self._locks.get(token)
+            if lock is not None and lock.until_ms <= now_ms:
+                self._unlock(token, lock)
+
+    def next_due_ms(self) -> int | None:
+        """When the next message becomes visible or the next lock may expire."""
+        heads = [heap[0][0] for heap in (self._later_heap, self._lock_ends) if heap]
+        return min(heads, default=None)
+
+    def take(self, token: str, now_ms: int, lock_timeout_ms: int) -> Lock | tuple[Entry, ...] | None:
+        """Lock the instance with the oldest visible message.
+
+        Returns:
+            The lock; or, unlocked, the messages of an instance that does not exist and that only queue messages
+            wait for: the caller settles them; or None if nothing can be delivered.
+        """
+        self.tick(now_ms)
+        while self._ready:
+            _, instance = heapq.heappop(self._ready)
+            queue = self._queues.get(instance)
+            if queue is None:
+                continue
+            queue.is_ready = False
+            if queue.token is not None or not queue.entries:
+                continue
+            entries = sorted(
+                (entry for entry in queue.entries.values() if entry.message is not None), key=lambda entry: entry.order
+            )
+            standing = self._standing(instance)
+            if not entries or standing is Standing.HELD:
+                continue
+            if standing is Standing.ABSENT and not _starts(entries):
+                if all(isinstance(entry.message, EnqueueMessage) for entry in entries):
+                    return tuple(entries)
+                continue  # without a start there is nothing to run; the next message brings us here again
+            for entry in entries:
+                entry.attempt += 1
+            queue.token = token
+            lock = self._locks[token] = Lock(instance, now_ms + lock_timeout_ms, tuple(entries))
+            heapq.heappush(self._lock_ends, (lock.until_ms, token))
+            return lock
+        return None
+
+    def lock(self, token: str, now_ms: int) -> Lock | None:
+        """The live lock of this token, or None."""
+        lock = self._locks.get(token)
+        return None if lock is None or lock.until_ms <= now_ms else lock
+
+    def renew(self, token: str, now_ms: int, extend_for_ms: int) -> bool:
+        """Extend a live lock; False if it is not."""
+        lock = self.lock(token, now_ms)
+        if lock is None:
+            return False
+        self._locks[token] = Lock(lock.instance, now_ms + extend_for_ms, lock.entries)
+        heapq.heappush(self._lock_ends, (now_ms + extend_for_ms, token))
+        return True
+
+    def unlock(self, token: str) -> None:
+        """End a lock; what is left of its messages can be taken again."""
+        self._unlock(token, self._locks[token])
+
+    def abandon(self, token: str, visible_at_ms: int, now_ms: int, *, ignore_attempt: bool) -> bool:
+        """End a lock, hiding its messages until `visible_at_ms`; False if the token is unknown."""
+        lock = self._locks.get(token)
+        if lock is None:
+            return False
+        queue = self._queues[lock.instance]
+        for entry in lock.entries:
+            if entry.key in queue.entries:
+                entry.attempt = max(0, entry.attempt - ignore_attempt)
+                if visible_at_ms > now_ms:
+                    del queue.entries[entry.key]
+                    entry.visible_at_ms = visible_at_ms
+                    self._put_later(entry)
+        self._unlock(token, lock)
+        return True
+
+    def _unlock(self, token: str, lock: Lock) -> None:
+        del self._locks[token]
+        queue = self._queues[lock.instance]
+        queue.token = None
+        if queue.entries:
+            self._make_ready(lock.instance, queue, min(entry.order for entry in queue.entries.values()))
+        else:
+            del self._queues[lock.instance]
+
+
+def _starts(entries: Iterable[Entry]) -> bool:
+    return any(isinstance(entry.message, StartOrchestration | ContinueInstance) for entry in entries)

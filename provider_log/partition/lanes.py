@@ -1,0 +1,209 @@
+"""What is a record of an input lane? A message to deliver, one to send on, or one that can never be used.
+
+`arrive` decides for one record; `Lanes` is the shell that reads the topics of one owner.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from engine.clock import Clock
+from engine.model.ids import root_instance_id_problem
+from engine.model.messages import AnyMessage, External, StartOrchestration
+from engine.model.turn import Disposition
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.port import Log, LogRecord, Reader, StoredRecord
+from provider_log.partition.effects import Arrivals
+from provider_log.partition.inbox import Entry
+from provider_log.partition.live import LivePartition
+from provider_log.partition.plan import Place
+from provider_log.routing import partition_of
+from provider_log.store.keys import TERMINATOR
+from provider_log.topics import HOP_HEADER, OWNER_HEADER, VISIBLE_HEADER
+
+_RECORDS_AT_ONCE = 500
+_WAIT_MS = 60_000
+_FULL_WAIT_MS = 10
+
+
+class Unusable(Exception):
+    """An input that can never be delivered; the text is the reason its dead letter gives."""
+
+
+def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord, arrivals: Arrivals) -> None:
+    """Take one record of a lane in: as a message that waits, or settled at once."""
+    position = live.position(lane)
+    headers = dict(stored.headers)
+    if lane is r.Lane.WORKER and OWNER_HEADER in headers:
+        position.skip(stored.offset)  # an owner's export of what its changelog says
+        return
+    if not position.read(stored.offset):
+        arrivals.advance(lane, stored.offset)
+        return
+    try:
+        if lane is r.Lane.WORKER:
+            _arrive_work(live, place, stored, arrivals)
+            return
+        _arrive_message(live, place, lane, stored, headers)
+    except (Unusable, codec.Malformed) as unusable:
+        letter = _dead_letter(live, place, stored, str(unusable))
+        live.settle_input(lane, stored.offset, _key_text(stored), Disposition.DEAD_LETTERED, letter)
+    arrivals.advance(lane, stored.offset)
+
+
+def _arrive_work(live: LivePartition, place: Place, stored: StoredRecord, arrivals: Arrivals) -> None:
+    value = stored.value or b""
+    item = codec.decode_work_item(value)
+    _check_routing(item.instance, place)
+
+    def after() -> None:
+        arrivals.advance(r.Lane.WORKER, stored.offset)
+
+    live.enqueue_work(item, value, stored.offset, after)
+
+
+def _arrive_message(
+    live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord, headers: Mapping[str, bytes]
+) -> None:
+    value = stored.value
+    if value is None:
+        raise Unusable("expected a message, but the record has no value")
+    try:
+        message = _decode(lane, value, stored.headers)
+    except codec.UnknownSchema:
+        message = None  # a newer version can read it: keep it, under the record's key
+    instance = _key_text(stored) if message is None else message.instance
+    _check_instance(lane, instance, message)
+    if partition_of(instance, place.partitions) != place.partition:
+        _forward(live, place, lane, stored, instance, headers)
+        return
+    message_id = message.message_id if isinstance(message, External) else None
+    if message_id is not None and live.is_seen(instance, message_id):
+        live.settle_input(lane, stored.offset, instance, Disposition.DUPLICATE, None)
+        return
+    entry = Entry(
+        order=0,
+        instance=instance,
+        lane=lane,
+        place=stored.offset,
+        message=message,
+        raw=value,
+        arrived_at_ms=live.now_ms(),
+        visible_at_ms=_visible_at_ms(headers),
+        message_id=message_id,
+    )
+    live.take_in(entry)
+
+
+def _decode(lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) -> AnyMessage:
+    if lane is r.Lane.MESSAGES:
+        return codec.decode_message(value)
+    message = codec.decode_input(value, headers)
+    if not isinstance(message, External):
+        raise Unusable(
+            f"expected a start, event, queue message or cancel, but {type(message).__name__} may only come from an owner"
+        )
+    return message
+
+
+def _check_instance(lane: r.Lane, instance: str, message: AnyMessage | None) -> None:
+    if not instance or TERMINATOR.decode() in instance:
+        raise Unusable(f"expected an instance id without NUL characters, but got {instance!r}")
+    if lane is r.Lane.ORCHESTRATOR and isinstance(message, StartOrchestration):
+        problem = root_instance_id_problem(instance)
+        if problem is not None:
+            raise Unusable(problem)
+
+
+def _check_routing(instance: str, place: Place) -> None:
+    target = partition_of(instance, place.partitions)
+    if target != place.partition:
+        raise Unusable(f"expected work items of partition {place.partition}, but {instance} lives in {target}")
+
+
+def _forward(
+    live: LivePartition,
+    place: Place,
+    lane: r.Lane,
+    stored: StoredRecord,
+    instance: str,
+    headers: Mapping[str, bytes],
+) -> None:
+    """Send a record on to where its instance lives; once, because two nodes that disagree would never stop."""
+    target = partition_of(instance, place.partitions)
+    if HOP_HEADER in headers:
+        raise Unusable(f"expected {instance} in partition {place.partition}, but it belongs to {target}, and it hopped")
+    record = LogRecord(
+        topic=place.topics.orchestrator if lane is r.Lane.ORCHESTRATOR else place.topics.messages,
+        partition=target,
+        key=instance.encode(),
+        value=stored.value,
+        headers=(*stored.headers, (HOP_HEADER, b"%d" % place.partition)),
+    )
+    live.settle_input(lane, stored.offset, instance, Disposition.FORWARDED, record)
+
+
+def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason: str) -> LogRecord:
+    letter = r.DeadLetter(
+        topic=stored.topic,
+        partition=stored.partition,
+        offset=stored.offset,
+        reason=reason,
+        key=stored.key,
+        value=stored.value,
+        at_ms=live.now_ms(),
+    )
+    return LogRecord(
+        topic=place.topics.dead_letter,
+        partition=place.partition,
+        key=stored.key,
+        value=codec.encode_dead_letter(letter),
+    )
+
+
+def _key_text(stored: StoredRecord) -> str:
+    return (stored.key or b"").decode(errors="replace")
+
+
+def _visible_at_ms(headers: Mapping[str, bytes]) -> int:
+    text = headers.get(VISIBLE_HEADER, b"0")
+    if not text.isdigit():
+        raise Unusable(f"expected header {VISIBLE_HEADER} to be milliseconds since 1970, but it is {text!r}")
+    return int(text)
+
+
+class Lanes:
+    """Reads the input topics of one partition for one owner."""
+
+    def __init__(self, log: Log, place: Place, clock: Clock, arrivals: Arrivals) -> None:
+        self._log = log
+        self._place = place
+        self._clock = clock
+        self._arrivals = arrivals
+
+    def topic(self, lane: r.Lane) -> str:
+        """The topic of a lane."""
+        topics = self._place.topics
+        return {
+            r.Lane.ORCHESTRATOR: topics.orchestrator,
+            r.Lane.MESSAGES: topics.messages,
+            r.Lane.WORKER: topics.worker,
+        }[lane]
+
+    async def read(self, lane: r.Lane, live: LivePartition) -> None:
+        """Take records in until cancelled, while there is room.
+
+        Raises:
+            OffsetOutOfRange: Input that was not consumed has been cut away.
+        """
+        reader: Reader = await self._log.open_reader(
+            self.topic(lane), self._place.partition, live.position(lane).start
+        )
+        try:
+            while True:
+                stored = await reader.read(_RECORDS_AT_ONCE, _WAIT_MS)
+                for one in stored:
+                    arrive(live, self._place, lane, one, self._arrivals)
+                while not live.has_room:
+                    await self._clock.sleep_ms(_FULL_WAIT_MS)
+        finally:
+            await reader.close()

@@ -1,0 +1,98 @@
+"""What do queries see? Rows of the store as the port's values."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from engine.errors import HistoryCorrupted
+from engine.model.events import AnyEvent
+from engine.port import ExecutionInfo, InstanceInfo
+from provider_log import codec
+from provider_log.store import keys
+from provider_log.store.keys import Table
+from provider_log.store.port import ReadView
+from provider_log.store.tables import ExecutionRow, InstanceRow, unpack
+
+
+def instance_row(view: ReadView, instance: str) -> InstanceRow | None:
+    """The instance's row, or None."""
+    data = view.get(keys.instance_prefix(Table.INSTANCE, instance))
+    return None if data is None else unpack(InstanceRow, data)
+
+
+def instance_info(instance: str, row: InstanceRow) -> InstanceInfo:
+    """An instance's row for a query."""
+    return InstanceInfo(
+        instance=instance,
+        orchestration_name=row.name,
+        orchestration_version=row.version,
+        current_execution_id=row.execution_id,
+        status=row.status,
+        revision=row.revision,
+        created_at_ms=row.created_at_ms,
+        updated_at_ms=row.updated_at_ms,
+        output=row.output,
+        failure=row.failure,
+        custom_status=row.custom_status,
+        custom_status_version=row.custom_status_version,
+        parent_instance=row.parent_instance,
+        incarnation=row.incarnation,
+        history_events=row.event_count,
+    )
+
+
+def executions(view: ReadView, instance: str) -> Iterator[ExecutionInfo]:
+    """All executions of an instance, ascending."""
+    for key, data in view.scan(keys.instance_prefix(Table.EXECUTION, instance)):
+        row = unpack(ExecutionRow, data)
+        yield ExecutionInfo(
+            instance=instance,
+            execution_id=keys.numbers_of(key)[0],
+            status=row.status,
+            started_at_ms=row.started_at_ms,
+            completed_at_ms=row.completed_at_ms,
+            output=row.output,
+            failure=row.failure,
+            event_count=row.event_count,
+        )
+
+
+def history(view: ReadView, instance: str, execution_id: int) -> Sequence[AnyEvent]:
+    """The events of one execution, in order.
+
+    Raises:
+        HistoryCorrupted: An event cannot be decoded.
+    """
+    events: list[AnyEvent] = []
+    for key, data in view.scan(keys.history_prefix(instance, execution_id)):
+        try:
+            events.append(codec.decode_event(data))
+        except (codec.Malformed, codec.UnknownSchema, msgspec.DecodeError) as error:
+            raise HistoryCorrupted(
+                f"expected event {keys.numbers_of(key)[1]} of {instance}, execution {execution_id}, to decode, "
+                f"but {error}"
+            ) from error
+    return events
+
+
+class StoredHistory:
+    """The history of an execution as of the turns admitted so far, read when it is asked for."""
+
+    def __init__(self, view: ReadView, instance: str, execution_id: int, last_event_id: int) -> None:
+        self._view = view
+        self._instance = instance
+        self._execution_id = execution_id
+        self._last_event_id = last_event_id
+
+    @property
+    def last_event_id(self) -> int:
+        """Highest event id, 0 for an empty history."""
+        return self._last_event_id
+
+    def load(self) -> Sequence[AnyEvent]:
+        """All events in order of event id.
+
+        Raises:
+            HistoryCorrupted: An event cannot be decoded.
+        """
+        return history(self._view, self._instance, self._execution_id) if self._last_event_id else ()

@@ -1,0 +1,372 @@
+"""How does a partition live on a node? The shell: acquire, restore, run, doubt, release, by the table in `ownership`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from engine.errors import Fatal, OwnershipLost, ProviderError, StateCorrupted
+from engine.port import InstanceInfo
+from engine.runtime.doors import Tasks, within
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.port import Fenced, Log, LogBroken, LogCorrupted, LogError, LogRecord, OffsetOutOfRange, Producer
+from provider_log.options import SLOTS
+from provider_log.partition.effects import Arrivals, Watchers
+from provider_log.partition.head import ChangelogBroken, chained
+from provider_log.partition.lanes import Lanes
+from provider_log.partition.live import TOPIC_LANES, LivePartition, Surroundings
+from provider_log.partition.look import instance_info, instance_row
+from provider_log.partition.ownership import Happening, Phase, after
+from provider_log.partition.pipeline import Pipeline
+from provider_log.partition.restore import Progress, Restore, RestoreStalled, put_head
+from provider_log.partition.work import WorkQueue
+from provider_log.routing import RULE
+from provider_log.store import apply as applying
+from provider_log.store import keys
+from provider_log.store.keys import Table
+from provider_log.store.port import Store
+from provider_log.store.tables import GENESIS, GenesisRow, HeadRow, PositionRow, unpack
+
+_BROKEN = (LogBroken, LogCorrupted, ChangelogBroken, OffsetOutOfRange, codec.Malformed, codec.UnknownSchema)
+"""What no second attempt can mend: the partition fails and an operator must look."""
+
+
+class Application(Exception):
+    """The log belongs to another application or cluster, or has another partition count than was asked for."""
+
+
+class Partition:
+    """One partition on this node.
+
+    Args:
+        app: Name of the application.
+        log: Where its topics are.
+        store: Its own; handed over, closed by `stop`.
+        around: What it shares with the node.
+        is_placed_here: Asked after a fence and before another acquire: does the partition still belong to this node?
+    """
+
+    def __init__(
+        self, app: str, log: Log, store: Store, around: Surroundings, is_placed_here: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._app = app
+        self._log = log
+        self._store = store
+        self._around = around
+        self._place = around.place
+        self._is_placed_here = is_placed_here
+        self._work = WorkQueue()
+        self._watchers = Watchers(self._look)
+        self._arrivals = Arrivals()
+        self._lanes = Lanes(log, around.place, around.clock, self._arrivals)
+        self._tasks = Tasks(f"partition-{around.place.partition}", self._broke)
+        self._slots: list[Producer] = []
+        self._live: LivePartition | None = None
+        self._pipeline: Pipeline | None = None
+        self._phase = Phase.IDLE
+        self._error: ProviderError | None = None
+        self._owning: asyncio.Task[None] | None = None
+        self._running = asyncio.Event()
+        self._ended = asyncio.Event()
+        self.owned_times = 0
+        self.fenced_times = 0
+
+    # Seen from outside
+
+    @property
+    def phase(self) -> Phase:
+        """Where it stands."""
+        return self._phase
+
+    @property
+    def store(self) -> Store:
+        """Committed state, for queries."""
+        return self._store
+
+    @property
+    def watchers(self) -> Watchers:
+        """Queries that wait."""
+        return self._watchers
+
+    @property
+    def error(self) -> ProviderError | None:
+        """Why it failed, in phase FAILED."""
+        return self._error
+
+    def live(self, operation: str) -> LivePartition:
+        """The running partition.
+
+        Raises:
+            OwnershipLost: It is not running now; it may be again.
+            Fatal, StateCorrupted: It has failed.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._live is None:
+            raise OwnershipLost(
+                operation, f"expected to own partition {self._place.partition}, but it is {self._phase.value}"
+            )
+        return self._live
+
+    async def arrived(self, lane: r.Lane, offset: int) -> None:
+        """Return when the record at `offset` of a lane can be fetched here, or never will."""
+        await self._arrivals.reached(lane, offset)
+
+    def _look(self, instance: str) -> InstanceInfo | None:
+        row = instance_row(self._store, instance)
+        return None if row is None else instance_info(instance, row)
+
+    # Lifecycle
+
+    def _move(self, happening: Happening) -> None:
+        self._phase = after(self._phase, happening)
+
+    async def start(self, progress: Progress | None = None) -> None:
+        """Acquire and restore; return when it runs.
+
+        Raises:
+            Application: The log is not this application's.
+            Fatal, StateCorrupted: It cannot run.
+        """
+        self._owning = self._tasks.spawn("own", self._own(progress))
+        ready = self._tasks.spawn("ready", _either(self._running, self._ended))
+        await ready
+        if self._error is not None:
+            raise self._error
+
+    async def stop(self) -> None:
+        """Commit what was admitted, say so in the log, and close the store. Never raises for a lost partition."""
+        if self._phase is Phase.RUNNING:
+            self._move(Happening.RELEASE)
+            await self._release()
+        if self._owning is not None:
+            self._owning.cancel()
+        await self._tasks.aclose(self._around.clock, patience_ms=5_000)
+        await self._close_slots()
+        self._give_up(OwnershipLost("stop", "expected a running node, but it is stopping"))
+        await self._store.close()
+
+    async def _release(self) -> None:
+        live, pipeline = self._live, self._pipeline
+        assert live is not None
+        assert pipeline is not None
+        try:
+            released = live.admit_for_partition(
+                r.OwnershipReleased(envelope=live.envelope_now(), clean=True, leases=tuple(live.leases()))
+            )
+            await within(self._around.clock, released, self._around.options.start_timeout_ms)
+            self._move(Happening.RELEASED)
+        except (ProviderError, LogError, TimeoutError):
+            # The log decides what happened; the next owner finds out. Nothing is lost by not having said goodbye.
+            self._move(Happening.DOUBTED)
+
+    async def _own(self, progress: Progress | None) -> None:
+        """Hold the partition for as long as it is placed here, through every doubt."""
+        options, clock = self._around.options, self._around.clock
+        delay_ms = options.retry_ms_min
+        while True:
+            self._move(Happening.ACQUIRE)
+            try:
+                head, token = await self._acquire(progress)
+                delay_ms = options.retry_ms_min
+                await self._run(head, token)
+            except _BROKEN as error:
+                self._broke(error)
+                return
+            except (LogError, RestoreStalled, TimeoutError) as error:
+                if self._phase is Phase.RELEASING:
+                    return
+                self._move(Happening.DOUBTED)
+                self._give_up(OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}"))
+                await self._close_slots()
+                await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
+                delay_ms = min(delay_ms * 2, options.retry_ms_max)
+                if isinstance(error, Fenced):
+                    self.fenced_times += 1
+                    if not await self._is_placed_here():
+                        self._move(Happening.FENCED_OFF)
+                        self._ended.set()
+                        return
+
+    async def _acquire(self, progress: Progress | None) -> tuple[HeadRow, bytes]:
+        """Take all slots, slot 0 first; write the acquire record; read up to it; write the genesis if there is none."""
+        options, clock, place = self._around.options, self._around.clock, self._place
+        for slot in range(SLOTS):
+            name = f"turnlog.{self._app}.{place.partition}.{slot}"
+            self._slots.append(await within(clock, self._log.open_producer(name), options.start_timeout_ms))
+        token = self._around.chance.random_bytes(r.TOKEN_BYTES)
+        await within(clock, self._write_acquired(token), options.start_timeout_ms)
+        self._move(Happening.ACQUIRED)
+        restore = Restore(self._log, place.topics.history, place.partition, self._store, clock, options.start_timeout_ms)
+        head = await restore.until(token, progress)
+        genesis = self._store.get(keys.named(Table.META, GENESIS))
+        if genesis is None:
+            head = await within(clock, self._write_genesis(head), options.start_timeout_ms)
+        else:
+            self._check_genesis(unpack(GenesisRow, genesis))
+        return head, token
+
+    async def _write_acquired(self, token: bytes) -> None:
+        place = self._place
+        acquired = r.OwnershipAcquired(
+            owner_token=token, node=self._around.node, address="", generation=0, slots=SLOTS
+        )
+        owner = r.Owner(
+            partition=place.partition, owner_token=token, node=self._around.node, address="", generation=0
+        )
+        await self._slots[0].produce(
+            [
+                LogRecord(
+                    topic=place.topics.history,
+                    partition=place.partition,
+                    key=None,
+                    value=codec.encode_record(acquired),
+                ),
+                LogRecord(
+                    topic=place.topics.owners,
+                    partition=place.partition,
+                    key=b"%d" % place.partition,
+                    value=codec.encode_owner(owner),
+                ),
+            ]
+        )
+        await self._slots[0].commit()
+
+    async def _write_genesis(self, head: HeadRow) -> HeadRow:
+        place = self._place
+        genesis = r.Genesis(
+            application=self._app,
+            application_id=self._around.chance.random_bytes(16),
+            cluster_id=self._log.cluster_id,
+            partition=place.partition,
+            partitions=place.partitions,
+            routing=RULE,
+            slots=SLOTS,
+            created_at_ms=self._around.clock.now_ms(),
+        )
+        data = codec.encode_record(genesis)
+        await self._slots[0].produce(
+            [LogRecord(topic=place.topics.history, partition=place.partition, key=None, value=data)]
+        )
+        (offset,) = await self._slots[0].commit()
+        head = replace(head, offset=offset, chain=chained(head.chain, data))
+        self._store.write(dict(applying.apply(self._store, genesis, place.partition)) | put_head(head))
+        return head
+
+    def _check_genesis(self, row: GenesisRow) -> None:
+        expected = (self._app, self._log.cluster_id, self._place.partitions, RULE)
+        found = (row.application, row.cluster_id, row.partitions, row.routing)
+        if expected != found:
+            raise Application(
+                f"expected application {expected[0]!r} with {expected[2]} partitions on log {expected[1]}, but this "
+                f"log was created for {found[0]!r} with {found[2]} partitions on log {found[1]} ({found[3]})"
+            )
+
+    async def _run(self, head: HeadRow, token: bytes) -> None:
+        """Run until a commit fails; then raise what it failed with."""
+        live: LivePartition
+        pipeline: Pipeline
+
+        live = LivePartition(
+            self._around, token, head, self._store, self._work, self._watchers, want=lambda: pipeline.want()
+        )
+        pipeline = Pipeline(
+            self._slots[: self._around.options.slots_used],
+            self._around.clock,
+            open_batch=lambda: live.open_batch,
+            is_full=lambda: live.is_full,
+            seal=live.seal,
+            committed=live.committed,
+        )
+        self._add_schemas(live)
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        shells = Tasks(f"partition-{self._place.partition}", lambda error: _fail(failed, error))
+        self._live, self._pipeline = live, pipeline
+        self._move(Happening.RESTORED)
+        self.owned_times += 1
+        self._watchers.touched_all()
+        self._around.wakeup.signal()
+        self._running.set()
+        try:
+            shells.spawn("pipeline", pipeline.run())
+            shells.spawn("upkeep", self._keep_up(live))
+            for lane in TOPIC_LANES:
+                shells.spawn(lane.value, self._lanes.read(lane, live))
+            await failed
+        finally:
+            self._running.clear()
+            await shells.aclose(self._around.clock, patience_ms=1_000)
+
+    def _add_schemas(self, live: LivePartition) -> None:
+        """The log explains itself: texts of schemas that are new to it go in before the first record that needs them."""
+        texts = [text for text in codec.schema_texts().values() if self._store.get(keys.schema(text)) is None]
+        if texts:
+            live.admit_for_partition(r.SchemasAdded(envelope=live.envelope_now(), schemas=tuple(texts)))
+
+    async def _keep_up(self, live: LivePartition) -> None:
+        """Park what nobody consumes, cut what everybody consumed, flush the store: all now and then."""
+        options, clock = self._around.options, self._around.clock
+        cut_at_ms = flush_at_ms = clock.boot_ms()
+        step_ms = max(1, min(options.input_age_max_ms // 2, options.cut_every_ms, options.flush_every_ms))
+        while True:
+            await clock.sleep_ms(step_ms)
+            live.park_overdue()
+            if clock.boot_ms() - cut_at_ms >= options.cut_every_ms:
+                cut_at_ms = clock.boot_ms()
+                await self._cut_lanes()
+            if clock.boot_ms() - flush_at_ms >= options.flush_every_ms:
+                flush_at_ms = clock.boot_ms()
+                await self._store.flush()
+
+    async def _cut_lanes(self) -> None:
+        for lane in TOPIC_LANES:
+            watermark = self._committed_watermark(lane)
+            if watermark > 0:
+                await self._log.delete_records(self._lanes.topic(lane), self._place.partition, watermark)
+
+    def _committed_watermark(self, lane: r.Lane) -> int:
+        data = self._store.get(keys.named(Table.POSITION, lane.value))
+        return 0 if data is None else unpack(PositionRow, data).watermark
+
+    # Ends
+
+    def _give_up(self, error: OwnershipLost) -> None:
+        """Drop everything that is not committed."""
+        live, self._live, self._pipeline = self._live, None, None
+        if live is not None:
+            live.drop(error)
+
+    def _broke(self, error: BaseException) -> None:
+        """An error that no second attempt mends."""
+        kind = Fatal if isinstance(error, LogBroken | Application) else StateCorrupted
+        self._error = (
+            error
+            if isinstance(error, ProviderError)
+            else kind("own", f"partition {self._place.partition}: {error or type(error).__name__}")
+        )
+        self._error.__cause__ = error if error is not self._error else error.__cause__
+        self._phase = Phase.FAILED
+        self._give_up(OwnershipLost("commit", str(self._error)))
+        self._arrivals.fail_all(self._error)
+        self._ended.set()
+        self._around.wakeup.signal()
+
+    async def _close_slots(self) -> None:
+        slots, self._slots = self._slots, []
+        for slot in slots:
+            await slot.close()
+
+
+def _fail(future: "asyncio.Future[None]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    waiting = {asyncio.ensure_future(event.wait()) for event in events}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()

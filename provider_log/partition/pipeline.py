@@ -1,0 +1,113 @@
+"""In which order do transactions go out? The rules of a commit, over as many slots as are used.
+
+- A free slot takes a batch; none free, nothing is begun.
+- Batch n+1 is produced only after every record of n is acknowledged, else the log's order is not the batches' order.
+- The end of n+1 is asked for only after the end of n was answered with success.
+- The first error ends the pipeline; what was sealed after it must never be ended, and what became of the failed batch
+  only the log knows.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from engine.clock import Clock
+from engine.runtime.doors import Tasks
+from provider_log.log.port import Producer
+from provider_log.partition.batch import Batch, Sealed
+
+_IDLE_LOOPS = 4
+"""Turns of the event loop without a new record after which a batch is closed.
+
+An activity's answer, the turn it wakes and the end of that turn are three callbacks; with less, each would be a
+transaction of its own, which is what one orchestration alone would wait for.
+"""
+
+
+class Pipeline:
+    """Carries sealed batches into the log, one owner's life long.
+
+    Args:
+        slots: The producers to use.
+        open_batch: The batch that collects now.
+        is_full: Whether it must be closed.
+        seal: Closes the open batch and starts the next one.
+        committed: Told each batch in order, with the offsets of its records.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Producer],
+        clock: Clock,
+        open_batch: Callable[[], Batch],
+        is_full: Callable[[], bool],
+        seal: Callable[[], Sealed],
+        committed: Callable[[Sealed, Sequence[int]], None],
+    ) -> None:
+        self._clock = clock
+        self._open_batch = open_batch
+        self._is_full = is_full
+        self._seal = seal
+        self._committed = committed
+        self._free: asyncio.Queue[Producer] = asyncio.Queue()
+        for slot in slots:
+            self._free.put_nowait(slot)
+        self._slots = len(slots)
+        self._wanted = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def want(self) -> None:
+        """There is something to commit."""
+        self._idle.clear()
+        self._wanted.set()
+
+    async def drained(self) -> None:
+        """Return when everything admitted so far is committed."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Commit batches until cancelled.
+
+        Raises:
+            LogError: A batch failed; see the error for what is known.
+        """
+        commits = Tasks("commit", self._fail)
+        carrying = commits.spawn("carry", self._carry(commits))
+        try:
+            await self._failed
+        finally:
+            carrying.cancel()
+            await commits.aclose(self._clock, patience_ms=1_000)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _carry(self, commits: Tasks) -> None:
+        before: asyncio.Task[None] | None = None
+        while True:
+            await self._wanted.wait()
+            slot = await self._free.get()
+            await self._fill()
+            self._wanted.clear()
+            sealed = self._seal()
+            await slot.produce(sealed.log_records)
+            before = commits.spawn("end", self._end(slot, sealed, before))
+
+    async def _fill(self) -> None:
+        """Let what is about to happen anyway happen in this batch."""
+        idle_loops = 0
+        while idle_loops < _IDLE_LOOPS and not self._is_full():
+            before = len(self._open_batch().records)
+            await self._clock.sleep_ms(0)
+            idle_loops = 0 if len(self._open_batch().records) > before else idle_loops + 1
+
+    async def _end(self, slot: Producer, sealed: Sealed, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before  # raises here too if it failed, and this batch is never ended
+        offsets = await slot.commit()
+        self._committed(sealed, offsets)
+        self._free.put_nowait(slot)
+        if not self._wanted.is_set() and self._free.qsize() == self._slots:
+            self._idle.set()

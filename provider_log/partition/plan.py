@@ -1,0 +1,278 @@
+"""What will be written for a turn? Pure: from what the engine asks to changelog records and records for other topics.
+
+Nothing here changes state; `provider_log.store.apply` does, from the records alone.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.errors import TurnTooLarge
+from engine.model.events import OrchestrationStarted
+from engine.model.messages import AnyMessage, FireTimer
+from engine.model.status import TERMINAL
+from engine.model.turn import Disposition, TurnResult
+from engine.model.work import WorkItem
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.port import LogRecord
+from provider_log.partition.inbox import Entry
+from provider_log.routing import partition_of
+from provider_log.store.tables import InstanceRow
+from provider_log.topics import OWNER_HEADER, VISIBLE_HEADER, Topics
+
+RECORD_OVERHEAD_BYTES = 64 * 1024  # envelope, names and consumed messages of a record beside its blobs
+UNSEALED_CHAIN = r.NO_CHAIN
+
+
+class Place(Struct, frozen=True):
+    """Where a partition's records go."""
+
+    topics: Topics
+    partition: int
+    partitions: int
+
+
+class Limits(Struct, frozen=True):
+    """Sizes in bytes: of a whole turn, of a part of one, and of what a record takes at most."""
+
+    turn_bytes_max: int
+    part_bytes_max: int
+    record_bytes_max: int
+
+
+class PlannedTurn(Struct, frozen=True):
+    """Changelog records of one turn, in order, and what goes to other topics with it."""
+
+    records: tuple[r.TurnCommitted, ...]
+    outgoing: tuple[LogRecord, ...]
+    own_messages: tuple[AnyMessage, ...]
+    work_items: tuple[WorkItem, ...]
+
+
+class Blobs(Struct):
+    """A part of a turn: some of its events, work items and messages."""
+
+    events: list[r.EventBlob]
+    scheduled: list[r.Scheduled]
+    sent: list[r.Sent]
+    size: int = 0
+
+
+def unsealed(token: bytes, batch: int, time_ms: int, node: str, apply_version: int) -> r.Envelope:
+    """An envelope for a record whose place in its batch is not known yet."""
+    return r.Envelope(
+        owner_token=token,
+        batch=batch,
+        index=0,
+        count=1,
+        last=True,
+        apply_version=apply_version,
+        chain=UNSEALED_CHAIN,
+        time_ms=time_ms,
+        node=node,
+    )
+
+
+def consumed_of(entry: Entry, disposition: Disposition) -> r.Consumed:
+    """How the changelog says that a message is done with."""
+    return r.Consumed(
+        lane=entry.lane,
+        place=entry.place,
+        disposition=disposition,
+        execution_id=entry.execution_id,
+        message_id=entry.message_id,
+    )
+
+
+def plan_turn(
+    instance: str,
+    result: TurnResult,
+    entries: Sequence[Entry],
+    row: InstanceRow | None,
+    envelope: r.Envelope,
+    place: Place,
+    limits: Limits,
+) -> PlannedTurn:
+    """The records of a turn.
+
+    Args:
+        instance: Whose turn it is.
+        result: What the engine asks for.
+        entries: The messages it consumed.
+        row: The instance as it is before.
+        envelope: For every record of the turn, unsealed.
+        place: Where they go.
+        limits: Sizes.
+
+    Raises:
+        TurnTooLarge: The turn, or one value in it, is larger than the limits allow.
+    """
+    own_messages: list[AnyMessage] = []
+    outgoing: list[LogRecord] = []
+    timers: list[r.TimerSet] = []
+    parts = [Blobs([], [], [])]
+
+    def part_for(size: int) -> Blobs:
+        if size > limits.record_bytes_max - RECORD_OVERHEAD_BYTES:
+            raise TurnTooLarge(instance, size, limits.record_bytes_max - RECORD_OVERHEAD_BYTES)
+        if parts[-1].size and parts[-1].size + size > limits.part_bytes_max:
+            parts.append(Blobs([], [], []))
+        parts[-1].size += size
+        return parts[-1]
+
+    for event in result.history_delta:
+        data = codec.encode_event(event)
+        part_for(len(data)).events.append(r.EventBlob(event.event_id, data))
+    for item in result.work_items:
+        data = codec.encode_work_item(item)
+        part_for(len(data)).scheduled.append(_scheduled(item, data))
+        outgoing.append(_worker_record(item, data, place))
+    for message in result.messages:
+        if isinstance(message, FireTimer) and message.instance == instance:
+            timers.append(r.TimerSet(message.execution_id, message.timer_id, message.fire_at_ms))
+            continue
+        sent, record = send(message, place)
+        part_for(len(sent.data)).sent.append(sent)
+        if record is None:
+            own_messages.append(message)
+        else:
+            outgoing.append(record)
+    total = sum(part.size for part in parts)
+    if total > limits.turn_bytes_max:
+        raise TurnTooLarge(instance, total, limits.turn_bytes_max)
+    last = _last_record(instance, result, entries, row, envelope, timers)
+    records = tuple(_in_parts(last, parts))
+    outcome = _outcome(last, place)
+    if outcome is not None:
+        outgoing.append(outcome)
+    return PlannedTurn(records, tuple(outgoing), tuple(own_messages), result.work_items)
+
+
+def send(message: AnyMessage, place: Place) -> tuple[r.Sent, LogRecord | None]:
+    """How a message leaves: in the changelog alone if it stays in the partition, else by the messages topic too."""
+    data = codec.encode_message(message)
+    visible_at_ms = message.fire_at_ms if isinstance(message, FireTimer) else 0
+    target = partition_of(message.instance, place.partitions)
+    sent = r.Sent(partition=target, instance=message.instance, data=data, visible_at_ms=visible_at_ms)
+    return sent, None if target == place.partition else message_record(message.instance, data, visible_at_ms, place)
+
+
+def message_record(instance: str, data: bytes, visible_at_ms: int, place: Place) -> LogRecord:
+    """A record for the messages topic."""
+    headers: tuple[tuple[str, bytes], ...] = ((OWNER_HEADER, b"%d" % place.partition),)
+    if visible_at_ms:
+        headers += ((VISIBLE_HEADER, b"%d" % visible_at_ms),)
+    return LogRecord(
+        topic=place.topics.messages,
+        partition=partition_of(instance, place.partitions),
+        key=instance.encode(),
+        value=data,
+        headers=headers,
+    )
+
+
+def _scheduled(item: WorkItem, data: bytes) -> r.Scheduled:
+    return r.Scheduled(
+        instance=item.instance,
+        execution_id=item.execution_id,
+        activity_id=item.activity_id,
+        data=data,
+        session_id=item.session_id,
+        tag=item.tag,
+    )
+
+
+def _worker_record(item: WorkItem, data: bytes, place: Place) -> LogRecord:
+    return LogRecord(
+        topic=place.topics.worker,
+        partition=place.partition,
+        key=item.instance.encode(),
+        value=data,
+        headers=((OWNER_HEADER, b"%d" % place.partition),),
+    )
+
+
+def _last_record(
+    instance: str,
+    result: TurnResult,
+    entries: Sequence[Entry],
+    row: InstanceRow | None,
+    envelope: r.Envelope,
+    timers: Sequence[r.TimerSet],
+) -> r.TurnCommitted:
+    """Everything of the turn but its blobs."""
+    metadata = result.metadata
+    started = next((event for event in result.history_delta if isinstance(event, OrchestrationStarted)), None)
+    dispositions = result.dispositions or (Disposition.APPLIED,) * len(entries)
+    incarnation = metadata.incarnation
+    if incarnation is None:
+        incarnation = started.incarnation if started else row.incarnation if row else 0
+    return r.TurnCommitted(
+        envelope=envelope,
+        instance=instance,
+        incarnation=incarnation,
+        execution_id=result.execution_id,
+        # An instance that no turn has named yet takes its name from its first event (nine upstream tests need it).
+        orchestration_name=metadata.orchestration_name or (started.name if started and not (row and row.name) else None),
+        orchestration_version=metadata.orchestration_version
+        or (started.version if started and not (row and row.version) else None),
+        parent_instance=metadata.parent_instance,
+        status=metadata.status,
+        output=metadata.output,
+        failure=metadata.failure,
+        set_custom_status=metadata.set_custom_status,
+        custom_status=metadata.custom_status,
+        cancelled=tuple(
+            r.ActivityKey(ref.instance, ref.execution_id, ref.activity_id) for ref in result.cancelled_activities
+        ),
+        timers=tuple(timers),
+        timers_cancelled=tuple(r.TimerKey(ref.execution_id, ref.timer_id) for ref in result.cancelled_timers),
+        consumed=tuple(consumed_of(entry, how) for entry, how in zip(entries, dispositions, strict=True)),
+    )
+
+
+def _in_parts(last: r.TurnCommitted, parts: Sequence[Blobs]) -> Iterator[r.TurnCommitted]:
+    """The turn's records: its blobs spread over the parts, all else on the last."""
+    for number, blobs in enumerate(parts):
+        is_last = number + 1 == len(parts)
+        record = (
+            last
+            if is_last
+            else r.TurnCommitted(
+                envelope=last.envelope,
+                instance=last.instance,
+                incarnation=last.incarnation,
+                execution_id=last.execution_id,
+                parent_instance=last.parent_instance,
+            )
+        )
+        yield replace(
+            record,
+            part=number,
+            parts=len(parts),
+            events=tuple(blobs.events),
+            scheduled=tuple(blobs.scheduled),
+            sent=tuple(blobs.sent),
+        )
+
+
+def _outcome(last: r.TurnCommitted, place: Place) -> LogRecord | None:
+    if last.status not in TERMINAL:
+        return None
+    outcome = r.Outcome(
+        instance=last.instance,
+        incarnation=last.incarnation,
+        execution_id=last.execution_id,
+        status=last.status,
+        ended_at_ms=last.envelope.time_ms,
+        output=last.output,
+        failure=last.failure,
+    )
+    return LogRecord(
+        topic=place.topics.outcomes,
+        partition=place.partition,
+        key=last.instance.encode(),
+        value=codec.encode_outcome(outcome),
+    )

@@ -1,0 +1,148 @@
+"""How does a new owner learn the state? It reads the changelog until it meets its own `OwnershipAcquired`.
+
+No end offsets and no marker arithmetic: read-committed order puts everything an older owner could still have
+committed before the new owner's record.
+"""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from engine.clock import Clock
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.port import Log, OffsetOutOfRange, StoredRecord
+from provider_log.partition.head import ChangelogBroken, chained, follow
+from provider_log.store import keys
+from provider_log.store.apply import Rows, apply_body, apply_envelope
+from provider_log.store.overlay import Overlay
+from provider_log.store.port import Store
+from provider_log.store.tables import HEAD, HeadRow, pack, unpack
+
+_RECORDS_AT_ONCE = 1000
+_HEAD_KEY = keys.named(keys.Table.META, HEAD)
+
+Progress = Callable[[int, int], None]
+"""Called with the offset reached and the offset to reach."""
+
+
+class RestoreStalled(Exception):
+    """The own acquire record does not become readable: another producer's transaction is open before it."""
+
+
+def head_of(store: Store) -> HeadRow:
+    """The head the store stands at; that of an empty log for a new store."""
+    data = store.get(_HEAD_KEY)
+    return HeadRow() if data is None else unpack(HeadRow, data)
+
+
+def put_head(head: HeadRow) -> dict[bytes, bytes | None]:
+    """The row that goes into every write of the store."""
+    return {_HEAD_KEY: pack(head)}
+
+
+class Restore:
+    """Brings one partition's store to the end of what the log says."""
+
+    def __init__(self, log: Log, topic: str, partition: int, store: Store, clock: Clock, stall_ms: int) -> None:
+        self._log = log
+        self._topic = topic
+        self._partition = partition
+        self._store = store
+        self._clock = clock
+        self._stall_ms = stall_ms
+
+    async def until(self, owner_token: bytes, progress: Progress | None) -> HeadRow:
+        """Apply everything up to and including the `OwnershipAcquired` with this token.
+
+        Returns:
+            The head at that record; the store stands there.
+
+        Raises:
+            ChangelogBroken: A record does not continue the ones before it.
+            codec.Malformed, codec.UnknownSchema: A record cannot be decoded; it is never skipped.
+            RestoreStalled: Nothing more became readable for `stall_ms` of the clock.
+        """
+        head = await self._checked_head()
+        bounds = await self._log.bounds(self._topic, self._partition)
+        if head.offset < bounds.first - 1 or head.offset >= bounds.end > 0:
+            self._store.wipe()
+            head = HeadRow()
+        reader = await self._log.open_reader(self._topic, self._partition, max(head.offset + 1, bounds.first))
+        waited_since_ms = self._clock.boot_ms()
+        try:
+            while True:
+                stored = await reader.read(_RECORDS_AT_ONCE, timeout_ms=self._stall_ms)
+                if not stored and self._clock.boot_ms() - waited_since_ms >= self._stall_ms:
+                    raise RestoreStalled(
+                        f"expected {self._topic}/{self._partition} to show this owner's acquire record, but nothing "
+                        f"after offset {head.offset} became readable for {self._stall_ms} ms: an open transaction "
+                        "of another producer is before it"
+                    )
+                if stored:
+                    waited_since_ms = self._clock.boot_ms()
+                    head, met = self._apply(head, stored, owner_token)
+                    if progress is not None:
+                        progress(head.offset, max(head.offset, bounds.end - 1))
+                    if met:
+                        return head
+        finally:
+            await reader.close()
+
+    async def _checked_head(self) -> HeadRow:
+        """The store's head, if the log still has the record it stands at; else the store is wiped.
+
+        Offsets alone prove nothing: a topic that was made anew, or lost its tail, grows past them again.
+        """
+        head = head_of(self._store)
+        if head.offset < 0:
+            return head
+        try:
+            reader = await self._log.open_reader(self._topic, self._partition, head.offset)
+            try:
+                stored = await reader.read(1, timeout_ms=0)
+            finally:
+                await reader.close()
+        except OffsetOutOfRange:
+            stored = ()
+        if stored and stored[0].offset == head.offset and self._is_same(head, stored[0]):
+            return head
+        self._store.wipe()
+        return HeadRow()
+
+    def _is_same(self, head: HeadRow, stored: StoredRecord) -> bool:
+        try:
+            record = codec.decode_record(stored.value or b"")
+        except codec.Malformed:
+            return False
+        if isinstance(record, r.Genesis):
+            return head.chain == chained(r.NO_CHAIN, stored.value or b"") or head.epoch > 0
+        if isinstance(record, r.OwnershipAcquired):
+            return record.owner_token == head.token
+        if record.envelope.owner_token != head.token:
+            return head.void > 0
+        return chained(record.envelope.chain, stored.value or b"") == head.chain
+
+    def _apply(self, head: HeadRow, stored: "list[StoredRecord] | tuple[StoredRecord, ...]", owner_token: bytes) -> tuple[HeadRow, bool]:
+        """Apply records in order in one store write, stopping after the own acquire record."""
+        overlay = Overlay(self._store)
+        changed: dict[bytes, bytes | None] = {}
+        met = False
+        for one in stored:
+            if one.value is None:
+                raise ChangelogBroken(one.offset, "expected a record, but its value is empty")
+            record = codec.decode_record(one.value)
+            followed = follow(head, one.offset, record, one.value)
+            head = followed.head
+            if not followed.void:
+                rows = Rows(overlay)
+                apply_body(rows, record, self._partition)
+                if not isinstance(record, r.Genesis | r.OwnershipAcquired):
+                    apply_envelope(rows, record.envelope)
+                overlay.put(rows.changed, batch=0)
+                changed.update(rows.changed)
+            if isinstance(record, r.OwnershipAcquired) and record.owner_token == owner_token:
+                met = True
+                break
+        self._store.write(changed | put_head(replace(head)))
+        return head, met

@@ -1,0 +1,203 @@
+"""Which activities wait for a worker, and who has which? In memory, pure, rebuilt from the work table.
+
+Only committed work items are in here: an activity must not start before the turn that asked for it is durable.
+Leases outlive a rebuild, because the activities they stand for run on.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+
+import anyio
+from msgspec import Struct
+
+from engine.model.work import WorkItem
+from provider_log.records import Delivery
+
+WorkKey = tuple[str, int, int]
+"""Instance, execution id, activity id."""
+
+
+class Waiting(Struct, kw_only=True):
+    """A work item that nobody has acked."""
+
+    key: WorkKey
+    order: int
+    load: Callable[[], WorkItem]
+    attempt: int = 0
+    visible_at_ms: int = 0
+    token: str | None = None
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """A work item in somebody's hands. `attempt` and `nonce` make the token; it holds over owner changes."""
+
+    key: WorkKey
+    attempt: int
+    nonce: bytes
+    until_ms: int
+    revoked: anyio.Event
+
+
+class Leased(Struct, frozen=True):
+    """What a fetch gets."""
+
+    item: WorkItem
+    lease: Lease
+
+
+class WorkQueue:
+    """Work items in order, with leases."""
+
+    def __init__(self) -> None:
+        self._items: dict[WorkKey, Waiting] = {}
+        self._ready: list[tuple[int, WorkKey]] = []
+        self._later: list[tuple[int, int, WorkKey]] = []
+        self._leases: dict[str, Lease] = {}
+        self._lease_ends: list[tuple[int, str]] = []
+        self._undelivered: list[Delivery] = []
+
+    @property
+    def unleased(self) -> int:
+        """Work items nobody has."""
+        return sum(item.token is None for item in self._items.values())
+
+    def rebuild(self, items: Iterable[Waiting]) -> None:
+        """Start again from these items. Leases of items that are still there go on, others are revoked."""
+        self._items = {item.key: item for item in items}
+        self._ready, self._later = [], []
+        for token, lease in list(self._leases.items()):
+            item = self._items.get(lease.key)
+            if item is None:
+                del self._leases[token]
+                lease.revoked.set()
+            else:
+                item.token, item.attempt = token, max(item.attempt, lease.attempt)
+        for item in self._items.values():
+            self._offer(item)
+
+    def _offer(self, item: Waiting) -> None:
+        if item.token is None:
+            if item.visible_at_ms > 0:
+                heapq.heappush(self._later, (item.visible_at_ms, item.order, item.key))
+            else:
+                heapq.heappush(self._ready, (item.order, item.key))
+
+    def add(self, item: Waiting) -> None:
+        """A work item was committed."""
+        self._items[item.key] = item
+        self._offer(item)
+
+    def remove(self, key: WorkKey) -> bool:
+        """The item was acked or taken back; its lease, if any, is revoked. False if it is not here."""
+        item = self._items.pop(key, None)
+        if item is None:
+            return False
+        if item.token is not None:
+            self._leases.pop(item.token).revoked.set()
+        return True
+
+    def settle(self, token: str) -> None:
+        """The worker answered: the item is done with, and nobody needs to be told."""
+        del self._items[self._leases.pop(token).key]
+
+    def tick(self, now_ms: int) -> None:
+        """Let items become visible and leases expire."""
+        while self._later and self._later[0][0] <= now_ms:
+            _, order, key = heapq.heappop(self._later)
+            item = self._items.get(key)
+            if item is not None and item.token is None:
+                item.visible_at_ms = 0
+                heapq.heappush(self._ready, (order, key))
+        while self._lease_ends and self._lease_ends[0][0] <= now_ms:
+            _, token = heapq.heappop(self._lease_ends)
+            lease = self._leases.get(token)
+            if lease is not None and lease.until_ms <= now_ms:
+                del self._leases[token]
+                lease.revoked.set()
+                item = self._items[lease.key]
+                item.token = None
+                self._offer(item)
+
+    def next_due_ms(self) -> int | None:
+        """When the next item becomes visible or the next lease may expire."""
+        heads = [heap[0][0] for heap in (self._later, self._lease_ends) if heap]
+        return min(heads, default=None)
+
+    def take(self, token: str, nonce: bytes, now_ms: int, lock_timeout_ms: int, worker: str) -> Leased | None:
+        """Lease the oldest visible item, or None."""
+        self.tick(now_ms)
+        while self._ready:
+            _, key = heapq.heappop(self._ready)
+            item = self._items.get(key)
+            if item is None or item.token is not None or item.visible_at_ms > now_ms:
+                continue
+            item.attempt += 1
+            item.token = token
+            lease = Lease(
+                key=key,
+                attempt=item.attempt,
+                nonce=nonce,
+                until_ms=now_ms + lock_timeout_ms,
+                revoked=anyio.Event(),
+            )
+            self._leases[token] = lease
+            heapq.heappush(self._lease_ends, (lease.until_ms, token))
+            self._undelivered.append(_delivery(lease, worker))
+            return Leased(item.load(), lease)
+        return None
+
+    def lease(self, token: str, now_ms: int) -> Lease | None:
+        """The live lease of this token, or None."""
+        lease = self._leases.get(token)
+        return None if lease is None or lease.until_ms <= now_ms else lease
+
+    def renew(self, token: str, now_ms: int, extend_for_ms: int, worker: str) -> bool:
+        """Extend a live lease; False if it is not."""
+        lease = self.lease(token, now_ms)
+        if lease is None:
+            return False
+        renewed = Lease(
+            key=lease.key,
+            attempt=lease.attempt,
+            nonce=lease.nonce,
+            until_ms=now_ms + extend_for_ms,
+            revoked=lease.revoked,
+        )
+        self._leases[token] = renewed
+        heapq.heappush(self._lease_ends, (renewed.until_ms, token))
+        self._undelivered.append(_delivery(renewed, worker))
+        return True
+
+    def abandon(self, token: str, visible_at_ms: int, *, ignore_attempt: bool) -> bool:
+        """Give an item back, hidden until `visible_at_ms` (0: visible now); False if the token is unknown."""
+        lease = self._leases.pop(token, None)
+        if lease is None:
+            return False
+        item = self._items[lease.key]
+        item.attempt = max(0, item.attempt - ignore_attempt)
+        item.token, item.visible_at_ms = None, visible_at_ms
+        self._offer(item)
+        return True
+
+    def drain_deliveries(self) -> list[Delivery]:
+        """Deliveries and renewals since the last call, oldest first, the last of each item only."""
+        latest = {(d.instance, d.execution_id, d.activity_id): d for d in self._undelivered}
+        self._undelivered.clear()
+        return list(latest.values())
+
+    def leases(self, worker: str) -> list[Delivery]:
+        """Every lease that is out, for the record of a clean release."""
+        return [_delivery(lease, worker) for lease in self._leases.values()]
+
+
+def _delivery(lease: Lease, worker: str) -> Delivery:
+    instance, execution_id, activity_id = lease.key
+    return Delivery(
+        instance=instance,
+        execution_id=execution_id,
+        activity_id=activity_id,
+        attempt=lease.attempt,
+        nonce=lease.nonce,
+        worker=worker,
+        lease_end_ms=lease.until_ms,
+    )
