@@ -126,6 +126,8 @@ def _to_builtin(value: object) -> object:
 
 
 def _from_builtin(expected: type[Any], value: object) -> object:
+    if expected is object:
+        return value
     validate = cast("Callable[[object], object] | None", getattr(expected, "model_validate", None))
     if validate is None:
         raise NotImplementedError(f"objects of type {expected.__qualname__} are not supported")
