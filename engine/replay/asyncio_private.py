@@ -1,11 +1,12 @@
 """Which private names of asyncio does the loop need, and why? All of them are here, typed, and nowhere else.
 
 The first four are named in asyncio's documentation or its `__all__` as what a loop written elsewhere may use; uvloop
-uses them too. The two attributes have no public form. `tests/replay/test_loop_asyncio_private.py` fails on the Python
+uses them too. The attributes below have no public form. `tests/replay/test_loop_asyncio_private.py` fails on the Python
 that takes one of them away.
 """
 
 import asyncio
+import ctypes
 from asyncio.events import _get_running_loop, _set_running_loop
 from asyncio.tasks import _enter_task, _leave_task, _unregister_task
 from typing import Any
@@ -44,3 +45,12 @@ def retrieved(task: asyncio.Task[Any]) -> bool:
 def mark_retrieved(task: asyncio.Task[Any]) -> None:
     """Keep asyncio from logging an exception nobody looked at when the task is collected, whenever that is."""
     task._log_traceback = False
+
+
+def keep_for_good(leaked: object) -> None:
+    """Keep something from ever being freed, at the end of the process too.
+
+    A coroutine that cannot be closed would be closed once more when it is freed: in somebody's turn, or for ever while
+    the process ends and takes the modules, and any list of theirs, apart.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(leaked))

@@ -73,7 +73,7 @@ class LoopTimer(asyncio.TimerHandle):
 class NumberedTask(asyncio.Task[Any]):
     """A task that hashes by its number, so that sets of tasks have one order in every replay."""
 
-    __slots__ = ("_hash", "number")
+    __slots__ = ("_hash", "context", "number")
 
     def __init__(
         self,
@@ -83,9 +83,10 @@ class NumberedTask(asyncio.Task[Any]):
         salt: int,
         loop: AnyLoop,
         name: str | None,
-        context: Context | None,
+        context: Context,
     ) -> None:
         self.number = number
+        self.context = context  # asyncio's own `get_context` exists from 3.12 on
         self._hash = salt | number
         # A name of our own: asyncio's counts the tasks of the whole process, and users put names into payloads.
         super().__init__(coro, loop=loop, name=f"task-{number}" if name is None else name, context=context)

@@ -25,6 +25,7 @@ from engine.errors import UsageError
 from engine.replay.asyncio_private import (
     enter_task,
     failure_of,
+    keep_for_good,
     leave_task,
     mark_retrieved,
     retrieved,
@@ -38,15 +39,14 @@ from engine.replay.refusals import refusal, refusing_the_rest
 
 DEADLINE_SLACK_MS = 0.001  # a sum of two floats near 1.7e9 seconds is off by less; 100 ms must stay 100 ms
 REARM_PASSES_MAX = 256  # so often may a callback that only re-arms itself count down to something
-EVICTIONS_MAX = 100  # so often may one task catch Evicting and go on
-CLOSES_MAX = 100  # so often may one task await something in its cleanup
+EVICTIONS_MAX = 100  # so often do calls raise Evicting to one task
+CLOSES_MAX = 100  # so often is it thrown at what one task awaits
 NO_FAILURE = (asyncio.CancelledError, Exception)
 
 AnyResult = TypeVar("AnyResult")
 AnyAsyncGenerator = AsyncGeneratorType[Any, Any]
 
 _salts = count(1)
-_leaked: list[object] = []  # coroutines that cannot be closed: the collector would try again, inside somebody's turn
 
 
 class TimerService(Protocol):
@@ -192,6 +192,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         Raises:
             OutsideRefused: Always.
         """
+        self.raise_if_evicting()
         refused = refusal(name)
         if running_loop() is self:  # not when another thread calls: a turn must not end at that thread's time
             self._abort(refused)
@@ -261,6 +262,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             coro.close()
             self.refuse("as_completed")
         self._numbers = number = self._numbers + 1
+        if context is None:
+            context = copy_context()
         task = NumberedTask(coro, number=number, salt=self._salt, loop=self, name=name, context=context)
         unregister_task(task)
         silence_pending(task)
@@ -382,27 +385,24 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         while self._unfinished:
             _, task = self._unfinished.popitem()
             if not self._close(task):
-                _leaked.append(task)
+                keep_for_good(task)
                 leaked += 1
         return leaked
 
     def _close(self, task: NumberedTask) -> bool:
-        """Unwind a task's coroutine as if its await had raised GeneratorExit; whether it is closed after that."""
+        """Unwind a task's coroutine, as if what it awaits had raised Evicting; whether it has ended after that."""
         coro: Any = task.get_coro()
         self._evictions = 0
         enter_task(self, task)
         try:
             for _ in range(CLOSES_MAX):
-                try:
-                    coro.close()
-                except BaseException:  # Evicting, what cleanup code raised, or RuntimeError: it awaits again
-                    if getattr(coro, "cr_frame", None) is None:
-                        return True
-                else:
-                    return True
-            return False
+                # Not `close`: where an inner coroutine stays, that ends the outer ones and leaves it to the collector.
+                task.context.run(coro.throw, Evicting())
+        except BaseException:  # Evicting, or whatever the cleanup code raised instead
+            return True
         finally:
             leave_task(self, task)
+        return False
 
 
 def _forget(_generator: AsyncGenerator[Any, Any]) -> None:

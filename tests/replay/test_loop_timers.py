@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,7 +169,7 @@ def test_a_scope_that_delivers_its_cancellation_over_and_over_counts_as_quiescen
         with anyio.move_on_after(1) as scope:
             work.append(Uncancellable(loop=execution.loop))
             execution.say(await work[0])
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         return scope.cancelled_caught
 
     work: list[Uncancellable] = []
