@@ -1,1 +1,72 @@
-"""What is a durable orchestration? The engine: model, replay, runtime and the provider port."""
+"""What is a durable orchestration? Async functions that survive crashes, over any provider; the public names are here.
+
+    from engine import Client, Engine, OrchestrationContext, Registry, activity, orchestration
+"""
+
+from engine.activity_context import ActivityContext
+from engine.client import Client, ClientOptions, Handle
+from engine.converter import Converter, JsonConverter
+from engine.errors import (
+    ActivityError,
+    ClientError,
+    ConversionError,
+    EngineError,
+    InstanceNotFound,
+    NotRegistered,
+    OrchestrationFailed,
+    ProviderError,
+    SubOrchestrationError,
+    TimedOut,
+    Unreachable,
+    UsageError,
+    WaitTimedOut,
+)
+from engine.model.failure import Category, Failure
+from engine.model.status import Status
+from engine.port import InstanceInfo, InstanceView, Mailbox, Provider, ProviderAdmin
+from engine.registry import Registry, activity, orchestration
+from engine.replay.context import OrchestrationContext
+from engine.replay.futures import DurableFuture
+from engine.replay.retry import RetryPolicy
+from engine.replay.turn import TurnOptions
+from engine.runtime.host import Engine
+from engine.runtime.options import EngineOptions
+
+__all__ = [
+    "ActivityContext",
+    "ActivityError",
+    "Category",
+    "Client",
+    "ClientError",
+    "ClientOptions",
+    "ConversionError",
+    "Converter",
+    "DurableFuture",
+    "Engine",
+    "EngineError",
+    "EngineOptions",
+    "Failure",
+    "Handle",
+    "InstanceInfo",
+    "InstanceNotFound",
+    "InstanceView",
+    "JsonConverter",
+    "Mailbox",
+    "NotRegistered",
+    "OrchestrationContext",
+    "OrchestrationFailed",
+    "Provider",
+    "ProviderAdmin",
+    "ProviderError",
+    "Registry",
+    "RetryPolicy",
+    "Status",
+    "SubOrchestrationError",
+    "TimedOut",
+    "TurnOptions",
+    "Unreachable",
+    "UsageError",
+    "WaitTimedOut",
+    "activity",
+    "orchestration",
+]

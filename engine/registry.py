@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast, get_type_hints, overload
 
-from engine.activity import ActivityContext
+from engine.activity_context import ActivityContext
 from engine.errors import NotRegistered, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never, TypedDict, TypeVar, Unpack, cast, overload
 
-from engine.activity import ActivityContext
+from engine.activity_context import ActivityContext
 from engine.converter import Converter
 from engine.errors import UsageError
 from engine.model.actions import (

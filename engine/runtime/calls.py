@@ -5,7 +5,7 @@ import logging
 
 from msgspec import structs
 
-from engine.activity import ActivityContext
+from engine.activity_context import ActivityContext
 from engine.converter import Converter
 from engine.errors import ConversionError
 from engine.model.failure import Category, Failure

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from engine.activity import ActivityContext
+from engine.activity_context import ActivityContext
 from engine.errors import ActivityError, OrchestrationFailed
 from engine.model.events import ActivityCompleted
 from engine.model.failure import Category
