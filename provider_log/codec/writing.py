@@ -43,6 +43,8 @@ def _write_string(out: bytearray, value: str) -> None:
 
 
 def _write_boolean(out: bytearray, value: bool) -> None:
+    if value is not True and value is not False:
+        raise TypeError(f"expected a boolean, but here is {value!r}")
     out.append(value)
 
 
@@ -138,8 +140,8 @@ def _single(get: Callable[[Any], Any], write_field: Write) -> Write:
 
 def _array(write_item: Write) -> Write:
     def write(out: bytearray, value: tuple[Any, ...]) -> None:
-        if value:
-            _write_long(out, len(value))
+        if count := len(value):
+            _write_long(out, count)
             for item in value:
                 write_item(out, item)
         out.append(0)
@@ -164,7 +166,10 @@ def _enum(symbols: avro.Enum, hint: Any) -> Write:
         raise Misfit(f"expected the members of {hint}, but {symbols.name} has other symbols")
 
     def write(out: bytearray, value: Any) -> None:
-        out.append(places[value])
+        place = places.get(value)
+        if place is None:
+            raise TypeError(f"expected a member of {hint}, but here is {value!r}")
+        out.append(place)
 
     return write
 

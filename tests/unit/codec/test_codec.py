@@ -217,6 +217,17 @@ def test_a_text_that_is_none_is_not_written(text: Any) -> None:
         codec.encode_message(CancelInstance(instance="a", reason=text))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("retryable", 2), ("retryable", None), ("category", "application"), ("others", None), ("category", Status.HELD)],
+)
+def test_a_failure_of_wrong_types_is_not_written(field: str, value: Any) -> None:
+    failure = msgspec.structs.replace(_chain(1), **{field: value})
+
+    with pytest.raises(TypeError):
+        codec.encode_event(OrchestrationFailed(event_id=1, timestamp_ms=1, failure=failure))
+
+
 def test_a_kind_of_another_family_is_not_written() -> None:
     with pytest.raises(TypeError, match=r"expected one of turnlog\.event\..* but CancelInstance is none"):
         codec.encode_event(cast("Any", CancelInstance(instance="a", reason="")))
@@ -269,7 +280,7 @@ def test_an_array_in_blocks_with_their_size_is_read() -> None:
 
     assert read(bytes.fromhex("00 01 04 0261 02 0262 00"), 0) == (Payload(b"", codecs=("a", "b")), 9)
     with pytest.raises(Broken):
-        read(bytes.fromhex("00 01 04 0261 7f"), 0)
+        read(bytes.fromhex("00 01 04 0261 7e"), 0)
 
 
 @pytest.mark.parametrize(
