@@ -14,6 +14,7 @@ from engine.errors import InstanceNotFound, UsageError
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.port import InstanceInfo, InstanceView, Mailbox, ProviderAdmin
+from provider_log.log_provider import PartitionDigest
 from provider_log.server import shapes, wire
 
 AnyStruct = TypeVar("AnyStruct", bound=Struct)
@@ -37,7 +38,7 @@ class Served(Mailbox, InstanceView, ProviderAdmin, Protocol):
         """Whether every partition is owned and restored."""
         ...
 
-    async def digest(self, partition: int) -> Struct:
+    async def digest(self, partition: int) -> PartitionDigest:
         """What the state of `partition` hashes to, and at which offset of its changelog."""
         ...
 

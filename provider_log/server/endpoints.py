@@ -15,6 +15,7 @@ from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
 from engine.port import InstanceInfo, QueueDepths
+from provider_log.log_provider import PartitionDigest
 from provider_log.server import shapes
 from provider_log.server.asking import Ask, json_response
 
@@ -23,7 +24,7 @@ class Endpoint(NamedTuple):
     """A line of the table: what is asked where, and the shapes of question and answer.
 
     Attributes:
-        answers: Shape of the body by status; None is no body, `object` any object.
+        answers: Shape of the body by status; None is no body.
         query: Fields of the query.
         body: Shape of the body; `Payload` is any JSON, None is no body. An endpoint of `MessageQuery` puts a message
             in a queue, and takes `Idempotency-Key` and `traceparent`.
@@ -32,7 +33,7 @@ class Endpoint(NamedTuple):
     method: str
     path: str
     answer: Callable[[Ask], Awaitable[Response]]
-    answers: dict[HTTPStatus, type | None]
+    answers: dict[HTTPStatus, type[Struct] | None]
     query: type[Struct] = shapes.NoQuery
     body: type[Struct] | None = None
 
@@ -211,7 +212,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("GET", ONE + "/executions", list_executions, {OK: shapes.Executions}),
     Endpoint("GET", "/v1/queues", queue_depths, {OK: QueueDepths}),
     Endpoint("GET", "/v1/partitions", node_info, {OK: shapes.NodeInfo}),
-    Endpoint("GET", "/v1/partitions/{partition}/digest", digest, {OK: object}),
+    Endpoint("GET", "/v1/partitions/{partition}/digest", digest, {OK: PartitionDigest}),
 )
 
 

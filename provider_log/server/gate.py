@@ -6,7 +6,6 @@ whose name was rebound to 127.0.0.1 does not) and that no page of another origin
 """
 
 import hmac
-import ipaddress
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -16,20 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import UsageError
 from provider_log.server import wire
+from provider_log.server.address import is_loopback
 from provider_log.server.problems import CONTENT_TYPE, problem_of
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """What a supervisor may ask without a token."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address without brackets, is this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def problem_response(error: UsageError, status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:

@@ -3,46 +3,18 @@
 import contextlib
 import socket
 from collections.abc import AsyncGenerator, Generator
-from typing import NamedTuple
 
 import anyio
 import uvicorn
 
 from engine.errors import UsageError
+from provider_log.server.address import Address, is_loopback
 from provider_log.server.app import create_app
 from provider_log.server.asking import Served
-from provider_log.server.gate import is_loopback
 
 KEEP_ALIVE_S = 30
 FINISH_S = 5
 """How long requests may take to end once the node stops; long polls end at once."""
-
-
-class Address(NamedTuple):
-    """Where to listen. `host` is a name or an address without brackets; port 0 is any free one."""
-
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
-
-
-def parse_address(text: str) -> Address:
-    """`host:port` or `[v6]:port` as an address.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    plain = host[1:-1] if bracketed else host
-    if not (colon and plain and (":" not in plain or bracketed) and port.isascii() and port.isdecimal()):
-        raise UsageError(f"expected an address like 127.0.0.1:8620 or [::1]:8620 to listen on, but it is {text!r}")
-    if int(port) > 65_535:
-        raise UsageError(f"expected a port of at most 65535, but it is {port}")
-    return Address(plain, int(port))
 
 
 def bind(address: Address, *, token: str | None) -> socket.socket:

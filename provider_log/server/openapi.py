@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -94,11 +94,10 @@ def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
         yield from HEADERS
 
 
-def _answer(status: HTTPStatus, shape: type | None) -> dict[str, Any]:
+def _answer(status: HTTPStatus, shape: type[Struct] | None) -> dict[str, Any]:
     if shape is None:
         return {"description": status.phrase}
-    schema = {"type": "object"} if shape is object else _schema(cast("type[Struct]", shape))
-    return {"description": status.phrase, "content": {"application/json": {"schema": schema}}}
+    return {"description": status.phrase, "content": {"application/json": {"schema": _schema(shape)}}}
 
 
 def _schema(shape: type[Struct]) -> dict[str, str]:
@@ -108,7 +107,7 @@ def _schema(shape: type[Struct]) -> dict[str, str]:
 def _components() -> dict[str, Any]:
     kinds: list[Any] = [Problem, Payload]
     for endpoint in ENDPOINTS:
-        kinds += [shape for shape in (endpoint.body, *endpoint.answers.values()) if shape not in {None, object}]
+        kinds += [shape for shape in (endpoint.body, *endpoint.answers.values()) if shape is not None]
     _, components = msgspec.json.schema_components(kinds, ref_template=REF)
     return components | {"Payload": ANY_PAYLOAD}
 

@@ -9,6 +9,7 @@ from engine.errors import (
     EngineError,
     Fatal,
     HistoryCorrupted,
+    InDoubt,
     InstanceNotFound,
     LeaseLost,
     NotRegistered,
@@ -28,6 +29,7 @@ STATUS_OF: dict[type[EngineError], HTTPStatus] = {
     InstanceNotFound: HTTPStatus.NOT_FOUND,
     Refused: HTTPStatus.CONFLICT,
     Retryable: HTTPStatus.SERVICE_UNAVAILABLE,
+    InDoubt: HTTPStatus.SERVICE_UNAVAILABLE,
     OwnershipLost: HTTPStatus.SERVICE_UNAVAILABLE,
     HistoryCorrupted: HTTPStatus.INTERNAL_SERVER_ERROR,
     StateCorrupted: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -40,7 +42,9 @@ PLAIN = {
     kind.__name__: kind
     for kind in (EngineError, UsageError, NotRegistered, ConversionError, HistoryCorrupted, InstanceNotFound)
 }
-OF_A_PROVIDER = {kind.__name__: kind for kind in (Retryable, Refused, LeaseLost, OwnershipLost, StateCorrupted, Fatal)}
+OF_A_PROVIDER = {
+    kind.__name__: kind for kind in (Retryable, InDoubt, Refused, LeaseLost, OwnershipLost, StateCorrupted, Fatal)
+}
 
 
 class Problem(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -23,8 +23,11 @@ from engine.model.status import Status
 from engine.model.work import WorkItem
 from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
 from provider_log.server import shapes, wire
-from provider_log.server.gate import is_loopback
+from provider_log.server.address import is_loopback
 from provider_log.server.problems import CONTENT_TYPE, Problem, error_of
+
+if TYPE_CHECKING:
+    from provider_log.log_provider import PartitionDigest
 
 T = TypeVar("T")
 
@@ -168,6 +171,16 @@ class RemoteProvider:
     async def node_info(self) -> shapes.NodeInfo:
         """Which application and how many partitions the node serves."""
         return self._read(await self._ask("GET", "/v1/partitions"), shapes.NodeInfo)
+
+    async def digest(self, partition: int) -> "PartitionDigest":
+        """What the owner of `partition` says its committed state is.
+
+        Raises:
+            UsageError: There is no such partition.
+        """
+        from provider_log.log_provider import PartitionDigest  # with it comes all of a node; a client rarely asks
+
+        return self._read(await self._ask("GET", f"/v1/partitions/{partition}/digest"), PartitionDigest)
 
     async def _history(self, instance: str, query: Mapping[str, str | int | None]) -> Sequence[AnyEvent]:
         try:

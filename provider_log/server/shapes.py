@@ -12,7 +12,7 @@ from engine.port import ExecutionInfo, InstanceInfo
 LIST_MAX = 1_000
 WAIT_MS_MAX = 60_000
 WAIT_MS_DEFAULT = 25_000
-BODY_BYTES_MAX = 16 * 1024 * 1024
+BODY_BYTES_MAX = 4 * 1024 * 1024
 MESSAGE_ID_CHARS_MAX = 200
 
 NotNegative = Annotated[int, Meta(ge=0)]

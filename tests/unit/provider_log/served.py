@@ -1,19 +1,8 @@
 """What does a node serve in these tests? The memory provider, and the few answers a node adds to a provider's."""
 
-from msgspec import Struct
-
 from engine.clock import Clock
 from engine.testing.memory import MemoryProvider
-
-
-class MemoryDigest(Struct, frozen=True, kw_only=True):
-    """Of the shape a partition's digest has."""
-
-    partition: int
-    offset: int
-    chain: str
-    digest: str
-    records: int
+from provider_log.log_provider import PartitionDigest
 
 
 class ServedMemory(MemoryProvider):
@@ -26,5 +15,5 @@ class ServedMemory(MemoryProvider):
         super().__init__(clock)
         self.ready = True
 
-    async def digest(self, partition: int) -> MemoryDigest:
-        return MemoryDigest(partition=partition, offset=7, chain="00" * 16, digest="ab" * 16, records=3)
+    async def digest(self, partition: int) -> PartitionDigest:
+        return PartitionDigest(partition=partition, offset=7, chain="00" * 16, digest="ab" * 16, rows=3, epoch=1)

@@ -34,6 +34,7 @@ def test_the_nearest_class_decides_the_status() -> None:
         "EngineError": 500,
         "Fatal": 500,
         "HistoryCorrupted": 500,
+        "InDoubt": 503,
         "InstanceNotFound": 404,
         "LeaseLost": 409,
         "NotRegistered": 400,

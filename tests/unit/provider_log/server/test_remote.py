@@ -27,8 +27,9 @@ from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
 from engine.port import InstanceInfo
 from provider_log.server import shapes
+from provider_log.server.address import Address, parse_address
 from provider_log.server.app import create_app
-from provider_log.server.listener import Address, address_of, bind, parse_address, serving
+from provider_log.server.listener import address_of, bind, serving
 from provider_log.server.remote import PATIENCE_MS, RemoteProvider
 from tests.unit.provider_log.served import ServedMemory
 
@@ -130,6 +131,7 @@ async def test_every_look_shows_what_the_provider_shows(remote: RemoteProvider, 
     assert await remote.get_queue_depths() == await served.get_queue_depths()
     assert await remote.changed(ODD_ID, 0) == await served.get_instance_info(ODD_ID)
     assert await remote.node_info() == shapes.NodeInfo("shop", 2)
+    assert await remote.digest(1) == await served.digest(1)
 
 
 async def test_an_unknown_instance_looks_as_the_port_says(remote: RemoteProvider) -> None:

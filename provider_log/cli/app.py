@@ -1,0 +1,66 @@
+"""What are the commands, and how does one end? Every error of ours is a line on stderr and an exit code."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Annotated, cast
+
+import typer
+
+from engine.errors import EngineError
+from provider_log.cli.client_commands import COMMANDS
+from provider_log.cli.exits import Exit, exit_of
+from provider_log.cli.node_command import node
+
+app = typer.Typer(
+    name="turnlog",
+    help="Durable orchestrations: run a node, start orchestrations, see what happened.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("node")(node)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+@app.callback()
+def turnlog(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    """Durable orchestrations: run a node, start orchestrations, see what happened."""
+    if show_version:
+        typer.echo(version("turnlog"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """The `turnlog` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(list(arguments), prog_name="turnlog")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.OK
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except (EngineError, BaseExceptionGroup) as error:
+        ours = next(_engine_errors(error), None)
+        if ours is None:
+            raise
+        typer.echo(f"turnlog: {' '.join(str(ours).split())}", err=True)
+        return exit_of(ours)
+    return Exit.OK
+
+
+def _engine_errors(error: BaseException) -> Iterator[EngineError]:
+    """Errors of ours in `error`, which may be a group that a nursery of tasks made of them."""
+    if isinstance(error, EngineError):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _engine_errors(inner)

@@ -1,0 +1,127 @@
+"""How does a command ask a node? One connection, one answer, printed for people or for programs."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import anyio
+import msgspec
+import typer
+
+from engine.client import Client
+from engine.errors import InstanceNotFound, OrchestrationFailed, UsageError, WaitTimedOut
+from engine.model.failure import Category, Failure
+from engine.model.status import TERMINAL, Status
+from engine.port import InstanceInfo
+from provider_log.cli.settings import resolve
+from provider_log.server import wire
+from provider_log.server.remote import RemoteProvider
+
+T = TypeVar("T")
+
+APPEARS_S = 1.0
+"""An instance shows up with its first turn; a command that follows a start waits that long for it."""
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="Where the node answers; else TURNLOG_URL.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+InstanceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance.", show_default=False)]
+Data = Annotated[
+    str | None, typer.Argument(metavar="[JSON]", help="JSON, @FILE, or - for standard input.", show_default=False)
+]
+MessageId = Annotated[
+    str | None,
+    typer.Option(
+        "--message-id", metavar="ID", help="One per logical call: a second one with it is dropped.", show_default=False
+    ),
+]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after.", show_default=False)
+]
+
+
+class Node:
+    """A connection to a node: the client, and the provider under it."""
+
+    def __init__(self, provider: RemoteProvider) -> None:
+        self.provider = provider
+        self.client = Client(provider, admin=provider)
+
+    async def existing(self, instance: str) -> InstanceInfo:
+        """The state of `instance`, which may have been started this moment.
+
+        Raises:
+            InstanceNotFound: There is none, also not after `APPEARS_S`.
+        """
+        try:
+            return await self.client.status(instance)
+        except InstanceNotFound:
+            with anyio.move_on_after(APPEARS_S):
+                return await self.provider.changed(instance, 0)
+            raise InstanceNotFound(
+                f"expected an instance {instance!r}, but there is none; `turnlog list` shows those there are, and "
+                "one that was started shows up once its node has the orchestration registered"
+            ) from None
+
+    async def ended(self, instance: str, timeout_s: float | None, *, known: InstanceInfo | None = None) -> InstanceInfo:
+        """The state of `instance` once it has completed.
+
+        Raises:
+            OrchestrationFailed: It failed, was cancelled, or is held and so goes no further by itself.
+            WaitTimedOut: It has not ended in time.
+        """
+        info = known
+        with anyio.move_on_after(timeout_s):
+            while info is None or info.status not in TERMINAL | {Status.HELD}:
+                info = await self.provider.changed(instance, info.revision if info else 0)
+        if info is None or info.status not in TERMINAL | {Status.HELD}:
+            seen = f"it is {info.status.value}" if info else "it has not begun; is its orchestration registered?"
+            raise WaitTimedOut(f"expected {instance!r} to end within {timeout_s:g} s, but {seen}")
+        if info.status is not Status.COMPLETED:
+            nothing = Failure(Category.UNKNOWN, info.status.value, "nothing is recorded")
+            raise OrchestrationFailed(instance, info.failure or nothing)
+        return info
+
+
+def ask(url: str | None, question: Callable[[Node], Awaitable[T]]) -> T:
+    """What `question` returns, asked of the node that `url`, the environment or the settings file name."""
+    settings = resolve({"url": url}, os.environ, Path.cwd()).settings
+
+    async def asked() -> T:
+        async with RemoteProvider(settings.url, token=settings.token) as provider:
+            return await question(Node(provider))
+
+    return anyio.run(asked)
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on standard output: structs with their field names, payloads as they are."""
+    typer.echo(wire.encode(value))
+
+
+def note(text: str) -> None:
+    """A line for people on standard error, so that standard output holds the answer alone."""
+    typer.echo(text, err=True)
+
+
+def value_of(text: str | None) -> object:
+    """The value that an argument gives: JSON, `@file`, or `-` for standard input; None if there is none.
+
+    Raises:
+        UsageError: It is not JSON, or the file cannot be read.
+    """
+    if text is None:
+        return None
+    try:
+        data = sys.stdin.buffer.read() if text == "-" else Path(text[1:]).read_bytes() if text[:1] == "@" else text
+        return msgspec.json.decode(data)
+    except OSError as error:
+        raise UsageError(f"expected JSON in {text[1:]}, but it cannot be read: {error.strerror}") from None
+    except wire.UNREADABLE as error:
+        raise UsageError(
+            f"expected JSON (text goes in quotes: '\"{'text'}\"'), but {text!r} is none: {error}"
+        ) from None

@@ -1,0 +1,240 @@
+"""What can be asked of a node from the command line? A function a command."""
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from engine.clock import SystemClock
+from engine.model.status import Status
+from engine.port import InstanceInfo
+from provider_log.cli import show
+from provider_log.cli.calling import (
+    AsJson,
+    Data,
+    InstanceId,
+    MessageId,
+    Node,
+    Timeout,
+    Url,
+    ask,
+    note,
+    print_json,
+    value_of,
+)
+from provider_log.server import shapes
+
+
+def start(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the orchestration.", show_default=False)],
+    input_json: Data = None,
+    instance: Annotated[
+        str | None,
+        typer.Option("--id", metavar="ID", help="Id of the instance; made up if not given.", show_default=False),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="VERSION", help="Exactly this one, not the latest.", show_default=False),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, as `wait` does.")] = False,
+    timeout: Timeout = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start an orchestration. Nothing happens if the instance exists."""
+    value = value_of(input_json)
+    if timeout is not None and not wait:
+        raise typer.BadParameter("expected --wait with --timeout, but it is not there")
+
+    async def question(node: Node) -> tuple[str, InstanceInfo | None]:
+        handle = await node.client.start(name, value, instance=instance, version=version)
+        if not wait:
+            return handle.instance, None
+        note(f"started {handle.instance}")
+        return handle.instance, await node.ended(handle.instance, timeout)
+
+    started, info = ask(url, question)
+    if info is not None:
+        _print_end(info, as_json=as_json)
+    elif as_json:
+        print_json(shapes.Accepted(started))
+    else:
+        typer.echo(started)
+        note(f"next: turnlog wait {_quoted(started)}")
+
+
+def event(
+    instance: InstanceId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the event.", show_default=False)],
+    data: Data = None,
+    message_id: MessageId = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Raise an event for an instance."""
+    value = value_of(data)
+
+    async def question(node: Node) -> None:
+        await node.existing(instance)
+        await node.client.raise_event(instance, name, value, message_id=message_id)
+
+    ask(url, question)
+    _print_accepted(instance, f"event {name} is on its way to {instance}", as_json=as_json)
+
+
+def enqueue(
+    instance: InstanceId,
+    queue: Annotated[str, typer.Argument(metavar="NAME", help="Name of the queue.", show_default=False)],
+    data: Data = None,
+    message_id: MessageId = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a message in a queue of an instance."""
+    value = value_of(data)
+
+    async def question(node: Node) -> None:
+        await node.existing(instance)
+        await node.client.enqueue_message(instance, queue, value, message_id=message_id)
+
+    ask(url, question)
+    _print_accepted(instance, f"a message for queue {queue} is on its way to {instance}", as_json=as_json)
+
+
+def cancel(
+    instance: InstanceId,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="What its history says.")
+    ] = "cancelled from the command line",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask an instance to end; its code may clean up first."""
+
+    async def question(node: Node) -> None:
+        await node.existing(instance)
+        await node.client.cancel(instance, reason)
+
+    ask(url, question)
+    _print_accepted(instance, f"{instance} is asked to end", as_json=as_json)
+
+
+def resume(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
+    """Let a held instance go on, with the code its node has now."""
+
+    async def question(node: Node) -> None:
+        await node.existing(instance)
+        await node.client.resume(instance)
+
+    ask(url, question)
+    _print_accepted(instance, f"{instance} goes on", as_json=as_json)
+
+
+def status(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
+    """Show the state of an instance."""
+    info = ask(url, lambda node: node.existing(instance))
+    if as_json:
+        print_json(info)
+    else:
+        show.console().print(show.instance(info, SystemClock().now_ms()))
+
+
+def wait(instance: InstanceId, timeout: Timeout = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Wait for an instance to end, and print what it returned."""
+
+    async def question(node: Node) -> InstanceInfo:
+        return await node.ended(instance, timeout, known=await node.existing(instance))
+
+    _print_end(ask(url, question), as_json=as_json)
+
+
+def list_instances(
+    status_is: Annotated[
+        Status | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only those in it: running, completed, failed, cancelled, held.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Only those of this orchestration.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many.")] = 100,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="ID", help="Only ids after this one.", show_default=False)
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List instances by id."""
+    found = ask(url, lambda node: node.client.list_instances(status=status_is, name=name, limit=limit + 1, after=after))
+    page, more = tuple(found[:limit]), len(found) > limit
+    if as_json:
+        print_json(shapes.InstancePage(page, page[-1].instance if more else None))
+        return
+    if page:
+        show.console().print(show.instances(page, SystemClock().now_ms()))
+    else:
+        note("no such instance" if status_is or name or after else "no instance yet; `turnlog start NAME` makes one")
+    if more:
+        note(f"there are more: turnlog list --after {_quoted(page[-1].instance)}")
+
+
+def history(
+    instance: InstanceId,
+    execution: Annotated[
+        int | None,
+        typer.Option("--execution", min=1, metavar="N", help="Which one; else the latest.", show_default=False),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened in an instance, event by event."""
+
+    async def question(node: Node) -> tuple[InstanceInfo, shapes.History]:
+        info = await node.existing(instance)
+        return info, shapes.History(instance, tuple(await node.client.history(instance, execution)))
+
+    info, found = ask(url, question)
+    if as_json:
+        print_json(found)
+        return
+    shown = execution or info.current_execution_id
+    typer.echo(f"{instance}, execution {shown} of {info.current_execution_id}: {info.status.value}")
+    if found.events:
+        show.console().print(show.history(found.events))
+    else:
+        note(f"no events in execution {shown}; `turnlog history {_quoted(instance)}` shows the latest")
+
+
+COMMANDS = {
+    "start": start,
+    "event": event,
+    "enqueue": enqueue,
+    "cancel": cancel,
+    "resume": resume,
+    "status": status,
+    "wait": wait,
+    "list": list_instances,
+    "history": history,
+}
+
+
+def _print_end(info: InstanceInfo, *, as_json: bool) -> None:
+    if as_json:
+        print_json(info)
+    elif info.output is not None:
+        typer.echo(show.payload(info.output, indent=True))
+
+
+def _print_accepted(instance: str, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(shapes.Accepted(instance))
+    else:
+        typer.echo(text)
+
+
+def _quoted(instance: str) -> str:
+    return shlex.quote(instance)

@@ -1,0 +1,116 @@
+"""What does `turnlog node` do before and after the node itself runs?"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+from rich import box
+from rich.table import Table
+
+from engine.errors import UsageError
+from provider_log.cli import show
+from provider_log.cli.calling import print_json
+from provider_log.cli.settings import Resolved, resolve
+
+SEED = "PYTHONHASHSEED"
+
+
+def node(
+    app_module: Annotated[
+        str | None, typer.Option("--app-module", metavar="MODULE:REGISTRY", help="What to serve.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DIR", help="Log and stores. [default: turnlog-data]", show_default=False),
+    ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option("--app", metavar="NAME", help="Whose data it is. [default: turnlog]", show_default=False),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where to answer. [default: 127.0.0.1:8620]", show_default=False
+        ),
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            "--partitions", min=1, metavar="N", help="Of new data; fixed from then on. [default: 1]", show_default=False
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: warning]", show_default=False
+        ),
+    ] = None,
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json/--log-text", help="How to log to stderr. [default: text]", show_default=False),
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Open a log that is shorter than it was; what was lost is lost.")
+    ] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the settings and where each comes from, and end.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --show-config: print JSON.")] = False,
+) -> None:
+    """Run a node: serve orchestrations and activities, and answer clients."""
+    flags: dict[str, object | None] = {
+        "app_module": app_module,
+        "data": data,
+        "app": app,
+        "listen": listen,
+        "partitions": partitions,
+        "log_level": log_level,
+        "log_json": log_json,
+    }
+    resolved = resolve(flags, os.environ, Path.cwd())
+    if show_config:
+        _print_config(resolved, as_json=as_json)
+        return
+    if as_json:
+        raise typer.BadParameter("expected --show-config with --json, but it is not there")
+    _fix_hash_seed()
+    _serve(resolved, accept_loss=accept_loss)
+
+
+def _fix_hash_seed() -> None:
+    """Start again with a fixed seed, so that sets of text have one order in every process that replays."""
+    if SEED not in os.environ:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, SEED: "0"})
+
+
+def _serve(resolved: Resolved, *, accept_loss: bool) -> None:
+    # Only a node needs the log, the store and the server; the other commands start without them.
+    from provider_log.cli import node_run
+    from provider_log.cli.user_code import load_registry
+
+    settings = resolved.settings
+    if settings.app_module is None:
+        raise UsageError(
+            "expected --app-module MODULE:REGISTRY, which says what to serve, but there is none; "
+            "say fleet:registry for `registry = Registry(orchestrations=[…], activities=[…])` in fleet.py"
+        )
+    registry = load_registry(settings.app_module, Path.cwd())
+    run = partial(node_run.run, settings, registry, accept_loss=accept_loss)
+    anyio.run(run, backend_options={"use_uvloop": True})
+
+
+def _print_config(resolved: Resolved, *, as_json: bool) -> None:
+    rows = resolved.shown()
+    if as_json:
+        print_json({name: {"value": value, "source": source} for name, value, source in rows})
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("setting", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    show.console().print(table)
