@@ -1,0 +1,18 @@
+"""What does a node of this application run? `turnlog node --app app:registry` in this directory."""
+
+import activities
+import orchestrations
+from engine import Registry
+
+registry = Registry(
+    orchestrations=[orchestrations.fleet, orchestrations.provision, orchestrations.watch],
+    activities=[
+        activities.reserve_port,
+        activities.release_port,
+        activities.start_process,
+        activities.stop_process,
+        activities.check_health,
+        activities.register,
+        activities.deregister,
+    ],
+)
