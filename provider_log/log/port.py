@@ -52,7 +52,10 @@ class TopicSpec(Struct, frozen=True, kw_only=True):
 
 
 class Bounds(Struct, frozen=True):
-    """`first`: offset of the oldest record kept. `end`: one past the last record a committed read can return now."""
+    """`first`: offset of the oldest record kept. `end`: a committed read can return now what lies below it.
+
+    Markers and aborted records lie below `end` too: it may be more than one past the last record that is read.
+    """
 
     first: int
     end: int
@@ -127,12 +130,14 @@ class Producer(Protocol):
         Raises:
             Fenced: Nothing of this transaction will be visible; the producer is finished.
             RecordTooLarge: The producer is finished: sequence numbers were spent.
+            UnknownTopic: The same.
             Doubtful: The producer is finished. (Nothing is visible unless a commit is asked for, but see `commit`.)
+            LogUnavailable: Nothing was sent; the producer is finished.
         """
         ...
 
     async def commit(self) -> Sequence[int]:
-        """End the transaction. One attempt, never repeated by itself.
+        """End the transaction. One attempt, never repeated by itself. With nothing produced, nothing is asked.
 
         Returns:
             The offset of every record produced in it, in the order they were produced.
@@ -140,6 +145,7 @@ class Producer(Protocol):
         Raises:
             Fenced: Nothing of the transaction is visible; the producer is finished.
             Doubtful: Nobody knows; the producer is finished.
+            LogUnavailable: The commit was never asked for, so nothing is visible; the producer is finished.
         """
         ...
 
@@ -173,7 +179,11 @@ class Reader(Protocol):
 
 
 class Log(Protocol):
-    """A partitioned, transactional log."""
+    """A partitioned, transactional log.
+
+    Any call may raise LogUnavailable, and LogBroken once the log has failed for good. A call about a topic or
+    partition that does not exist raises UnknownTopic.
+    """
 
     @property
     def cluster_id(self) -> str:
@@ -192,7 +202,7 @@ class Log(Protocol):
         """Take `transactional_id`: whoever had it is fenced and its open transaction has ended when this returns.
 
         Raises:
-            LogUnavailable: It could not be taken within the log's own bound.
+            LogUnavailable: No answer within the log's own bound. The holder before may be fenced already.
         """
         ...
 
@@ -203,7 +213,7 @@ class Log(Protocol):
             Its offset.
 
         Raises:
-            RecordTooLarge: Nothing was written.
+            RecordTooLarge, UnknownTopic, LogUnavailable: Nothing was written.
             Doubtful: It may have been written.
         """
         ...
@@ -217,7 +227,11 @@ class Log(Protocol):
         ...
 
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Cut away every record with an offset below `before`. Idempotent."""
+        """Cut away every record with an offset below `before`. Idempotent.
+
+        Raises:
+            OffsetOutOfRange: `before` is after the end.
+        """
         ...
 
     async def close(self) -> None:

@@ -82,11 +82,12 @@ class EmbeddedLog:
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            identity = directory.read_identity(path)
+            directory.read_identity(path)  # nothing is written into a directory that is something else's
             database = _open_database(path, accept_loss=accept_loss)
         except OSError as error:
             raise LogNotOpened(f"expected a directory for the log at {path}, but: {error}") from error
         try:
+            identity = directory.read_identity(path)  # again, now that no other opener can be making one
             partitions, epochs = _load(database)
             ends_path = path / directory.ENDS
             if identity is None:

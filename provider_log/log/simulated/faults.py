@@ -54,7 +54,7 @@ class Unavailable(Struct, frozen=True):
 
 
 class TimeOut(Struct, frozen=True):
-    """The log times the open transaction out just before the request comes."""
+    """The log times the open transaction out, if there is one, just before the request comes."""
 
 
 class Damage(Struct, frozen=True):

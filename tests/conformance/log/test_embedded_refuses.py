@@ -41,13 +41,19 @@ async def closed(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> Path:
-    """A log with 1 500 acknowledged records, most of them in its end file, all in its WAL; its process was killed."""
-    child = children.start("append_and_die", tmp_path / "log")
+@pytest.fixture(scope="session")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("killed") / "log"
+    child = children.start("append_and_die", path)
     child.communicate()
     assert child.returncode == -signal.SIGKILL
-    return tmp_path / "log"
+    return path
+
+
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    """A log with 1 500 acknowledged records, most of them in its end file, all in its WAL; its process was killed."""
+    return shutil.copytree(killed_once, tmp_path / "log")
 
 
 async def refusal(path: Path) -> LogError:
