@@ -13,6 +13,7 @@ from engine.clock import Clock, SystemClock
 from engine.errors import Fatal, InDoubt, LeaseLost, OwnershipLost, Refused, Retryable
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
+from engine.model.ids import CHILD_MARK
 from engine.model.messages import AnyMessage, External, FireTimer
 from engine.model.status import Status
 from engine.model.turn import TurnResult
@@ -22,7 +23,7 @@ from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
-from provider_log.log.port import Doubtful, Log, LogBroken, LogError, LogRecord, LogUnavailable, RecordTooLarge
+from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
 from provider_log.partition.effects import Wakeup
@@ -264,7 +265,7 @@ class LogProvider:
     async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
         """See `engine.port.Mailbox`. Clients' messages take the outsiders' lane, all others the owners'."""
         topics = Topics.of(self.app)
-        is_external = isinstance(message, External)
+        is_external = isinstance(message, External) and CHILD_MARK not in message.instance
         lane = r.Lane.ORCHESTRATOR if is_external else r.Lane.MESSAGES
         part = self._part(message.instance)
         visible_at_ms = part.live("enqueue_for_orchestrator").now_ms() + delay_ms if delay_ms > 0 else 0

@@ -268,6 +268,8 @@ class InstanceHeld(Struct, frozen=True, kw_only=True):
     envelope: Envelope
     instance: str
     execution_id: int
+    orchestration_name: str
+    orchestration_version: str
     failure: Failure
 
 

@@ -6,11 +6,12 @@ of its entries are committed, because everything uncommitted is dropped by makin
 
 import enum
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from engine.model.messages import AnyMessage, ContinueInstance, EnqueueMessage, StartOrchestration
+from engine.model.messages import AnyMessage, ContinueInstance, EnqueueMessage, FireTimer, StartOrchestration
 from provider_log.records import Lane
 
 
@@ -26,13 +27,13 @@ class Entry(Struct, kw_only=True):
     """A message that waits.
 
     Attributes:
-        order: Place among all messages of the partition; messages of an instance are delivered in this order.
         place, execution_id: With `lane` and `instance`, what a `Consumed` names it by.
         message: None while its schema is unknown; such an entry is kept and not delivered.
         raw: Its encoding as it came; counts towards the partition's budget.
+        order: Place among all messages of the partition, given when it is first visible; messages of an instance are
+            delivered in this order.
     """
 
-    order: int
     instance: str
     lane: Lane
     place: int
@@ -43,6 +44,7 @@ class Entry(Struct, kw_only=True):
     execution_id: int = 0
     message_id: str | None = None
     attempt: int = 0
+    order: int = 0
 
     @property
     def key(self) -> "EntryKey":
@@ -84,22 +86,27 @@ class Inbox:
         self._later_heap: list[tuple[int, int, EntryKey]] = []
         self._locks: dict[str, Lock] = {}
         self._lock_ends: list[tuple[int, str]] = []
+        self._starts_later: Counter[str] = Counter()
+        self._arrivals = 0
         self.held_bytes = 0
 
     def __len__(self) -> int:
         """Messages that wait and are visible or will be, timers apart; those of a live lock count."""
         visible = sum(len(queue.entries) for queue in self._queues.values())
-        return visible + sum(entry.lane is not Lane.TIMER for entry in self._later.values())
+        return visible + len(self._later) - self.timers
 
     @property
     def unlocked(self) -> int:
-        """Visible messages of instances nobody has locked."""
-        return sum(len(queue.entries) for queue in self._queues.values() if queue.token is None)
+        """Visible messages that nobody was handed."""
+        handed = sum(
+            entry.key in self._queues[lock.instance].entries for lock in self._locks.values() for entry in lock.entries
+        )
+        return sum(len(queue.entries) for queue in self._queues.values()) - handed
 
     @property
     def timers(self) -> int:
         """Timers that are not due."""
-        return sum(entry.lane is Lane.TIMER for entry in self._later.values())
+        return sum(isinstance(entry.message, FireTimer) for entry in self._later.values())
 
     def add(self, entry: Entry, now_ms: int) -> None:
         """A message arrived."""
@@ -111,9 +118,19 @@ class Inbox:
 
     def _put_later(self, entry: Entry) -> None:
         self._later[entry.key] = entry
+        self._starts_later[entry.instance] += _starts([entry])
         heapq.heappush(self._later_heap, (entry.visible_at_ms, entry.order, entry.key))
 
+    def _take_later(self, key: EntryKey) -> Entry | None:
+        entry = self._later.pop(key, None)
+        if entry is not None and _starts([entry]):
+            self._starts_later[entry.instance] -= 1
+        return entry
+
     def _put_visible(self, entry: Entry) -> None:
+        if entry.order == 0:
+            self._arrivals += 1
+            entry.order = self._arrivals
         queue = self._queues.get(entry.instance)
         if queue is None:
             queue = self._queues[entry.instance] = _Queue(entries={})
@@ -127,7 +144,7 @@ class Inbox:
 
     def remove(self, key: EntryKey) -> Entry | None:
         """The message is done with; None if it is not here."""
-        entry = self._later.pop(key, None)
+        entry = self._take_later(key)
         if entry is None:
             queue = self._queues.get(key[0])
             entry = None if queue is None else queue.entries.pop(key, None)
@@ -166,7 +183,7 @@ class Inbox:
             _, _, key = heapq.heappop(self._later_heap)
             entry = self._later.get(key)
             if entry is not None and entry.visible_at_ms <= now_ms:
-                del self._later[key]
+                self._take_later(key)
                 self._put_visible(entry)
         while self._lock_ends and self._lock_ends[0][0] <= now_ms:
             _, token = heapq.heappop(self._lock_ends)
@@ -202,7 +219,8 @@ class Inbox:
             if not entries or standing is Standing.HELD:
                 continue
             if standing is Standing.ABSENT and not _starts(entries):
-                if all(isinstance(entry.message, EnqueueMessage) for entry in entries):
+                is_expected = self._starts_later[instance] > 0  # its start waits for its time, or for a back-off
+                if not is_expected and all(isinstance(entry.message, EnqueueMessage) for entry in entries):
                     return tuple(entries)
                 continue  # without a start there is nothing to run; the next message brings us here again
             for entry in entries:

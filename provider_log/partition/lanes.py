@@ -81,7 +81,6 @@ def _arrive_message(
         live.settle_input(lane, stored.offset, instance, Disposition.DUPLICATE, None)
         return
     entry = Entry(
-        order=0,
         instance=instance,
         lane=lane,
         place=stored.offset,
@@ -195,9 +194,7 @@ class Lanes:
         Raises:
             OffsetOutOfRange: Input that was not consumed has been cut away.
         """
-        reader: Reader = await self._log.open_reader(
-            self.topic(lane), self._place.partition, live.position(lane).start
-        )
+        reader: Reader = await self._log.open_reader(self.topic(lane), self._place.partition, live.position(lane).start)
         try:
             while True:
                 stored = await reader.read(_RECORDS_AT_ONCE, _WAIT_MS)

@@ -97,7 +97,6 @@ class LivePartition:
             part_bytes_max=min(around.options.batch_bytes_max // 2, _RECORD_BYTES_MAX // 2),
             record_bytes_max=_RECORD_BYTES_MAX,
         )
-        self._arrivals = 0
         self._ids: set[tuple[str, str]] = set()
         self._in_lane: dict[r.Lane, dict[int, Entry]] = {lane: {} for lane in TOPIC_LANES}
         self._inbox = Inbox(self._standing)
@@ -120,7 +119,6 @@ class LivePartition:
         for key, data in self._store.scan(keys.table_prefix(Table.INBOX)):
             row, (number,) = unpack(InboxRow, data), keys.numbers_of(key)
             entry = Entry(
-                order=0,
                 instance=keys.instance_of(key),
                 lane=r.Lane.INBOX,
                 place=number,
@@ -140,7 +138,6 @@ class LivePartition:
 
     def _timer_entry(self, instance: str, execution_id: int, timer_id: int, row: TimerRow) -> Entry:
         return Entry(
-            order=0,
             instance=instance,
             lane=r.Lane.TIMER,
             place=timer_id,
@@ -273,12 +270,11 @@ class LivePartition:
         planned = plan_turn(instance, result, lock.entries, row, self._envelope(now_ms), self._place, self._limits)
         for entry in lock.entries:
             self._consumed(entry)
-        # The last part's own messages are those of all parts, in order: hand each to the rows that came of it.
-        own = iter(planned.own_messages)
-        for record in planned.records:
-            self._admit(record, instance, own)
         last = planned.records[-1]
         self._set_timers(instance, last, now_ms)
+        own = iter(planned.own_messages)  # of all parts, in order: each record takes those whose rows it makes
+        for record in planned.records:
+            self._admit(record, instance, own)
         self._batch.outgoing.extend(planned.outgoing)
         self._batch.effects.append(lambda: self._release_work(planned.work_items, last.cancelled))
         self._inbox.unlock(token)
@@ -296,14 +292,13 @@ class LivePartition:
             previous = event.event_id
 
     def _set_timers(self, instance: str, record: r.TurnCommitted, now_ms: int) -> None:
+        cancelled = {(timer.execution_id, timer.timer_id) for timer in record.timers_cancelled}
         for timer in record.timers:
-            key = keys.in_execution(Table.TIMER, instance, timer.execution_id, timer.timer_id)
-            data = self._batch.mutations.get(key)
-            if data is not None:  # created and cancelled in one turn leaves nothing
-                row = unpack(TimerRow, data)
+            if (timer.execution_id, timer.timer_id) not in cancelled:
+                row = TimerRow(fire_at_ms=timer.fire_at_ms, order=0, incarnation=record.incarnation)
                 self._add(self._timer_entry(instance, timer.execution_id, timer.timer_id, row), now_ms)
-        for timer in record.timers_cancelled:
-            self._inbox.remove((instance, r.Lane.TIMER, timer.timer_id, timer.execution_id))
+        for execution_id, timer_id in cancelled:
+            self._inbox.remove((instance, r.Lane.TIMER, timer_id, execution_id))
 
     def _release_work(self, items: Sequence[WorkItem], cancelled: Sequence[r.ActivityKey]) -> None:
         """After the commit: hand out what was scheduled, tell the workers of what was taken back."""
@@ -339,12 +334,14 @@ class LivePartition:
         lock = self._inbox.lock(token, now_ms)
         if lock is None:
             raise LeaseLost("hold_orchestration_item", f"expected a live lock, but invalid lock token {token}")
-        row = instance_row(self._overlay, lock.instance)
+        item = self._item(token, lock.instance, lock.entries, now_ms)
         self._admit(
             r.InstanceHeld(
                 envelope=self._envelope(now_ms),
                 instance=lock.instance,
-                execution_id=row.execution_id if row is not None else 1,
+                execution_id=item.execution_id,
+                orchestration_name=item.orchestration_name,
+                orchestration_version=item.version,
                 failure=failure,
             ),
             lock.instance,
@@ -521,8 +518,8 @@ class LivePartition:
         parked: Entry | None = None,
     ) -> None:
         """Apply a record to the overlay and put it in the open batch; new inbox rows become entries at once."""
-        rows = applying.Rows(self._overlay)
-        applying.apply_body(rows, record, self._place.partition)
+        rows = applying.Rows(self._overlay, self._place.partition)
+        applying.apply_body(rows, record)
         self._overlay.put(rows.changed, self._batch.number)
         self._batch.add(record, rows.changed)
         if instance is not None:
@@ -532,12 +529,10 @@ class LivePartition:
             if key[0] == _INBOX_BYTE and data is not None:
                 self._add(self._inbox_entry(key, data, next(own_messages), parked), now_ms)
         self._want()
-        self._around.wakeup.signal()
 
     def _inbox_entry(self, key: bytes, data: bytes, message: AnyMessage | None, parked: Entry | None) -> Entry:
         row = unpack(InboxRow, data)
         return Entry(
-            order=0,
             instance=keys.instance_of(key),
             lane=r.Lane.INBOX,
             place=keys.numbers_of(key)[0],
@@ -547,14 +542,14 @@ class LivePartition:
             visible_at_ms=row.visible_at_ms,
             message_id=row.message_id,
             attempt=0 if parked is None else parked.attempt,
+            order=0 if parked is None else parked.order,
         )
 
     def _add(self, entry: Entry, now_ms: int) -> None:
-        self._arrivals += 1
-        entry.order = self._arrivals
         if entry.message_id is not None:
             self._ids.add((entry.instance, entry.message_id))
         self._inbox.add(entry, now_ms)
+        self._around.wakeup.signal()
 
     def _consumed(self, entry: Entry) -> None:
         """A turn is done with a message."""
@@ -601,7 +596,7 @@ class LivePartition:
         envelope = msgspec.structs.replace(
             batch.records[-1].envelope, positions=tuple(positions), deliveries=tuple(deliveries)
         )
-        rows = applying.Rows(self._overlay)
+        rows = applying.Rows(self._overlay, self._place.partition)
         applying.apply_envelope(rows, envelope)
         self._overlay.put(rows.changed, batch.number)
         batch.mutations.update(rows.changed)

@@ -1,4 +1,4 @@
-"""How does a partition live on a node? The shell: acquire, restore, run, doubt, release, by the table in `ownership`."""
+"""How does a partition live on a node? The shell around it: acquire, restore, run, doubt, release, as `ownership` says."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -63,12 +63,10 @@ class Partition:
         self._tasks = Tasks(f"partition-{around.place.partition}", self._broke)
         self._slots: list[Producer] = []
         self._live: LivePartition | None = None
-        self._pipeline: Pipeline | None = None
         self._phase = Phase.IDLE
         self._error: ProviderError | None = None
         self._owning: asyncio.Task[None] | None = None
-        self._running = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._settled = asyncio.Event()
         self.owned_times = 0
         self.fenced_times = 0
 
@@ -130,8 +128,7 @@ class Partition:
             Fatal, StateCorrupted: It cannot run.
         """
         self._owning = self._tasks.spawn("own", self._own(progress))
-        ready = self._tasks.spawn("ready", _either(self._running, self._ended))
-        await ready
+        await self._settled.wait()
         if self._error is not None:
             raise self._error
 
@@ -148,9 +145,8 @@ class Partition:
         await self._store.close()
 
     async def _release(self) -> None:
-        live, pipeline = self._live, self._pipeline
+        live = self._live
         assert live is not None
-        assert pipeline is not None
         try:
             released = live.admit_for_partition(
                 r.OwnershipReleased(envelope=live.envelope_now(), clean=True, leases=tuple(live.leases()))
@@ -178,7 +174,9 @@ class Partition:
                 if self._phase is Phase.RELEASING:
                     return
                 self._move(Happening.DOUBTED)
-                self._give_up(OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}"))
+                self._give_up(
+                    OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}")
+                )
                 await self._close_slots()
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
@@ -186,7 +184,7 @@ class Partition:
                     self.fenced_times += 1
                     if not await self._is_placed_here():
                         self._move(Happening.FENCED_OFF)
-                        self._ended.set()
+                        self._settled.set()
                         return
 
     async def _acquire(self, progress: Progress | None) -> tuple[HeadRow, bytes]:
@@ -198,7 +196,9 @@ class Partition:
         token = self._around.chance.random_bytes(r.TOKEN_BYTES)
         await within(clock, self._write_acquired(token), options.start_timeout_ms)
         self._move(Happening.ACQUIRED)
-        restore = Restore(self._log, place.topics.history, place.partition, self._store, clock, options.start_timeout_ms)
+        restore = Restore(
+            self._log, place.topics.history, place.partition, self._store, clock, options.start_timeout_ms
+        )
         head = await restore.until(token, progress)
         genesis = self._store.get(keys.named(Table.META, GENESIS))
         if genesis is None:
@@ -209,12 +209,8 @@ class Partition:
 
     async def _write_acquired(self, token: bytes) -> None:
         place = self._place
-        acquired = r.OwnershipAcquired(
-            owner_token=token, node=self._around.node, address="", generation=0, slots=SLOTS
-        )
-        owner = r.Owner(
-            partition=place.partition, owner_token=token, node=self._around.node, address="", generation=0
-        )
+        acquired = r.OwnershipAcquired(owner_token=token, node=self._around.node, address="", generation=0, slots=SLOTS)
+        owner = r.Owner(partition=place.partition, owner_token=token, node=self._around.node, address="", generation=0)
         await self._slots[0].produce(
             [
                 LogRecord(
@@ -265,15 +261,12 @@ class Partition:
 
     async def _run(self, head: HeadRow, token: bytes) -> None:
         """Run until a commit fails; then raise what it failed with."""
-        live: LivePartition
-        pipeline: Pipeline
-
-        live = LivePartition(
-            self._around, token, head, self._store, self._work, self._watchers, want=lambda: pipeline.want()
-        )
+        wanted = asyncio.Event()
+        live = LivePartition(self._around, token, head, self._store, self._work, self._watchers, want=wanted.set)
         pipeline = Pipeline(
             self._slots[: self._around.options.slots_used],
             self._around.clock,
+            wanted,
             open_batch=lambda: live.open_batch,
             is_full=lambda: live.is_full,
             seal=live.seal,
@@ -282,12 +275,12 @@ class Partition:
         self._add_schemas(live)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         shells = Tasks(f"partition-{self._place.partition}", lambda error: _fail(failed, error))
-        self._live, self._pipeline = live, pipeline
+        self._live = live
         self._move(Happening.RESTORED)
         self.owned_times += 1
         self._watchers.touched_all()
         self._around.wakeup.signal()
-        self._running.set()
+        self._settled.set()
         try:
             shells.spawn("pipeline", pipeline.run())
             shells.spawn("upkeep", self._keep_up(live))
@@ -295,7 +288,6 @@ class Partition:
                 shells.spawn(lane.value, self._lanes.read(lane, live))
             await failed
         finally:
-            self._running.clear()
             await shells.aclose(self._around.clock, patience_ms=1_000)
 
     def _add_schemas(self, live: LivePartition) -> None:
@@ -333,7 +325,7 @@ class Partition:
 
     def _give_up(self, error: OwnershipLost) -> None:
         """Drop everything that is not committed."""
-        live, self._live, self._pipeline = self._live, None, None
+        live, self._live = self._live, None
         if live is not None:
             live.drop(error)
 
@@ -349,7 +341,7 @@ class Partition:
         self._phase = Phase.FAILED
         self._give_up(OwnershipLost("commit", str(self._error)))
         self._arrivals.fail_all(self._error)
-        self._ended.set()
+        self._settled.set()
         self._around.wakeup.signal()
 
     async def _close_slots(self) -> None:
@@ -361,12 +353,3 @@ class Partition:
 def _fail(future: "asyncio.Future[None]", error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-async def _either(*events: asyncio.Event) -> None:
-    waiting = {asyncio.ensure_future(event.wait()) for event in events}
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()

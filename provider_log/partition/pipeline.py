@@ -28,6 +28,7 @@ class Pipeline:
 
     Args:
         slots: The producers to use.
+        wanted: Set by whoever adds to the open batch.
         open_batch: The batch that collects now.
         is_full: Whether it must be closed.
         seal: Closes the open batch and starts the next one.
@@ -38,6 +39,7 @@ class Pipeline:
         self,
         slots: Sequence[Producer],
         clock: Clock,
+        wanted: asyncio.Event,
         open_batch: Callable[[], Batch],
         is_full: Callable[[], bool],
         seal: Callable[[], Sealed],
@@ -51,20 +53,8 @@ class Pipeline:
         self._free: asyncio.Queue[Producer] = asyncio.Queue()
         for slot in slots:
             self._free.put_nowait(slot)
-        self._slots = len(slots)
-        self._wanted = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._wanted = wanted
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def want(self) -> None:
-        """There is something to commit."""
-        self._idle.clear()
-        self._wanted.set()
-
-    async def drained(self) -> None:
-        """Return when everything admitted so far is committed."""
-        await self._idle.wait()
 
     async def run(self) -> None:
         """Commit batches until cancelled.
@@ -109,5 +99,3 @@ class Pipeline:
         offsets = await slot.commit()
         self._committed(sealed, offsets)
         self._free.put_nowait(slot)
-        if not self._wanted.is_set() and self._free.qsize() == self._slots:
-            self._idle.set()

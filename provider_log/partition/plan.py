@@ -215,7 +215,8 @@ def _last_record(
         incarnation=incarnation,
         execution_id=result.execution_id,
         # An instance that no turn has named yet takes its name from its first event (nine upstream tests need it).
-        orchestration_name=metadata.orchestration_name or (started.name if started and not (row and row.name) else None),
+        orchestration_name=metadata.orchestration_name
+        or (started.name if started and not (row and row.name) else None),
         orchestration_version=metadata.orchestration_version
         or (started.version if started and not (row and row.version) else None),
         parent_instance=metadata.parent_instance,

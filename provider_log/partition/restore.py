@@ -4,7 +4,7 @@ No end offsets and no marker arithmetic: read-committed order puts everything an
 committed before the new owner's record.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -123,7 +123,7 @@ class Restore:
             return head.void > 0
         return chained(record.envelope.chain, stored.value or b"") == head.chain
 
-    def _apply(self, head: HeadRow, stored: "list[StoredRecord] | tuple[StoredRecord, ...]", owner_token: bytes) -> tuple[HeadRow, bool]:
+    def _apply(self, head: HeadRow, stored: Sequence[StoredRecord], owner_token: bytes) -> tuple[HeadRow, bool]:
         """Apply records in order in one store write, stopping after the own acquire record."""
         overlay = Overlay(self._store)
         changed: dict[bytes, bytes | None] = {}
@@ -135,8 +135,8 @@ class Restore:
             followed = follow(head, one.offset, record, one.value)
             head = followed.head
             if not followed.void:
-                rows = Rows(overlay)
-                apply_body(rows, record, self._partition)
+                rows = Rows(overlay, self._partition)
+                apply_body(rows, record)
                 if not isinstance(record, r.Genesis | r.OwnershipAcquired):
                     apply_envelope(rows, record.envelope)
                 overlay.put(rows.changed, batch=0)

@@ -42,10 +42,11 @@ _ORDER_KEY = keys.named(Table.META, ORDER)
 
 
 class Rows:
-    """The rows one record changes, read through to the state before it."""
+    """The rows one record changes in `partition`, read through to the state before it."""
 
-    def __init__(self, before: ReadView) -> None:
+    def __init__(self, before: ReadView, partition: int) -> None:
         self._before = before
+        self.partition = partition
         self.changed: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
@@ -85,29 +86,27 @@ class Rows:
 
 def apply(before: ReadView, record: r.AnyRecord, partition: int) -> Mapping[bytes, bytes | None]:
     """The rows as `record` leaves them in this partition, given the state `before` it."""
-    rows = Rows(before)
-    apply_body(rows, record, partition)
+    rows = Rows(before, partition)
+    apply_body(rows, record)
     if not isinstance(record, r.Genesis | r.OwnershipAcquired):
         apply_envelope(rows, record.envelope)
     return rows.changed
 
 
-def apply_body(rows: Rows, record: r.AnyRecord, partition: int) -> None:
+def apply_body(rows: Rows, record: r.AnyRecord) -> None:
     """What the record says beyond its envelope's positions and deliveries.
 
     Raises:
         KeyError: No such apply version: this code is older than the log.
     """
     version = VERSION if isinstance(record, r.Genesis | r.OwnershipAcquired) else record.envelope.apply_version
-    _VERSIONS[version][type(record)](rows, record, partition)
+    _VERSIONS[version][type(record)](rows, record)
 
 
 def apply_envelope(rows: Rows, envelope: r.Envelope) -> None:
     """Positions and deliveries."""
     for position in envelope.positions:
-        rows.put(
-            keys.named(Table.POSITION, position.lane.value), pack(PositionRow(position.watermark, position.above))
-        )
+        rows.put(keys.named(Table.POSITION, position.lane.value), pack(PositionRow(position.watermark, position.above)))
     for delivery in envelope.deliveries:
         _deliver(rows, delivery)
 
@@ -130,14 +129,14 @@ def _deliver(rows: Rows, delivery: r.Delivery) -> None:
 # Version 1 ----------------------------------------------------------------------------------------------------------
 
 
-def _genesis(rows: Rows, record: r.Genesis, partition: int) -> None:
+def _genesis(rows: Rows, record: r.Genesis) -> None:
     key = keys.named(Table.META, GENESIS)
     if rows.get(key) is None:  # the first one counts, for routing must never change
         row = GenesisRow(
             application=record.application,
             application_id=record.application_id,
             cluster_id=record.cluster_id,
-            partition=partition,
+            partition=rows.partition,
             partitions=record.partitions,
             routing=record.routing,
             slots=record.slots,
@@ -145,21 +144,21 @@ def _genesis(rows: Rows, record: r.Genesis, partition: int) -> None:
         rows.put(key, pack(row))
 
 
-def _ownership_acquired(rows: Rows, record: r.OwnershipAcquired, partition: int) -> None:
+def _ownership_acquired(_rows: Rows, _record: r.OwnershipAcquired) -> None:
     """The epoch it adds to is in the head row, which whoever folds the log keeps (`provider_log.partition.head`)."""
 
 
-def _ownership_released(rows: Rows, record: r.OwnershipReleased, partition: int) -> None:
+def _ownership_released(rows: Rows, record: r.OwnershipReleased) -> None:
     for lease in record.leases:
         _deliver(rows, lease)
 
 
-def _schemas_added(rows: Rows, record: r.SchemasAdded, partition: int) -> None:
+def _schemas_added(rows: Rows, record: r.SchemasAdded) -> None:
     for text in record.schemas:
         rows.put(keys.schema(text), text.encode())
 
 
-def _turn_committed(rows: Rows, record: r.TurnCommitted, partition: int) -> None:
+def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
     instance, execution_id, now_ms = record.instance, record.execution_id, record.envelope.time_ms
     for event in record.events:
         rows.put(keys.in_execution(Table.HISTORY, instance, execution_id, event.event_id), event.data)
@@ -173,7 +172,7 @@ def _turn_committed(rows: Rows, record: r.TurnCommitted, partition: int) -> None
     for timer in record.timers_cancelled:
         rows.remove(keys.in_execution(Table.TIMER, instance, timer.execution_id, timer.timer_id))
     for sent in record.sent:
-        _receive(rows, sent, partition, now_ms)
+        _receive(rows, sent, now_ms)
     row = _instance_after(rows, record)
     for consumed in record.consumed:
         row = _consume(rows, instance, consumed, row, now_ms)
@@ -242,9 +241,9 @@ def _instance_after(rows: Rows, record: r.TurnCommitted) -> InstanceRow:
     )
 
 
-def _receive(rows: Rows, sent: r.Sent, partition: int, now_ms: int) -> None:
+def _receive(rows: Rows, sent: r.Sent, now_ms: int) -> None:
     """Put a message to the own partition in the inbox; others have left by the messages topic."""
-    if sent.partition == partition:
+    if sent.partition == rows.partition:
         row = InboxRow(data=sent.data, visible_at_ms=sent.visible_at_ms, arrived_at_ms=now_ms)
         rows.put(keys.numbered(Table.INBOX, sent.instance, rows.next_order()), pack(row))
 
@@ -271,17 +270,17 @@ def _remember(rows: Rows, instance: str, message_id: str, row: InstanceRow, now_
     return replace(row, seen_count=number)
 
 
-def _work_item_enqueued(rows: Rows, record: r.WorkItemEnqueued, partition: int) -> None:
+def _work_item_enqueued(rows: Rows, record: r.WorkItemEnqueued) -> None:
     _schedule(rows, record.scheduled)
 
 
-def _work_item_acked(rows: Rows, record: r.WorkItemAcked, partition: int) -> None:
+def _work_item_acked(rows: Rows, record: r.WorkItemAcked) -> None:
     rows.remove(keys.in_execution(Table.WORK, record.instance, record.execution_id, record.activity_id))
     if record.sent is not None:
-        _receive(rows, record.sent, partition, record.envelope.time_ms)
+        _receive(rows, record.sent, record.envelope.time_ms)
 
 
-def _parked(rows: Rows, record: r.Parked, partition: int) -> None:
+def _parked(rows: Rows, record: r.Parked) -> None:
     row = InboxRow(
         data=record.data,
         visible_at_ms=record.visible_at_ms,
@@ -291,17 +290,17 @@ def _parked(rows: Rows, record: r.Parked, partition: int) -> None:
     rows.put(keys.numbered(Table.INBOX, record.instance, rows.next_order()), pack(row))
 
 
-def _inputs_settled(rows: Rows, record: r.InputsSettled, partition: int) -> None:
+def _inputs_settled(rows: Rows, record: r.InputsSettled) -> None:
     for consumed in record.consumed:
         if consumed.lane is r.Lane.INBOX:
             rows.remove(keys.numbered(Table.INBOX, record.instance, consumed.place))
 
 
-def _instance_held(rows: Rows, record: r.InstanceHeld, partition: int) -> None:
+def _instance_held(rows: Rows, record: r.InstanceHeld) -> None:
     _set_status(rows, record.instance, record.envelope, status=Status.HELD, failure_of=record)
 
 
-def _instance_resumed(rows: Rows, record: r.InstanceResumed, partition: int) -> None:
+def _instance_resumed(rows: Rows, record: r.InstanceResumed) -> None:
     _set_status(rows, record.instance, record.envelope, status=Status.RUNNING, failure_of=None)
 
 
@@ -309,8 +308,8 @@ def _set_status(
     rows: Rows, instance: str, envelope: r.Envelope, *, status: Status, failure_of: r.InstanceHeld | None
 ) -> None:
     row = rows.instance(instance) or InstanceRow(
-        name="",
-        version="",
+        name="" if failure_of is None else failure_of.orchestration_name,
+        version="" if failure_of is None else failure_of.orchestration_version,
         execution_id=1 if failure_of is None else failure_of.execution_id,
         incarnation=0,
         status=status,
@@ -338,21 +337,21 @@ _TREE_TABLES = (
 )
 
 
-def _instance_deleted(rows: Rows, record: r.InstanceDeleted, partition: int) -> None:
+def _instance_deleted(rows: Rows, record: r.InstanceDeleted) -> None:
     rows.remove(keys.instance_prefix(Table.INSTANCE, record.instance))
     for table in _TREE_TABLES:
         for key in list(rows.scan(keys.instance_prefix(table, record.instance))):
             rows.remove(key)
 
 
-def _executions_pruned(rows: Rows, record: r.ExecutionsPruned, partition: int) -> None:
+def _executions_pruned(rows: Rows, record: r.ExecutionsPruned) -> None:
     for execution_id in record.execution_ids:
         rows.remove(keys.execution(record.instance, execution_id))
         for key in list(rows.scan(keys.history_prefix(record.instance, execution_id))):
             rows.remove(key)
 
 
-def _state_repaired(rows: Rows, record: r.StateRepaired, partition: int) -> None:
+def _state_repaired(rows: Rows, record: r.StateRepaired) -> None:
     for repaired in record.rows:
         if repaired.value is None:
             rows.remove(repaired.key)
@@ -360,7 +359,7 @@ def _state_repaired(rows: Rows, record: r.StateRepaired, partition: int) -> None
             rows.put(repaired.key, repaired.value)
 
 
-def _feature_level_raised(rows: Rows, record: r.FeatureLevelRaised, partition: int) -> None:
+def _feature_level_raised(rows: Rows, record: r.FeatureLevelRaised) -> None:
     rows.put(keys.named(Table.META, FEATURE_LEVEL), pack(record.level))
 
 
