@@ -14,6 +14,7 @@ from engine.errors import UsageError
 from engine.runtime.doors import Chance
 from provider_log.log.embedded import EmbeddedLog, ends
 from provider_log.log.embedded.database import Database, DatabaseError
+from provider_log.log.embedded.log import ENDS_EVERY_CHANGES, ENDS_EVERY_MS
 from provider_log.log.port import (
     Bounds,
     Doubtful,
@@ -197,7 +198,8 @@ class Disk:
 
     async def reached(self) -> None:
         """Return when an fsync has begun since `hold`."""
-        await self._reached.wait()
+        async with asyncio.timeout(30):
+            await self._reached.wait()
 
     def release(self, error: str | None = None) -> None:
         """Let the fsync that is held end, with `error` if there is one."""
@@ -300,6 +302,36 @@ async def test_a_cancelled_commit_is_written_all_the_same_and_finishes_its_produ
     await log.close()
 
 
+def saved_ends(path: Path) -> dict[str, list[int]]:
+    return json.loads((path / "ends.json").read_bytes())["ends"]
+
+
+async def test_ends_are_saved_after_the_fsync_of_what_they_promise(tmp_path: Path, disk: Disk) -> None:
+    clock = ManualClock()
+    log = await open_log(tmp_path, clock)
+    await log.append(record(b"a"))
+    clock.advance(ENDS_EVERY_MS)
+    disk.hold()
+    appending = asyncio.ensure_future(log.append(record(b"b")))
+    await disk.reached()
+
+    assert saved_ends(tmp_path) == {"history": [0, 0]}
+
+    disk.release()
+    await appending
+    assert saved_ends(tmp_path) == {"history": [2, 0]}
+    await log.close()
+
+
+async def test_ends_are_saved_after_so_many_changes_whatever_the_time(tmp_path: Path) -> None:
+    log = await open_log(tmp_path)
+
+    await asyncio.gather(*(log.append(record(b"a")) for _ in range(ENDS_EVERY_CHANGES)))
+
+    assert saved_ends(tmp_path) == {"history": [ENDS_EVERY_CHANGES, 0]}
+    await log.close()
+
+
 async def test_a_log_that_fell_silent_saves_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualClock()
     log = await open_log(tmp_path, clock)
@@ -312,10 +344,11 @@ async def test_a_log_that_fell_silent_saves_its_ends(tmp_path: Path, monkeypatch
         loop.call_soon_threadsafe(saved.set)
 
     monkeypatch.setattr(ends, "save_ends", patched)
-    assert json.loads((tmp_path / "ends.json").read_bytes())["ends"] == {"history": [0, 0]}
+    assert saved_ends(tmp_path) == {"history": [0, 0]}
 
-    clock.advance(5_000)
-    await saved.wait()
+    clock.advance(ENDS_EVERY_MS)
+    async with asyncio.timeout(30):
+        await saved.wait()
 
-    assert json.loads((tmp_path / "ends.json").read_bytes())["ends"] == {"history": [1, 0]}
+    assert saved_ends(tmp_path) == {"history": [1, 0]}
     await log.close()
