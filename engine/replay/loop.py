@@ -186,14 +186,14 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             if self._evictions <= EVICTIONS_MAX:
                 raise Evicting
 
-    def refuse(self, name: str) -> NoReturn:
-        """End the turn because code used `name`, and raise it (`refusals.INSTEAD` says what to use).
+    def refuse(self, name: str, instead: str | None = None) -> NoReturn:
+        """End the turn because code used `name`, and raise it; `refusals.INSTEAD` says what to use if nothing is given.
 
         Raises:
             OutsideRefused: Always.
         """
         self.raise_if_evicting()
-        refused = refusal(name)
+        refused = refusal(name, instead)
         if running_loop() is self:  # not when another thread calls: a turn must not end at that thread's time
             self._abort(refused)
         raise refused

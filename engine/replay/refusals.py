@@ -54,19 +54,19 @@ INSTEAD: dict[str, str] = {
 """What to use instead, by the name of what is refused."""
 
 
-def refusal(name: str) -> OutsideRefused:
-    """The exception that says both halves."""
+def refusal(name: str, instead: str | None = None) -> OutsideRefused:
+    """The exception that says both halves; without `instead`, what `INSTEAD` says."""
     return OutsideRefused(
         f"expected an orchestration that touches only its history, but it used {name}; "
-        f"use {INSTEAD.get(name, 'an activity')}"
+        f"use {instead or INSTEAD.get(name, 'an activity')}"
     )
 
 
 class Refusing(Protocol):
     """A loop that can end its turn over a call."""
 
-    def refuse(self, name: str) -> NoReturn:
-        """Raise `refusal(name)`, and remember it as what ended the turn."""
+    def refuse(self, name: str, instead: str | None = None) -> NoReturn:
+        """Raise `refusal(name, instead)`, and remember it as what ended the turn."""
         ...
 
 

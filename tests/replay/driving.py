@@ -73,3 +73,8 @@ class Execution:
 async def never() -> None:
     """Waits for what nobody sends, as an external event that does not come."""
     await asyncio.get_running_loop().create_future()
+
+
+def begin(code: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+    """Begin a task; where the answer is not kept, nothing but the loop holds it."""
+    return asyncio.create_task(code, name=name)

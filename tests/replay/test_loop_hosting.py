@@ -2,6 +2,7 @@
 
 import asyncio
 import decimal
+import itertools
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import ContextVar
@@ -13,7 +14,7 @@ import uvloop
 from engine.errors import UsageError
 from engine.replay.loop import CallbacksBoundPassed, TurnAborted
 from engine.replay.refusals import OutsideRefused
-from tests.replay.driving import Execution, never
+from tests.replay.driving import Execution, begin, never
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 SPAN = ContextVar("SPAN", default="none")
@@ -108,7 +109,7 @@ def test_a_base_exception_ends_the_turn_and_not_the_node(error: BaseException, w
             case "in the root task":
                 raise error
             case "in a child":
-                asyncio.create_task(raising())
+                begin(raising())
             case _:
                 asyncio.get_running_loop().call_soon(call)
         for _ in range(3):
@@ -161,7 +162,7 @@ def test_a_failed_task_nobody_looked_at_is_named_and_not_logged(caplog: pytest.L
 
     async def orchestration(execution: Execution) -> None:
         looked_at = asyncio.create_task(failing())
-        asyncio.create_task(failing(), name="nobody looks")
+        begin(failing(), name="nobody looks")
         await asyncio.sleep(0)
         await asyncio.gather(looked_at, return_exceptions=True)
 
@@ -175,8 +176,8 @@ def test_a_failed_task_nobody_looked_at_is_named_and_not_logged(caplog: pytest.L
 
 
 def test_code_that_never_comes_to_rest_passes_the_bound() -> None:
-    async def orchestration(_: Execution) -> None:
-        while True:
+    async def orchestration(__: Execution) -> None:
+        for _ in itertools.repeat(None):
             await asyncio.sleep(0)
 
     execution = Execution(orchestration, callbacks_max=500)
@@ -188,7 +189,7 @@ def test_code_that_never_comes_to_rest_passes_the_bound() -> None:
 
 
 def test_the_bound_is_a_runs_and_not_an_executions() -> None:
-    async def orchestration(_: Execution) -> str:
+    async def orchestration(__: Execution) -> str:
         for _ in range(20):
             await asyncio.sleep(1)
         return "done"

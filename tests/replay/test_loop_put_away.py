@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from engine.replay.loop import CLOSES_MAX, EVICTIONS_MAX, Evicting, TurnAborted
-from tests.replay.driving import Execution, never
+from tests.replay.driving import Execution, begin, never
 
 REPOSITORY = Path(__file__).parents[2]
 SPAN = ContextVar("SPAN", default="none")
@@ -125,26 +125,20 @@ def test_cleanup_code_runs_in_the_context_of_its_task() -> None:
 
 async def catches_everything_around_a_loop_call() -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             await asyncio.sleep(1)
-        except BaseException:
-            pass
 
 
 async def catches_everything_around_a_task() -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             await asyncio.create_task(never())
-        except BaseException:
-            pass
 
 
 async def catches_everything_around_a_bare_yield() -> None:
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             await asyncio.sleep(0)
-        except BaseException:
-            pass
 
 
 @pytest.mark.parametrize(
@@ -213,8 +207,8 @@ def test_nothing_is_logged_when_an_execution_is_put_away_and_collected(caplog: p
         raise LookupError
 
     async def orchestration(execution: Execution) -> None:
-        asyncio.create_task(failing())
-        asyncio.create_task(suspended(execution, 0))
+        begin(failing())
+        begin(suspended(execution, 0))
         await asyncio.sleep(10)
 
     caplog.set_level(logging.DEBUG)
@@ -230,7 +224,7 @@ def test_nothing_is_logged_when_an_execution_is_put_away_and_collected(caplog: p
 
 def test_a_task_that_only_its_own_future_refers_to_is_not_collected() -> None:
     async def orchestration(execution: Execution) -> None:
-        asyncio.create_task(suspended(execution, 1))
+        begin(suspended(execution, 1))
         await asyncio.sleep(0)
         gc.collect()
         execution.say("still whole")
@@ -287,7 +281,7 @@ def test_finalizers_that_the_collector_calls_do_not_end_a_turn() -> None:
 
 def test_an_aborted_execution_can_be_put_away() -> None:
     async def orchestration(execution: Execution) -> None:
-        asyncio.create_task(suspended(execution, 0))
+        begin(suspended(execution, 0))
         await asyncio.sleep(0)
         sys.exit(1)
 

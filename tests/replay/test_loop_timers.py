@@ -1,6 +1,7 @@
 """Is a sleep a durable timer: asked for once, rounded up, cancelled with its handle, and nothing when it is zero?"""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import anyio
@@ -161,6 +162,7 @@ class Uncancellable(asyncio.Future[str]):
     """Answers a cancellation later, as work does that is told to stop and has to finish first."""
 
     def cancel(self, msg: Any | None = None) -> bool:
+        self.asked = msg
         return True
 
 
@@ -218,10 +220,8 @@ def test_a_cancelled_scope_that_wakes_its_tasks_for_ever_passes_the_bound() -> N
     async def looping(_: Execution) -> None:
         with anyio.move_on_after(1):
             while True:
-                try:
+                with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(asyncio.ensure_future(never()))
-                except asyncio.CancelledError:
-                    pass
 
     for code in (looping, orchestration):
         execution = Execution(code, callbacks_max=3_000)

@@ -1,7 +1,7 @@
 """Which parts of asyncio and anyio work on the deterministic loop? These, by test, under every host."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -183,16 +183,16 @@ async def anyio_task_group(execution: Execution) -> Any:
     return execution.said
 
 
-async def anyio_task_group_start(_: Execution) -> Any:
+async def anyio_task_group_start(execution: Execution) -> Any:
     async def serve(*, task_status: anyio.abc.TaskStatus[str]) -> None:
         await anyio.sleep(1)
         task_status.started("ready")
         await anyio.sleep_forever()
 
     async with anyio.create_task_group() as group:
-        said = await group.start(serve)
+        execution.say(await group.start(serve))
         group.cancel_scope.cancel()
-    return said
+    return execution.said
 
 
 async def anyio_move_on_after(_: Execution) -> Any:
@@ -230,7 +230,7 @@ async def anyio_shielded_scope(execution: Execution) -> Any:
 
 
 async def asynchronous_generator(_: Execution) -> Any:
-    async def numbers() -> Any:
+    async def numbers() -> AsyncGenerator[int]:
         for number in range(3):
             await asyncio.sleep(1)
             yield number
@@ -256,7 +256,7 @@ WORKS: list[tuple[Orchestration, Any]] = [
     (condition, [0, 1, 2]),
     (barrier, [2, 0, 1]),
     (anyio_task_group, [1, 2, 3]),
-    (anyio_task_group_start, "ready"),
+    (anyio_task_group_start, ["ready"]),
     (anyio_move_on_after, (True, 2.0)),
     (anyio_fail_after, "timed out"),
     (anyio_event, True),

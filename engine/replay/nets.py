@@ -1,0 +1,147 @@
+"""What refuses the outside where orchestration code does not go through its loop? Two more nets.
+
+The loop is the first net (`refusals`). `install_audit_net` puts up the second, for good and for the whole process: the
+node does it. `ProfileNet` is the third; it costs every call of a turn, so only `replay_always` uses it. What each one
+catches is in `AUDITED` and `PROFILED`, and in a table in docs/determinism.md; neither promises more.
+
+Both know that a turn is on by the loop that runs in this thread: there is no flag to set, forget or leak.
+"""
+
+import gc
+import sys
+from inspect import currentframe
+from types import FrameType, TracebackType
+from typing import Any
+
+from engine.replay.asyncio_private import running_loop
+from engine.replay.loop import DeterministicLoop
+
+AUDITED: dict[str, str] = {
+    "open": "opening a file",
+    "os.": "an operating-system call",
+    "socket.": "a socket",
+    "subprocess.": "a subprocess",
+    "shutil.": "a change of files",
+    "tempfile.": "a temporary file",
+    "sqlite3.connect": "a database",
+    "urllib.Request": "an HTTP request",
+    "_thread.start_new_thread": "starting a thread",
+    "_thread.start_joinable_thread": "starting a thread",
+    "time.sleep": "time.sleep",
+}
+"""What the audit net refuses in a turn, by audit event; a name that ends in a dot stands for all that begin with it.
+
+Threads raise audit events from Python 3.12 on, `time.sleep` from 3.13.
+"""
+
+PROFILED: dict[str, str] = {
+    **{
+        f"time.{name}": "ctx.utc_now(), asyncio.sleep()"
+        for name in (
+            "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time",
+            "process_time_ns", "thread_time", "thread_time_ns", "clock_gettime", "clock_gettime_ns", "localtime",
+            "gmtime", "ctime", "sleep",
+        )
+    },
+    **dict.fromkeys(["datetime.now", "datetime.utcnow", "datetime.today", "date.today"], "ctx.utc_now()"),
+    **dict.fromkeys(["_thread.start_new_thread", "_thread.start_joinable_thread"], "an activity"),
+    **dict.fromkeys(["posix.urandom", "nt.urandom"], "ctx.new_guid()"),
+    **dict.fromkeys(["Random.random", "Random.getrandbits"], "random.Random(ctx.new_guid().int)"),
+}  # fmt: skip
+"""What the profile net refuses in a turn, by the name of the built-in, and what to use instead.
+
+Of `Random`, only the one object behind the functions of the module `random`: one with a seed of its own is welcome.
+"""
+
+EXEMPT = frozenset(
+    {
+        "_frozen_importlib", "_frozen_importlib_external",  # called so until importlib itself is imported
+        "importlib._bootstrap", "importlib._bootstrap_external",
+        "linecache", "logging", "traceback",
+    }
+)  # fmt: skip
+"""Code in whose name the outside may be touched in a turn: nothing of it comes back to the orchestration.
+
+Imports read files, a traceback reads its source lines, a log record takes the time and may roll its file over.
+"""
+
+_EXACT = {name: what for name, what in AUDITED.items() if not name.endswith(".")}
+_FAMILIES = {name[:-1]: what for name, what in AUDITED.items() if name.endswith(".")}
+
+
+class _AuditNet:
+    """The hook, and whether the collector runs: finalizers it calls belong to anybody, not to the turn."""
+
+    def __init__(self) -> None:
+        self.installed = False
+        self.collecting = False
+
+    def note_collection(self, phase: str, _: dict[str, int]) -> None:
+        self.collecting = phase == "start"
+
+    def hook(self, event: str, _: tuple[Any, ...]) -> None:
+        what = _EXACT.get(event) or _FAMILIES.get(event.partition(".")[0])
+        if what is not None and not self.collecting:
+            loop = running_loop()
+            if isinstance(loop, DeterministicLoop) and not _exempt(currentframe()):
+                loop.refuse(f"{what} ({event})")
+
+
+_audit_net = _AuditNet()
+
+
+def install_audit_net() -> None:
+    """From now on, in every thread of this process, a turn that raises an event of `AUDITED` ends with OutsideRefused.
+
+    It cannot be taken down again; a second call does nothing.
+    """
+    if not _audit_net.installed:
+        _audit_net.installed = True
+        gc.callbacks.append(_audit_net.note_collection)
+        sys.addaudithook(_audit_net.hook)
+
+
+class ProfileNet:
+    """While it is entered, a turn of this thread that calls what is in `PROFILED` ends with OutsideRefused.
+
+    It takes the place of another profile function meanwhile. After a refusal it watches no more: the turn is over.
+    """
+
+    def __enter__(self) -> None:
+        self._previous = sys.getprofile()
+        sys.setprofile(_profile_hook)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        sys.setprofile(self._previous)
+
+
+def _profile_hook(frame: FrameType, event: str, called: Any) -> None:
+    if event != "c_call" or called.__name__ not in _PROFILED_NAMES:
+        return
+    module = getattr(called, "__module__", None)
+    name = f"{module}.{called.__qualname__}" if module else called.__qualname__
+    instead = PROFILED.get(name)
+    loop = running_loop()
+    if instead is None or not isinstance(loop, DeterministicLoop):
+        return
+    if name.startswith("Random.") and called.__self__ is not sys.modules["random"].random.__self__:
+        return
+    if not _exempt(frame):
+        loop.refuse(name, instead)
+
+
+_PROFILED_NAMES = frozenset(name.rpartition(".")[2] for name in PROFILED)
+
+
+def _exempt(frame: FrameType | None) -> bool:
+    """Whether, of the code between this frame and the loop, some acts in a name of `EXEMPT`."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module in EXEMPT:
+            return True
+        if module == DeterministicLoop.__module__:
+            return False
+        frame = frame.f_back
+    return False
