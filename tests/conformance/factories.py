@@ -10,7 +10,7 @@ from engine.testing.memory import MemoryProvider
 from tests.conformance.log_factory import embedded
 
 SETTLE_ROUNDS = 20
-"""Rounds of the loop in which whoever an advance woke gets done. With none the suite fails; one was enough when tried."""
+"""Rounds of the loop in which whoever an advance woke gets done. Without any the suite fails; with one it passed."""
 
 
 class MemoryFactory:

@@ -16,6 +16,9 @@ from engine.port import FetchedWorkItem, OrchestrationItem, Provider
 LOCK_MS = 30_000
 """A lock that outlives every test in which time does not pass it on purpose."""
 
+REAL_SECONDS_MAX = 20
+"""A wait that is not ended by what should end it fails after this long, instead of hanging the run."""
+
 AT_MS = 1_700_000_000_000
 INCARNATION = 7
 EMPTY_OBJECT = Payload(b"{}")

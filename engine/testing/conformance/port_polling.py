@@ -10,6 +10,7 @@ from engine.port import OrchestrationItem
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     LOCK_MS,
+    REAL_SECONDS_MAX,
     create_instance,
     fire_timer,
     raise_event,
@@ -22,21 +23,18 @@ from engine.testing.conformance.given import (
 POLL_MS = 3_600_000
 """Longer than any test lets pass."""
 
-REAL_SECONDS_MAX = 20
-"""A wait that is not ended by what should end it fails after this long, instead of hanging the run."""
-
 Fetched = TypeVar("Fetched")
 
 
 async def _while_waiting(
-    factory: ProviderFactory, fetch: Awaitable[Fetched], act: Callable[[], Awaitable[None]]
+    factory: ProviderFactory, fetch: Callable[[], Awaitable[Fetched]], act: Callable[[], Awaitable[None]]
 ) -> Fetched:
     """What `fetch` returns once `act` was done; `fetch` must have been waiting until then."""
     returned = False
 
     async def wait() -> Fetched:
         nonlocal returned
-        result = await fetch
+        result = await fetch()
         returned = True
         return result
 
@@ -69,9 +67,9 @@ async def test_a_waiting_fetch_ends_with_its_poll_time(factory: ProviderFactory)
         await factory.advance(4_000)
         await factory.advance(1_001)
 
-    assert await _while_waiting(factory, provider.fetch_orchestration_item(LOCK_MS, 5_000), pass_time) is None
-    assert await _while_waiting(factory, provider.fetch_work_item(LOCK_MS, 5_000), pass_time) is None
-    assert not await _while_waiting(factory, provider.fetch_orchestration_items(2, LOCK_MS, 5_000), pass_time)
+    assert await _while_waiting(factory, lambda: provider.fetch_orchestration_item(LOCK_MS, 5_000), pass_time) is None
+    assert await _while_waiting(factory, lambda: provider.fetch_work_item(LOCK_MS, 5_000), pass_time) is None
+    assert not await _while_waiting(factory, lambda: provider.fetch_orchestration_items(2, LOCK_MS, 5_000), pass_time)
 
 
 async def test_a_waiting_fetch_wakes_for_a_message(factory: ProviderFactory) -> None:
@@ -81,7 +79,7 @@ async def test_a_waiting_fetch_wakes_for_a_message(factory: ProviderFactory) -> 
     async def start() -> None:
         await provider.enqueue_for_orchestrator(start_item("instance-A"))
 
-    item = await _while_waiting(factory, provider.fetch_orchestration_item(LOCK_MS, POLL_MS), start)
+    item = await _while_waiting(factory, lambda: provider.fetch_orchestration_item(LOCK_MS, POLL_MS), start)
     assert item is not None
     assert item.messages == (start_item("instance-A"),)
 
@@ -93,7 +91,7 @@ async def test_a_waiting_fetch_wakes_for_a_work_item(factory: ProviderFactory) -
     async def schedule() -> None:
         await provider.enqueue_for_worker(work_item("instance-A", 2))
 
-    fetched = await _while_waiting(factory, provider.fetch_work_item(LOCK_MS, POLL_MS), schedule)
+    fetched = await _while_waiting(factory, lambda: provider.fetch_work_item(LOCK_MS, POLL_MS), schedule)
     assert fetched is not None
     assert fetched.item == work_item("instance-A", 2)
 
@@ -107,7 +105,7 @@ async def test_a_waiting_fetch_wakes_when_a_timer_is_due(factory: ProviderFactor
     async def pass_time() -> None:
         await factory.advance(5_001)
 
-    item = await _while_waiting(factory, provider.fetch_orchestration_item(LOCK_MS, POLL_MS), pass_time)
+    item = await _while_waiting(factory, lambda: provider.fetch_orchestration_item(LOCK_MS, POLL_MS), pass_time)
     assert item is not None
     assert item.now_ms >= now_ms + 5_000
 
@@ -123,10 +121,10 @@ async def test_a_waiting_fetch_wakes_when_a_lock_runs_out(factory: ProviderFacto
     async def pass_time() -> None:
         await factory.advance(factory.lock_timeout_ms + 1)
 
-    item = await _while_waiting(factory, provider.fetch_orchestration_item(LOCK_MS, POLL_MS), pass_time)
+    item = await _while_waiting(factory, lambda: provider.fetch_orchestration_item(LOCK_MS, POLL_MS), pass_time)
     assert item is not None
     assert item.attempt_count == 2
-    fetched = await _while_waiting(factory, provider.fetch_work_item(LOCK_MS, POLL_MS), pass_time)
+    fetched = await _while_waiting(factory, lambda: provider.fetch_work_item(LOCK_MS, POLL_MS), pass_time)
     assert fetched is not None
     assert fetched.attempt_count == 2
 
@@ -140,7 +138,7 @@ async def test_a_waiting_fetch_wakes_when_an_instance_is_given_back(factory: Pro
     async def give_back() -> None:
         await provider.abandon_orchestration_item(held.lock_token)
 
-    item = await _while_waiting(factory, provider.fetch_orchestration_item(LOCK_MS, POLL_MS), give_back)
+    item = await _while_waiting(factory, lambda: provider.fetch_orchestration_item(LOCK_MS, POLL_MS), give_back)
     assert item is not None
     assert item.instance == "instance-A"
 

@@ -18,6 +18,7 @@ from engine.port import InstanceInfo, QueueDepths
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     INCARNATION,
+    REAL_SECONDS_MAX,
     create_instance,
     create_instance_with_parent,
     fire_timer,
@@ -31,7 +32,6 @@ from engine.testing.conformance.given import (
     work_item,
 )
 
-REAL_SECONDS_MAX = 20
 BOOM = Failure(Category.APPLICATION, "ValueError", "boom", details=Payload(b"{}"))
 
 
