@@ -1,0 +1,276 @@
+"""Does an orchestration take its steps, from nothing to its end, whether it is kept or replayed?"""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from engine.activity_context import ActivityContext
+from engine.model.events import ActivityScheduled, OrchestrationStarted, TimerCreated
+from engine.model.status import Status
+from engine.model.turn import Disposition
+from engine.registry import activity, orchestration
+from engine.replay.context import OrchestrationContext
+from engine.replay.turn import Unregistered, Waiting
+from tests.replay.given import LIFE, NOW_MS, Instance, kinds, payload
+
+
+@activity
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@activity
+def whoami(ctx: ActivityContext) -> str:
+    return ctx.instance
+
+
+@orchestration
+async def nothing(ctx: OrchestrationContext) -> str:
+    return "done"
+
+
+@orchestration
+async def three(ctx: OrchestrationContext, name: str) -> list[str]:
+    return [await ctx.schedule_activity(greet, f"{name}{number}") for number in range(3)]
+
+
+@orchestration
+async def fan_out(ctx: OrchestrationContext, width: int) -> list[str]:
+    futures = [ctx.schedule_activity(greet, str(number)) for number in range(width)]
+    return list(await ctx.join(*futures))
+
+
+@orchestration
+async def sleeper(ctx: OrchestrationContext) -> str:
+    before = ctx.utc_now()
+    await asyncio.sleep(1.5)
+    await ctx.schedule_timer(timedelta(milliseconds=0.5))
+    return str((ctx.utc_now() - before).total_seconds())
+
+
+@pytest.fixture(params=[True, False], ids=["kept", "replayed"])
+def keep(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def test_an_orchestration_that_waits_for_nothing_ends_in_its_first_turn() -> None:
+    instance = Instance(nothing)
+    result = instance.start()
+    assert kinds(result.history_delta) == ["OrchestrationStarted", "OrchestrationCompleted"]
+    assert result.metadata.status is Status.COMPLETED
+    assert result.metadata.output == payload("done")
+    assert instance.live is None
+
+
+def test_the_first_turn_says_who_the_instance_is() -> None:
+    result = Instance(three).start("bob")
+    started = result.history_delta[0]
+    assert isinstance(started, OrchestrationStarted)
+    assert (started.event_id, started.timestamp_ms, started.incarnation) == (1, NOW_MS, LIFE)
+    assert result.metadata.orchestration_name == "three"
+    assert result.metadata.orchestration_version == "1.0.0"
+    assert result.metadata.incarnation == LIFE
+    assert result.metadata.status is Status.RUNNING
+    assert [item.activity_id for item in result.work_items] == [2]
+    assert result.work_items[0].input == payload("bob0")
+    assert result.work_items[0].orchestration == "three"
+
+
+def test_steps_follow_one_another(keep: bool) -> None:
+    instance = Instance(three, keep=keep)
+    instance.start("bob")
+    instance.give(instance.completed(2, "a"))
+    instance.give(instance.completed(4, "b"))
+    result = instance.give(instance.completed(6, "c"))
+    assert instance.output == ["a", "b", "c"]
+    assert kinds(instance.history) == [
+        "OrchestrationStarted",
+        "ActivityScheduled", "ActivityCompleted",
+        "ActivityScheduled", "ActivityCompleted",
+        "ActivityScheduled", "ActivityCompleted",
+        "OrchestrationCompleted",
+    ]  # fmt: skip
+    assert [event.event_id for event in instance.history] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert result.work_items == ()
+
+
+def test_asking_is_eager_and_all_work_is_handed_out_in_one_turn() -> None:
+    result = Instance(fan_out).start(3)
+    assert [item.activity_id for item in result.work_items] == [2, 3, 4]
+
+
+def test_a_fan_in_of_1024_keeps_the_order_of_asking(keep: bool) -> None:
+    instance = Instance(fan_out, keep=keep)
+    instance.start(1024)
+    instance.give(*(instance.completed(2 + number, str(number)) for number in reversed(range(1024))))
+    assert instance.output == [str(number) for number in range(1024)]
+
+
+def test_part_of_the_answers_wakes_nobody_too_early(keep: bool) -> None:
+    instance = Instance(fan_out, keep=keep)
+    instance.start(3)
+    result = instance.give(instance.completed(3, "b"))
+    assert kinds(result.history_delta) == ["ActivityCompleted"]
+    instance.give(instance.completed(4, "c"), instance.completed(2, "a"))
+    assert instance.output == ["a", "b", "c"]
+
+
+def test_a_history_does_not_depend_on_how_messages_were_batched() -> None:
+    one, many = Instance(three), Instance(three)
+    one.give(one.start_message("x"), one.completed(2, 1), one.completed(4, 2), one.completed(6, 3))
+    many.start("x")
+    many.give_each([many.completed(2, 1), many.completed(4, 2), many.completed(6, 3)])
+    assert one.history == many.history
+
+
+def test_sleep_is_a_durable_timer_and_time_stands_at_the_event_that_woke_the_code(keep: bool) -> None:
+    instance = Instance(sleeper, keep=keep)
+    result = instance.start()
+    (timer,) = result.messages
+    assert timer == instance.fired(2, NOW_MS + 1500)
+    assert isinstance(result.history_delta[1], TimerCreated)
+    instance.now_ms = NOW_MS + 1500
+    result = instance.give(instance.fired(2))
+    # Half a millisecond rounds up: a timer never fires too early.
+    assert result.messages == (instance.fired(4, NOW_MS + 1501),)
+    instance.now_ms = NOW_MS + 2000
+    instance.give(instance.fired(4))
+    assert instance.output == "2.0"
+
+
+def test_time_of_an_instance_never_goes_back() -> None:
+    instance = Instance(sleeper)
+    instance.start()
+    instance.now_ms = NOW_MS - 60_000
+    instance.give(instance.fired(2))
+    assert [event.timestamp_ms for event in instance.history] == [NOW_MS] * 4
+
+
+def test_messages_that_arrive_before_the_start_are_applied_after_it() -> None:
+    @orchestration
+    async def waits(ctx: OrchestrationContext) -> str:
+        return await ctx.wait_event("go", str)
+
+    instance = Instance(waits)
+    result = instance.give(instance.raised("go", "now"), instance.start_message())
+    assert instance.output == "now"
+    assert result.dispositions == (Disposition.APPLIED, Disposition.APPLIED)
+
+
+def test_an_instance_without_a_start_waits() -> None:
+    outcome = Instance(three).turn(Instance.raised("go"))
+    assert isinstance(outcome, Waiting)
+    assert "expected a start message" in outcome.reason
+
+
+def test_code_that_is_not_there_is_reported_by_name_and_version() -> None:
+    instance = Instance(three)
+    instance.start("x")
+    other = Instance(nothing, history=instance.history)
+    assert other.turn(other.completed(2)) == Unregistered("three", "1.0.0")
+    assert Instance(nothing).turn(instance.start_message("x")) == Unregistered("three", None)
+
+
+def test_a_new_instance_takes_the_latest_version_and_keeps_it() -> None:
+    @orchestration(name="deploy", version="1.9.0")
+    async def old(ctx: OrchestrationContext) -> str:
+        await ctx.wait_event("go")
+        return "old"
+
+    @orchestration(name="deploy", version="1.10.0")
+    async def new(ctx: OrchestrationContext) -> str:
+        await ctx.wait_event("go")
+        return "new"
+
+    pinned = Instance(old)
+    pinned.start()
+    running = Instance(old, new, history=pinned.history)
+    running.give(running.raised("go"))
+    assert running.output == "old"
+    fresh = Instance(old, new)
+    fresh.start()
+    fresh.give(fresh.raised("go"))
+    assert fresh.output == "new"
+
+
+def test_activities_may_be_named_and_options_reach_the_work_item() -> None:
+    @orchestration
+    async def by_name(ctx: OrchestrationContext) -> int:
+        return await ctx.schedule_activity("count", [1], output=int, tag="gpu", session_id="s1")
+
+    instance = Instance(by_name)
+    (item,) = instance.start().work_items
+    assert (item.name, item.input, item.tag, item.session_id) == ("count", payload([1]), "gpu", "s1")
+    scheduled = instance.history[1]
+    assert isinstance(scheduled, ActivityScheduled)
+    instance.give(instance.completed(2, 5))
+    assert instance.output == 5
+
+
+def test_new_guids_are_the_same_on_replay_and_differ_by_call_and_life() -> None:
+    @orchestration
+    async def guids(ctx: OrchestrationContext) -> list[str]:
+        first = ctx.new_guid()
+        await ctx.wait_event("go")
+        return [str(first), str(ctx.new_guid())]
+
+    replayed, kept = Instance(guids, keep=False), Instance(guids)
+    for instance in (replayed, kept):
+        instance.start()
+        instance.give(instance.raised("go"))
+    assert replayed.output == kept.output
+    assert isinstance(kept.output, list)
+    assert len(set(kept.output)) == 2
+
+
+def test_a_guid_is_derived_for_ever_in_the_same_way() -> None:
+    @orchestration
+    async def guid(ctx: OrchestrationContext) -> str:
+        return str(ctx.new_guid())
+
+    instance = Instance(guid)
+    instance.start()
+    assert instance.output == "30524d8b-27e5-5cc9-8171-e698ce76d591"
+
+
+def test_the_logger_speaks_once(caplog: pytest.LogCaptureFixture) -> None:
+    @orchestration
+    async def talks(ctx: OrchestrationContext) -> None:
+        ctx.logger.warning("before")
+        await ctx.wait_event("go")
+        ctx.logger.warning("after")
+
+    instance = Instance(talks, keep=False)
+    instance.start()
+    instance.give(instance.raised("go"))
+    assert [record.message for record in caplog.records] == ["before", "after"]
+    assert (caplog.records[0].__dict__["instance"], caplog.records[0].__dict__["execution_id"]) == ("i", 1)
+
+
+def test_an_activity_coroutine_runs_in_a_task_group(keep: bool) -> None:
+    @orchestration
+    async def grouped(ctx: OrchestrationContext) -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ctx.activity(greet, name)) for name in "ab"]
+        return [task.result() for task in tasks]
+
+    instance = Instance(grouped, keep=keep)
+    instance.start()
+    instance.give(instance.completed(3, "B"))
+    instance.give(instance.completed(2, "A"))
+    assert instance.output == ["A", "B"]
+
+
+def test_context_variables_of_the_host_do_not_reach_the_code() -> None:
+    import decimal
+
+    @orchestration
+    async def divides(ctx: OrchestrationContext) -> str:
+        return str(decimal.Decimal(1) / decimal.Decimal(3))
+
+    with decimal.localcontext() as context:
+        context.prec = 5
+        instance = Instance(divides)
+        instance.start()
+    assert instance.output == "0.3333333333333333333333333333"
