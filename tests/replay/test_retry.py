@@ -1,0 +1,185 @@
+"""Is every attempt and every pause of a retried activity in the history, and does time run out where it should?"""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from engine.errors import ActivityError, TimedOut, UsageError
+from engine.model.turn import TimerRef
+from engine.registry import orchestration
+from engine.replay.context import OrchestrationContext
+from engine.replay.retry import RetryPolicy
+from tests.replay.given import NOW_MS, Instance, boom, kinds
+
+POLICY = RetryPolicy(attempts=3, backoff="fixed", delay=timedelta(seconds=2))
+
+
+@pytest.fixture(params=[True, False], ids=["kept", "replayed"])
+def keep(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@orchestration
+async def persistent(ctx: OrchestrationContext) -> str:
+    try:
+        return str(await ctx.schedule_activity("flaky", retry=POLICY))
+    except ActivityError as error:
+        return f"gave up: {error}"
+
+
+def test_each_attempt_and_each_pause_is_an_event(keep: bool) -> None:
+    instance = Instance(persistent, keep=keep)
+    instance.start()
+    result = instance.give(instance.failed(2))
+    assert result.messages == (instance.fired(4, NOW_MS + 2000),)
+    result = instance.give(instance.fired(4))
+    assert [item.activity_id for item in result.work_items] == [6]
+    instance.give(instance.completed(6, "at last"))
+    assert instance.output == "at last"
+    assert kinds(instance.history) == [
+        "OrchestrationStarted",
+        "ActivityScheduled", "ActivityFailed",
+        "TimerCreated", "TimerFired",
+        "ActivityScheduled", "ActivityCompleted",
+        "OrchestrationCompleted",
+    ]  # fmt: skip
+
+
+def test_the_last_failure_is_raised_when_the_attempts_are_used_up(keep: bool) -> None:
+    instance = Instance(persistent, keep=keep)
+    instance.start()
+    instance.give(instance.failed(2, boom("1")))
+    instance.give(instance.fired(4))
+    instance.give(instance.failed(6, boom("2")))
+    instance.give(instance.fired(8))
+    instance.give(instance.failed(10, boom("3")))
+    assert instance.output == "gave up: ValueError: 3"
+
+
+def test_a_failure_that_cannot_be_helped_is_not_tried_again(keep: bool) -> None:
+    instance = Instance(persistent, keep=keep)
+    instance.start()
+    instance.give(instance.failed(2, msgspec.structs.replace(boom(), retryable=False)))
+    assert instance.output == "gave up: ValueError: boom"
+
+
+@pytest.mark.parametrize("final", [ValueError, "ValueError"], ids=["class", "name"])
+def test_types_named_final_are_not_tried_again(final: type[BaseException] | str) -> None:
+    @orchestration
+    async def picky(ctx: OrchestrationContext) -> str:
+        with pytest.raises(ActivityError):
+            await ctx.schedule_activity("flaky", retry=RetryPolicy(attempts=5, non_retryable=(final,)))
+        return "gave up"
+
+    instance = Instance(picky)
+    instance.start()
+    instance.give(instance.failed(2))
+    assert instance.output == "gave up"
+
+
+def test_an_attempt_that_takes_too_long_is_cancelled_and_tried_again(keep: bool) -> None:
+    @orchestration
+    async def impatient(ctx: OrchestrationContext) -> str:
+        policy = RetryPolicy(attempts=2, delay=timedelta(0))
+        try:
+            return await ctx.schedule_activity("slow", output=str, retry=policy, timeout=timedelta(seconds=5))
+        except TimedOut as error:
+            return error.failure.message
+
+    instance = Instance(impatient, keep=keep)
+    instance.start()
+    first = instance.give(instance.fired(3))
+    assert [ref.activity_id for ref in first.cancelled_activities] == [2]
+    assert [item.activity_id for item in first.work_items] == [6]
+    second = instance.give(instance.fired(7))
+    assert [ref.activity_id for ref in second.cancelled_activities] == [6]
+    assert instance.output == "expected activity slow within its timeout of 0:00:05, but it took longer"
+
+
+def test_the_deadline_ends_attempts_and_pauses_together(keep: bool) -> None:
+    @orchestration
+    async def hurried(ctx: OrchestrationContext) -> str:
+        with pytest.raises(TimedOut):
+            await ctx.activity("slow", retry=POLICY, deadline=timedelta(seconds=3))
+        return "late"
+
+    instance = Instance(hurried, keep=keep)
+    instance.start()
+    instance.give(instance.failed(2))
+    result = instance.give(instance.fired(3))
+    assert result.cancelled_timers == (TimerRef(1, 5),)
+    assert instance.output == "late"
+
+
+def test_a_success_in_time_leaves_no_timer(keep: bool) -> None:
+    @orchestration
+    async def in_time(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity("a", timeout=timedelta(seconds=5), deadline=timedelta(hours=1))
+        await ctx.wait_event("never")
+
+    instance = Instance(in_time, keep=keep)
+    instance.start()
+    result = instance.give(instance.completed(2))
+    assert sorted(ref.timer_id for ref in result.cancelled_timers) == [3, 4]
+
+
+def test_cancelling_a_retried_activity_takes_its_attempt_back(keep: bool) -> None:
+    @orchestration
+    async def changes_its_mind(ctx: OrchestrationContext) -> None:
+        at_once = ctx.schedule_activity("a", retry=POLICY)
+        at_once.cancel()
+        later = ctx.schedule_activity("b", retry=POLICY)
+        await ctx.wait_event("go")
+        later.cancel()
+        await ctx.wait_event("never")
+
+    instance = Instance(changes_its_mind, keep=keep)
+    result = instance.start()
+    assert [item.name for item in result.work_items] == ["b"]
+    result = instance.give(instance.raised("go"))
+    assert [ref.activity_id for ref in result.cancelled_activities] == [4]
+
+
+@pytest.mark.parametrize(
+    ("policy", "pauses"),
+    [
+        (RetryPolicy(backoff="fixed", delay=timedelta(seconds=2)), [2, 2, 2, 2]),
+        (RetryPolicy(backoff="linear", delay=timedelta(seconds=2), delay_max=timedelta(seconds=5)), [2, 4, 5, 5]),
+        (RetryPolicy(delay=timedelta(seconds=1), factor=3, delay_max=timedelta(seconds=10)), [1, 3, 9, 10]),
+        (RetryPolicy(backoff="fixed", delay=timedelta(seconds=4), jitter=0.5), [3, 3, 3, 3]),
+    ],
+)
+def test_pauses_grow_as_the_policy_says(policy: RetryPolicy, pauses: list[int]) -> None:
+    assert [policy.pause(number, 0.5).total_seconds() for number in range(1, 5)] == pauses
+
+
+def test_a_pause_after_very_many_attempts_is_the_longest_and_no_overflow() -> None:
+    assert RetryPolicy(attempts=10_000).pause(9_999, 0.0) == timedelta(seconds=30)
+
+
+def test_jitter_is_the_same_on_replay() -> None:
+    @orchestration
+    async def jittery(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity("a", retry=RetryPolicy(delay=timedelta(seconds=10), jitter=1.0))
+
+    instances = [Instance(jittery), Instance(jittery, keep=False)]
+    for instance in instances:
+        instance.start()
+    first, second = (instance.give(instance.failed(2)).messages for instance in instances)
+    assert first == second
+    assert first != (instances[0].fired(4, NOW_MS + 10_000),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"attempts": 0}, "expected at least 1 attempt, but a policy has 0"),
+        ({"delay": timedelta(-1)}, "expected pauses of no less than 0"),
+        ({"factor": 0.5}, "expected a factor of at least 1, but it is 0.5"),
+        ({"jitter": 2.0}, "expected a jitter from 0 to 1, but it is 2.0"),
+    ],
+)
+def test_a_policy_that_cannot_be_followed_is_refused(policy: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        msgspec.structs.replace(RetryPolicy(), **policy)
