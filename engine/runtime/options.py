@@ -20,8 +20,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         activity_threads_max: Of those, synchronous ones; each takes a thread until it returns, cancelled or not.
         work_items_max: Work items leased: running, or finished and not yet durable. Above `activities_max`, so that
             waiting for a commit does not keep the next activity from starting.
-        activity_lease_ms: Lease on a running activity; renewed at a third, so that two renewals in a row may fail.
-            It is how long a crashed node's activities wait for another one.
+        activity_lease_ms: Lease on a running activity; renewed at a third, so that a provider may be away for the
+            rest. It is how long a crashed node's activities wait for another one.
         poll_ms: How long one fetch waits in the provider for something to do. Providers wake a waiting fetch at
             once, so this only bounds how long a lost connection goes unseen.
         attempts_max: Deliveries of a message or work item before its instance or activity fails as poison. With the

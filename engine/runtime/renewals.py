@@ -1,4 +1,4 @@
-"""How do leases hold while activities run? Each is renewed at a third of its length, so that two renewals may fail."""
+"""How do leases hold while activities run? Each is renewed at a third of its length, which leaves time to repeat it."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from engine.errors import OwnershipLost, Refused
 from engine.observe import known_marks, logger, mark
 from engine.runtime.calls import Call
 from engine.runtime.doors import Tasks
-from engine.runtime.reactions import REPEATABLE
+from engine.runtime.reactions import repeated
 from engine.runtime.shared import Shared
 
 log = logger("activities")
-known_marks("lease.lost", "lease.renewal_failed")
+known_marks("lease.lost")
 
 RENEWALS_A_LEASE = 3
 
@@ -58,13 +58,14 @@ class Renewals:
             self._tasks.spawn(f"renew {call.instance}/{call.activity_id}", self._renew(call))
 
     async def _renew(self, call: Call) -> None:
-        shared = self._shared
+        shared, options = self._shared, self._shared.options
         try:
-            await shared.provider.renew_work_item_lock(call.lock_token, shared.options.activity_lease_ms)
-        except REPEATABLE as error:
-            mark("lease.renewal_failed")
-            shared.counters.provider_errors += 1
-            log.warning("%s; the next renewal may still be in time", error, extra=call.about.as_extra())
+            await repeated(
+                lambda: shared.provider.renew_work_item_lock(call.lock_token, options.activity_lease_ms),
+                shared.clock,
+                options,
+                shared.counters,
+            )
         except (Refused, OwnershipLost) as error:
             if not call.settled:
                 mark("lease.lost")
@@ -72,7 +73,6 @@ class Renewals:
                 log.info("%s", error, extra=call.about.as_extra())
                 self._on_lost(call)
             return
-        else:
-            shared.counters.leases_renewed += 1
+        shared.counters.leases_renewed += 1
         if not call.settled:
             self.add(call)

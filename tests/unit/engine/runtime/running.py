@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from engine.client import Client
 from engine.clock import ManualClock
+from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.turn import TurnResult
@@ -19,12 +22,26 @@ from engine.runtime.options import EngineOptions
 from engine.testing.memory import MemoryProvider
 
 
+class DefectiveHistory:
+    """A history that breaks its contract."""
+
+    @property
+    def last_event_id(self) -> int:
+        raise AssertionError("a defect")
+
+    def load(self) -> Sequence[AnyEvent]:
+        raise AssertionError("a defect")
+
+
 class ScriptedProvider(MemoryProvider):
     """A memory provider; `raises[method]` are raised by the next calls of `method`, one each, before anything happens.
 
     Attributes:
         calls: How often each method was called.
         not_durable: While it is a list, admitted turns become durable only when the test resolves their futures.
+        defective: Instances whose history raises what no provider should.
+        completions: What was acked of work items; `acked` is set at each.
+        sent: What clients enqueued, attempts that failed included.
     """
 
     def __init__(self, clock: ManualClock) -> None:
@@ -32,7 +49,9 @@ class ScriptedProvider(MemoryProvider):
         self.raises: dict[str, deque[Exception]] = {}
         self.calls: dict[str, int] = {}
         self.not_durable: list[asyncio.Future[None]] | None = None
+        self.defective: set[str] = set()
         self.completions: list[AnyMessage | None] = []
+        self.acked = asyncio.Event()
         self.sent: list[AnyMessage] = []
 
     def fail(self, method: str, *errors: Exception) -> None:
@@ -56,7 +75,8 @@ class ScriptedProvider(MemoryProvider):
         self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
     ) -> Sequence[OrchestrationItem]:
         self._called("fetch_orchestration_items")
-        return await super().fetch_orchestration_items(items_max, lock_timeout_ms, poll_timeout_ms)
+        items = await super().fetch_orchestration_items(items_max, lock_timeout_ms, poll_timeout_ms)
+        return [structs.replace(i, history=DefectiveHistory()) if i.instance in self.defective else i for i in items]
 
     def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
         self._called("ack_orchestration_item")
@@ -84,6 +104,8 @@ class ScriptedProvider(MemoryProvider):
         self._called("ack_work_item")
         await super().ack_work_item(lock_token, completion)
         self.completions.append(completion)
+        self.acked.set()
+        self.acked = asyncio.Event()
 
     async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
         self._called("renew_work_item_lock")

@@ -1,0 +1,250 @@
+"""Does a client send once what it is asked to send, wait without polling, and say what is wrong in both halves?"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from engine.client import Client, ClientOptions, Handle
+from engine.errors import (
+    ConversionError,
+    InDoubt,
+    InstanceNotFound,
+    OrchestrationFailed,
+    Refused,
+    Retryable,
+    UsageError,
+    WaitTimedOut,
+)
+from engine.model.events import OrchestrationCompleted, OrchestrationStarted
+from engine.model.failure import Category
+from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
+from engine.model.payload import Payload
+from engine.model.status import Status
+from engine.registry import orchestration
+from engine.replay.context import OrchestrationContext
+from engine.runtime.doors import Chance
+from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Order:
+    number: int
+
+
+@orchestration(version="2.0.0")
+async def ship(ctx: OrchestrationContext, order: Order) -> Order:
+    return Order(order.number + 1)
+
+
+@orchestration
+async def break_down(ctx: OrchestrationContext) -> None:
+    raise ValueError("the press")
+
+
+@orchestration
+async def wait_for_go(ctx: OrchestrationContext) -> str:
+    return await ctx.wait_event("go", str)
+
+
+SERVED = [ship, break_down, wait_for_go]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# Sending
+
+
+async def test_each_call_sends_one_message_with_an_id_of_its_own(bench: Bench) -> None:
+    client = bench.client
+    await client.start(ship, Order(1), instance="a")
+    await client.start("ship", {"number": 1}, instance="b", version="1.0.0")
+    await client.raise_event("a", "paid", 7)
+    await client.enqueue_message("a", "notes", "x")
+    await client.cancel("a", "enough")
+    ids = [getattr(message, "message_id", None) for message in bench.provider.sent]
+    assert len(set(ids)) == 5
+    order = Payload(b'{"number":1}')
+    assert bench.provider.sent == [
+        StartOrchestration(instance="a", name="ship", input=order, message_id=ids[0]),
+        StartOrchestration(instance="b", name="ship", input=order, version="1.0.0", message_id=ids[1]),
+        RaiseEvent(instance="a", name="paid", data=Payload(b"7"), message_id=ids[2]),
+        EnqueueMessage(instance="a", name="notes", data=Payload(b'"x"'), message_id=ids[3]),
+        CancelInstance(instance="a", reason="enough", message_id=ids[4]),
+    ]
+
+
+async def test_an_id_is_made_up_when_none_is_given(bench: Bench) -> None:
+    one, other = await bench.client.start(wait_for_go), await bench.client.start(wait_for_go)
+    assert one.instance != other.instance
+    assert all(len(handle.instance) == 32 for handle in (one, other))
+
+
+@pytest.mark.parametrize("kind", [Retryable, InDoubt])
+async def test_a_repeated_call_keeps_its_message_id(bench: Bench, kind: type[Retryable] | type[InDoubt]) -> None:
+    error = kind("enqueue_for_orchestrator", "away")
+    bench.provider.fail("enqueue_for_orchestrator", error, error)
+    await ends(bench.clock, bench.client.raise_event("a", "paid"), step_ms=10)
+    first, second, third = bench.provider.sent
+    assert first == second == third
+
+
+async def test_after_the_last_try_the_error_is_the_callers(bench: Bench) -> None:
+    client = Client(bench.provider, clock=bench.clock, options=ClientOptions(tries_max=3))
+    errors = [Retryable("enqueue_for_orchestrator", f"away {number}") for number in range(9)]
+    bench.provider.fail("enqueue_for_orchestrator", *errors)
+    with pytest.raises(Retryable, match="away 2"):
+        await ends(bench.clock, client.raise_event("a", "paid"))
+    assert len(bench.provider.sent) == 3
+
+
+async def test_a_refusal_is_not_repeated(bench: Bench) -> None:
+    bench.provider.fail("enqueue_for_orchestrator", Refused("enqueue_for_orchestrator", "too large"))
+    with pytest.raises(Refused, match="too large"):
+        await bench.client.raise_event("a", "paid")
+    assert len(bench.provider.sent) == 1
+
+
+async def test_a_callers_message_id_makes_two_calls_one(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        first = await bench.client.start(ship, Order(1), instance="a", message_id="request-1")
+        await bench.client.start(ship, Order(1), instance="a", message_id="request-1")
+        assert await first.wait() == Order(2)
+
+
+@pytest.mark.parametrize(
+    ("instance", "complaint"),
+    [
+        ("", "expected a non-empty instance id"),
+        ("x" * 513, "expected an instance id of at most 512 bytes"),
+        ("a::sub::2", "it marks automatic children"),
+        ("a\nb", "expected a printable instance id"),
+    ],
+)
+async def test_an_id_that_cannot_be_one_is_refused_before_anything_is_sent(
+    bench: Bench, instance: str, complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        await bench.client.start(wait_for_go, instance=instance)
+    assert bench.provider.sent == []
+
+
+async def test_a_child_may_be_spoken_to_but_not_an_empty_id(bench: Bench) -> None:
+    await bench.client.raise_event("a::sub::2", "go")
+    for send in (bench.client.raise_event("", "go"), bench.client.enqueue_message("", "q"), bench.client.cancel("")):
+        with pytest.raises(UsageError, match="expected a non-empty instance id, but it is empty"):
+            await send
+    assert len(bench.provider.sent) == 1
+
+
+async def test_what_cannot_travel_is_refused_before_anything_is_sent(bench: Bench) -> None:
+    with pytest.raises(ConversionError, match="expected the data of event paid to have a JSON form, but object"):
+        await bench.client.raise_event("a", "paid", object())
+    with pytest.raises(UsageError, match="expected no input for wait_for_go, which takes none, but it got 7"):
+        await bench.client.start(wait_for_go, 7)  # pyright: ignore[reportCallIssue, reportArgumentType] - the test's point
+    with pytest.raises(UsageError, match="expected a function decorated with @orchestration"):
+        await bench.client.start(asyncio.sleep)  # pyright: ignore[reportCallIssue, reportArgumentType] - the test's point
+    assert bench.provider.sent == []
+
+
+# Waiting
+
+
+async def test_a_handle_returns_what_the_orchestration_did_as_its_type(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        handle: Handle[Order] = await bench.client.start(ship, Order(41), instance="a")
+        assert await handle.wait() == Order(42)
+    assert await bench.client.wait("a") == {"number": 42}
+    assert await bench.client.wait("a", output=Order) == Order(42)
+    assert await bench.client.handle("a", Order).wait() == Order(42)
+    with pytest.raises(ConversionError, match=r"expected the output of a of type list\[int\], but"):
+        await bench.client.wait("a", output=list[int])
+
+
+async def test_waiting_does_not_poll(bench: Bench) -> None:
+    async with nothing_left(), bench.engine(orchestrations=SERVED):
+        handle = await bench.client.start(wait_for_go)
+        waiting = asyncio.ensure_future(handle.wait())
+        for _ in range(100):
+            await cycles()
+            bench.clock.advance(1_000)
+        assert bench.provider.calls["changed"] == 2  # until it exists, and until it changes
+        await handle.raise_event("go", "gone")
+        assert await waiting == "gone"
+
+
+async def test_a_wait_that_takes_too_long_says_what_was_seen_last(bench: Bench) -> None:
+    async with nothing_left(), bench.engine(orchestrations=SERVED):
+        await bench.client.start(wait_for_go, instance="a")
+        await bench.provider.changed("a", 0)
+        with pytest.raises(WaitTimedOut, match=r"expected 'a' to end within 1.5 s, but it is running"):
+            await ends(bench.clock, bench.client.wait("a", 1.5))
+        with pytest.raises(WaitTimedOut, match="expected 'b' to end within 2 s, but there is no such instance"):
+            await ends(bench.clock, bench.client.wait("b", 2))
+
+
+async def test_a_wait_survives_a_node_that_is_away_for_a_moment(bench: Bench) -> None:
+    bench.provider.fail("changed", Retryable("changed", "away"), Retryable("changed", "away"))
+    async with bench.engine(orchestrations=SERVED):
+        handle = await bench.client.start(ship, Order(1))
+        assert await ends(bench.clock, handle.wait(), step_ms=10) == Order(2)
+
+
+async def test_a_failed_orchestration_raises_what_it_raised_as_data(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        handle = await bench.client.start(break_down, instance="a")
+        with pytest.raises(OrchestrationFailed, match="a ended with ValueError: the press") as caught:
+            await handle.wait()
+    assert (caught.value.instance, caught.value.failure.category) == ("a", Category.APPLICATION)
+
+
+# Looking
+
+
+async def test_status_and_history_of_an_instance(bench: Bench) -> None:
+    with pytest.raises(InstanceNotFound, match="expected an instance 'a', but there is none"):
+        await bench.client.status("a")
+    assert await bench.client.history("a") == ()
+    async with bench.engine(orchestrations=SERVED):
+        handle = await bench.client.start(ship, Order(1), instance="a")
+        await handle.wait()
+        assert (await handle.status()).orchestration_version == "2.0.0"
+        kinds = [type(event) for event in await handle.history()]
+        assert kinds == [OrchestrationStarted, OrchestrationCompleted]
+        assert await handle.history(1) == await handle.history()
+        assert list(await handle.history(2)) == []
+
+
+async def test_instances_are_listed_by_status_and_name(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        for instance in ("c", "a", "b"):
+            await (await bench.client.start(ship, Order(1), instance=instance)).wait()
+        await bench.client.start(wait_for_go, instance="d")
+        await bench.provider.changed("d", 0)
+        listed: Any = bench.client.list_instances
+        assert [info.instance for info in await listed(status=Status.COMPLETED)] == ["a", "b", "c"]
+        assert [info.instance for info in await listed(name="wait_for_go")] == ["d"]
+        assert [info.instance for info in await listed(limit=2, after="a")] == ["b", "c"]
+
+
+async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:
+    client = Client(bench.provider, chance=Chance(seed=1))
+    for call in (client.list_instances(), client.list_executions("a"), client.resume("a")):
+        with pytest.raises(UsageError, match="expected a client with an admin"):
+            await call
+
+
+async def test_an_instance_that_is_not_held_cannot_be_resumed(bench: Bench) -> None:
+    with pytest.raises(Refused, match="expected 'a' to be a held instance, but there is none"):
+        await bench.client.resume("a")
+
+
+def test_options_that_cannot_be_followed_are_refused() -> None:
+    with pytest.raises(UsageError, match="expected tries_max of at least 1, but it is 0"):
+        ClientOptions(tries_max=0)
