@@ -516,15 +516,16 @@ class CancelledFetchGoesOn(Mutant):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self._left_behind: Callable[[], object] = lambda: None
+        self._left_behind: list[Callable[[], object]] = []
 
     async def _poll(self, look: Callable[[], Found | None], poll_timeout_ms: int) -> Found | None:
         try:
             return await super()._poll(look, poll_timeout_ms)
         except anyio.get_cancelled_exc_class():
-            self._left_behind = look
+            self._left_behind.append(look)
             raise
 
-    async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
-        await super().enqueue_for_orchestrator(message, delay_ms)
-        self._left_behind()
+    def _wake(self) -> None:
+        super()._wake()
+        for look in self._left_behind:
+            look()
