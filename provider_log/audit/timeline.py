@@ -16,7 +16,7 @@ from provider_log.audit.lanes import Kind, Lane, Outcome, Span, lanes_of
 # Pixels, all of them.
 WIDTH = 1200
 LEFT = 330  # the names stand left of here
-RIGHT = 1140  # the last event; what is beyond is room for its label
+RIGHT = 1116  # the last event; what is beyond is room for its label
 TOP = 112
 ROW = 26
 BAR = 14

@@ -43,7 +43,10 @@ def reserve_port(service: Service) -> Service:
             first = zlib.crc32(service.home.encode()) % len(PORTS)
             wanted = [service.port] if service.port else [*PORTS[first:], *PORTS[:first]]
             taken = set(ports.values())
-            ports[service.name] = next(port for port in wanted if port not in taken and not listening(port))
+            port = next((port for port in wanted if port not in taken and not listening(port)), None)
+            if port is None:
+                raise OSError(f"expected a port for {service.name} among {len(wanted)}, but none is free")
+            ports[service.name] = port
         return replace(service, port=ports[service.name])
 
 
