@@ -9,6 +9,7 @@ Both know that a turn is on by the loop that runs in this thread: there is no fl
 
 import gc
 import sys
+from contextlib import suppress
 from inspect import currentframe
 from types import FrameType, TracebackType
 from typing import Any
@@ -69,25 +70,30 @@ _EXACT = {name: what for name, what in AUDITED.items() if not name.endswith(".")
 _FAMILIES = {name[:-1]: what for name, what in AUDITED.items() if name.endswith(".")}
 
 
-class _AuditNet:
-    """The hook, and whether the collector runs: finalizers it calls belong to anybody, not to the turn."""
+class _Collector:
+    """Whether the collector runs: finalizers, and what others have in `gc.callbacks`, are not the turn's code."""
 
     def __init__(self) -> None:
-        self.installed = False
-        self.collecting = False
+        self.running = False
 
-    def note_collection(self, phase: str, _: dict[str, int]) -> None:
-        self.collecting = phase == "start"
+    def watch(self) -> None:
+        """Be told first when it starts and last when it stops."""
+        for place, callback in ((0, self._started), (len(gc.callbacks), self._stopped)):
+            with suppress(ValueError):
+                gc.callbacks.remove(callback)
+            gc.callbacks.insert(place, callback)
 
-    def hook(self, event: str, _: tuple[Any, ...]) -> None:
-        what = _EXACT.get(event) or _FAMILIES.get(event.partition(".")[0])
-        if what is not None and not self.collecting:
-            loop = running_loop()
-            if isinstance(loop, DeterministicLoop) and not _exempt(currentframe()):
-                loop.refuse(f"{what} ({event})")
+    def _started(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self.running = True
+
+    def _stopped(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "stop":
+            self.running = False
 
 
-_audit_net = _AuditNet()
+_collector = _Collector()
+_audit_hooks: list[object] = []  # one or none: the interpreter gives no list of its hooks
 
 
 def install_audit_net() -> None:
@@ -95,10 +101,18 @@ def install_audit_net() -> None:
 
     It cannot be taken down again; a second call does nothing.
     """
-    if not _audit_net.installed:
-        _audit_net.installed = True
-        gc.callbacks.append(_audit_net.note_collection)
-        sys.addaudithook(_audit_net.hook)
+    if not _audit_hooks:
+        _collector.watch()
+        _audit_hooks.append(_audit_hook)
+        sys.addaudithook(_audit_hook)
+
+
+def _audit_hook(event: str, _: tuple[Any, ...]) -> None:
+    what = _EXACT.get(event) or _FAMILIES.get(event.partition(".")[0])
+    if what is not None:
+        loop = running_loop()
+        if isinstance(loop, DeterministicLoop) and not _collector.running and not _exempt(currentframe()):
+            loop.refuse(f"{what} ({event})")
 
 
 class ProfileNet:
@@ -108,6 +122,7 @@ class ProfileNet:
     """
 
     def __enter__(self) -> None:
+        _collector.watch()
         self._previous = sys.getprofile()
         sys.setprofile(_profile_hook)
 
@@ -128,7 +143,7 @@ def _profile_hook(frame: FrameType, event: str, called: Any) -> None:
         return
     if name.startswith("Random.") and called.__self__ is not sys.modules["random"].random.__self__:
         return
-    if not _exempt(frame):
+    if not _collector.running and not _exempt(frame):
         loop.refuse(name, instead)
 
 
