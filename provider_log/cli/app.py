@@ -11,6 +11,10 @@ from engine.errors import EngineError
 from provider_log.cli.client_commands import COMMANDS
 from provider_log.cli.exits import Exit, exit_of
 from provider_log.cli.node_command import node
+from provider_log.log.port import LogError
+
+OURS = (EngineError, LogError)
+"""What is told in a sentence; anything else is a defect, and shows its traceback."""
 
 app = typer.Typer(
     name="turnlog",
@@ -25,14 +29,19 @@ for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 
 
-@app.callback()
-def turnlog(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
-    """Durable orchestrations: run a node, start orchestrations, see what happened."""
-    if show_version:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(version("turnlog"))
         raise typer.Exit
+
+
+@app.callback()
+def turnlog(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Durable orchestrations: run a node, start orchestrations, see what happened."""
 
 
 def main() -> None:
@@ -48,8 +57,8 @@ def run(arguments: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else Exit.OK
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except (EngineError, BaseExceptionGroup) as error:
-        ours = next(_engine_errors(error), None)
+    except (*OURS, BaseExceptionGroup) as error:
+        ours = next(_ours_in(error), None)
         if ours is None:
             raise
         typer.echo(f"turnlog: {' '.join(str(ours).split())}", err=True)
@@ -57,10 +66,10 @@ def run(arguments: Sequence[str]) -> int:
     return Exit.OK
 
 
-def _engine_errors(error: BaseException) -> Iterator[EngineError]:
+def _ours_in(error: BaseException) -> Iterator[EngineError | LogError]:
     """Errors of ours in `error`, which may be a group that a nursery of tasks made of them."""
-    if isinstance(error, EngineError):
+    if isinstance(error, OURS):
         yield error
     elif isinstance(error, BaseExceptionGroup):
         for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from _engine_errors(inner)
+            yield from _ours_in(inner)

@@ -12,6 +12,7 @@ from engine.errors import (
     UsageError,
     WaitTimedOut,
 )
+from provider_log.log.port import LogCorrupted, LogError, LogNotOpened
 
 
 class Exit(enum.IntEnum):
@@ -38,7 +39,7 @@ SAYS: dict[Exit, str] = {
     Exit.INTERRUPTED: "ended by Ctrl-C",
 }
 
-EXIT_OF: dict[type[EngineError], Exit] = {
+EXIT_OF: dict[type[EngineError | LogError], Exit] = {
     OrchestrationFailed: Exit.FAILED,
     UsageError: Exit.USAGE,
     Refused: Exit.USAGE,
@@ -47,10 +48,13 @@ EXIT_OF: dict[type[EngineError], Exit] = {
     HistoryCorrupted: Exit.DIFFERS,
     StateCorrupted: Exit.DIFFERS,
     EngineError: Exit.UNREACHABLE,
+    LogNotOpened: Exit.USAGE,
+    LogCorrupted: Exit.DIFFERS,
+    LogError: Exit.UNREACHABLE,
 }
 """The nearest class among an error's own decides; what is left is a node or a log that is away for now or for good."""
 
 
-def exit_of(error: EngineError) -> Exit:
+def exit_of(error: EngineError | LogError) -> Exit:
     """The exit code that says `error`."""
     return next(EXIT_OF[kind] for kind in type(error).__mro__ if kind in EXIT_OF)

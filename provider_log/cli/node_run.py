@@ -104,6 +104,7 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
         ProviderError: What ended the node.
         LogError: The log cannot be opened.
     """
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it says below that, the node says better
     log_to(sys.stderr, level=LEVELS[settings.log_level], json_lines=settings.log_json)
     listener = bind(parse_address(settings.listen), token=settings.token)
     url = address_of(listener).url

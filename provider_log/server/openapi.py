@@ -109,6 +109,9 @@ def _components() -> dict[str, Any]:
     for endpoint in ENDPOINTS:
         kinds += [shape for shape in (endpoint.body, *endpoint.answers.values()) if shape is not None]
     _, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    for schema in components.values():
+        if "description" in schema:  # of a docstring, the part that is for every reader
+            schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
     return components | {"Payload": ANY_PAYLOAD}
 
 
