@@ -1,9 +1,11 @@
 """Is the fleet real, and are its effects had once, however often an activity runs? Processes, locks and ports."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ import pytest
 from rich.console import Console
 
 import activities
+import service as service_process
 from engine import Client
 from engine.clock import SystemClock
 from engine.testing.memory import MemoryProvider
@@ -69,13 +72,13 @@ def test_a_service_started_many_times_at_once_has_one_process(service: Service) 
     assert seen_of(service).lives(service.name) == 1
 
 
-def test_a_service_can_be_started_while_others_look_whether_it_is(service: Service) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        started = threads.submit(activities.start_process, service)
-        while not started.done():
-            list(threads.map(activities.pid_of, [service] * 3))
+def test_who_only_looks_keeps_no_service_from_starting_and_who_runs_does(tmp_path: Path) -> None:
+    with (tmp_path / "stock.pid").open("a") as looked_at, (tmp_path / "stock.pid").open("a") as wanted:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        assert not service_process.lock(wanted.fileno())
 
-    assert activities.pid_of(service) is not None
+        threading.Timer(0.05, fcntl.flock, args=[looked_at, fcntl.LOCK_UN]).start()
+        assert service_process.lock(wanted.fileno())
 
 
 def test_a_service_outlives_the_process_that_started_it(service: Service) -> None:
