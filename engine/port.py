@@ -56,7 +56,6 @@ class OrchestrationItem(Struct, frozen=True, kw_only=True):
         execution_id: Current execution; 1 for an instance that does not exist yet.
         incarnation: This life of the instance; None if it does not exist yet.
         messages: All visible messages, in order of arrival.
-        message_times_ms: When each of `messages` arrived, same order.
         attempt_count: The largest number of fetches among the messages, this one included.
         lineage: Changes whenever the provider had to forget turns it had admitted. A coroutine kept from a turn
             under another lineage has seen things that never happened and must be put away.
