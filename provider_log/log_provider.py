@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from msgspec import Struct
 
@@ -27,7 +27,8 @@ from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavai
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
 from provider_log.partition.effects import Wakeup
-from provider_log.partition.live import LivePartition, Surroundings
+from provider_log.partition.ledger import Surroundings
+from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
 from provider_log.partition.partition import Partition
 from provider_log.partition.plan import Place
@@ -165,7 +166,7 @@ class LogProvider:
         """Whether every partition is owned and restored."""
         return bool(self._parts) and all(part.phase is Phase.RUNNING for part in self._parts)
 
-    async def __aenter__(self) -> "LogProvider":
+    async def __aenter__(self) -> Self:
         """Open, acquire, restore.
 
         Raises:
@@ -268,7 +269,7 @@ class LogProvider:
         is_external = isinstance(message, External) and CHILD_MARK not in message.instance
         lane = r.Lane.ORCHESTRATOR if is_external else r.Lane.MESSAGES
         part = self._part(message.instance)
-        visible_at_ms = part.live("enqueue_for_orchestrator").now_ms() + delay_ms if delay_ms > 0 else 0
+        visible_at_ms = part.live("enqueue_for_orchestrator").ledger.now_ms() + delay_ms if delay_ms > 0 else 0
         if isinstance(message, FireTimer):
             visible_at_ms = max(visible_at_ms, message.fire_at_ms)
         record = LogRecord(
@@ -344,29 +345,28 @@ class LogProvider:
     def _take_items(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem] | None:
         items: list[OrchestrationItem] = []
         for live in self._rotated():
-            while len(items) < items_max and (item := live.take(lock_timeout_ms)) is not None:
+            while len(items) < items_max and (item := live.messages.take(lock_timeout_ms)) is not None:
                 items.append(item)
         return items or None
 
     def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
         """See `engine.port.Provider`."""
-        return self._by_token("ack_orchestration_item", lock_token).ack(lock_token, result)
+        return self._by_token("ack_orchestration_item", lock_token).ack_turn(lock_token, result)
 
     async def abandon_orchestration_item(
         self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
     ) -> None:
         """See `engine.port.Provider`."""
         live = self._by_token("abandon_orchestration_item", lock_token)
-        live.abandon(lock_token, delay_ms, ignore_attempt=ignore_attempt)
-        self._wakeup.signal()
+        live.messages.abandon(lock_token, delay_ms, ignore_attempt=ignore_attempt)
 
     async def renew_orchestration_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
         """See `engine.port.Provider`."""
-        self._by_token("renew_orchestration_item_lock", lock_token).renew(lock_token, extend_for_ms)
+        self._by_token("renew_orchestration_item_lock", lock_token).messages.renew(lock_token, extend_for_ms)
 
     async def hold_orchestration_item(self, lock_token: str, failure: Failure) -> None:
         """See `engine.port.Provider`."""
-        await self._by_token("hold_orchestration_item", lock_token).hold(lock_token, failure)
+        await self._by_token("hold_orchestration_item", lock_token).messages.hold(lock_token, failure)
 
     # The worker queue
 
@@ -376,22 +376,22 @@ class LogProvider:
 
     def _take_work(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
         for live in self._rotated():
-            item = live.take_work(lock_timeout_ms)
+            item = live.work.take(lock_timeout_ms)
             if item is not None:
                 return item
         return None
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         """See `engine.port.Provider`."""
-        await self._by_token("ack_work_item", lock_token).ack_work(lock_token, completion)
+        await self._by_token("ack_work_item", lock_token).work.ack(lock_token, completion)
 
     async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
         """See `engine.port.Provider`."""
-        self._by_token("renew_work_item_lock", lock_token).renew_work(lock_token, extend_for_ms)
+        self._by_token("renew_work_item_lock", lock_token).work.renew(lock_token, extend_for_ms)
 
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         """See `engine.port.Provider`."""
-        self._by_token("abandon_work_item", lock_token).abandon_work(
+        self._by_token("abandon_work_item", lock_token).work.abandon(
             lock_token, delay_ms, ignore_attempt=ignore_attempt
         )
 
@@ -423,7 +423,7 @@ class LogProvider:
 
     async def resume_instance(self, instance: str) -> None:
         """See `engine.port.ProviderAdmin`."""
-        await self._part(instance).live("resume_instance").resume(instance)
+        await self._part(instance).live("resume_instance").messages.resume(instance)
 
     # Proof
 
@@ -433,7 +433,7 @@ class LogProvider:
 
     def max_attempt_count(self, instance: str) -> int:
         """The largest number of fetches among the messages that wait for an instance; 0 without any."""
-        return self._part(instance).live("max_attempt_count").max_attempt_count(instance)
+        return self._part(instance).live("max_attempt_count").messages.max_attempt_count(instance)
 
     async def digest(self, partition: int) -> PartitionDigest:
         """What the owner of `partition` says its committed state is; an audit compares it with the log.
@@ -462,6 +462,6 @@ class LogProvider:
         )
 
 
-async def _always(partition: int) -> bool:
+async def _always(_partition: int) -> bool:
     """A log with one owner by construction places every partition here."""
     return True

@@ -31,7 +31,7 @@ class Unusable(Exception):
 
 def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord, arrivals: Arrivals) -> None:
     """Take one record of a lane in: as a message that waits, or settled at once."""
-    position = live.position(lane)
+    position = live.messages.position(lane)
     headers = dict(stored.headers)
     if lane is r.Lane.WORKER and OWNER_HEADER in headers:
         position.skip(stored.offset)  # an owner's export of what its changelog says
@@ -46,7 +46,7 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
         _arrive_message(live, place, lane, stored, headers)
     except (Unusable, codec.Malformed) as unusable:
         letter = _dead_letter(live, place, stored, str(unusable))
-        live.settle_input(lane, stored.offset, _key_text(stored), Disposition.DEAD_LETTERED, letter)
+        live.messages.settle_input(lane, stored.offset, _key_text(stored), Disposition.DEAD_LETTERED, letter)
     arrivals.advance(lane, stored.offset)
 
 
@@ -58,7 +58,8 @@ def _arrive_work(live: LivePartition, place: Place, stored: StoredRecord, arriva
     def after() -> None:
         arrivals.advance(r.Lane.WORKER, stored.offset)
 
-    live.enqueue_work(item, value, stored.offset, after)
+    live.messages.position(r.Lane.WORKER).consume(stored.offset)
+    live.work.enqueue(item, value, stored.offset, after)
 
 
 def _arrive_message(
@@ -77,8 +78,8 @@ def _arrive_message(
         _forward(live, place, lane, stored, instance, headers)
         return
     message_id = message.message_id if isinstance(message, External) else None
-    if message_id is not None and live.is_seen(instance, message_id):
-        live.settle_input(lane, stored.offset, instance, Disposition.DUPLICATE, None)
+    if message_id is not None and live.messages.is_seen(instance, message_id):
+        live.messages.settle_input(lane, stored.offset, instance, Disposition.DUPLICATE, None)
         return
     entry = Entry(
         instance=instance,
@@ -86,11 +87,11 @@ def _arrive_message(
         place=stored.offset,
         message=message,
         raw=value,
-        arrived_at_ms=live.now_ms(),
+        arrived_at_ms=live.ledger.now_ms(),
         visible_at_ms=_visible_at_ms(headers),
         message_id=message_id,
     )
-    live.take_in(entry)
+    live.messages.take_in(entry)
 
 
 def _decode(lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) -> AnyMessage:
@@ -99,7 +100,7 @@ def _decode(lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) ->
     message = codec.decode_input(value, headers)
     if not isinstance(message, External):
         raise Unusable(
-            f"expected a start, event, queue message or cancel, but {type(message).__name__} may only come from an owner"
+            f"expected a start, event, queue message or cancel, but only an owner may send {type(message).__name__}"
         )
     return message
 
@@ -138,7 +139,7 @@ def _forward(
         value=stored.value,
         headers=(*stored.headers, (HOP_HEADER, b"%d" % place.partition)),
     )
-    live.settle_input(lane, stored.offset, instance, Disposition.FORWARDED, record)
+    live.messages.settle_input(lane, stored.offset, instance, Disposition.FORWARDED, record)
 
 
 def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason: str) -> LogRecord:
@@ -149,7 +150,7 @@ def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason
         reason=reason,
         key=stored.key,
         value=stored.value,
-        at_ms=live.now_ms(),
+        at_ms=live.ledger.now_ms(),
     )
     return LogRecord(
         topic=place.topics.dead_letter,
@@ -194,13 +195,15 @@ class Lanes:
         Raises:
             OffsetOutOfRange: Input that was not consumed has been cut away.
         """
-        reader: Reader = await self._log.open_reader(self.topic(lane), self._place.partition, live.position(lane).start)
+        reader: Reader = await self._log.open_reader(
+            self.topic(lane), self._place.partition, live.messages.position(lane).start
+        )
         try:
             while True:
                 stored = await reader.read(_RECORDS_AT_ONCE, _WAIT_MS)
                 for one in stored:
                     arrive(live, self._place, lane, one, self._arrivals)
-                while not live.has_room:
+                while not live.messages.has_room:
                     await self._clock.sleep_ms(_FULL_WAIT_MS)
         finally:
             await reader.close()

@@ -1,4 +1,4 @@
-"""How does a partition live on a node? The shell around it: acquire, restore, run, doubt, release, as `ownership` says."""
+"""How does a partition live on a node? The shell: acquire, restore, run, doubt, release, as `ownership` says."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,15 +12,17 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import Fenced, Log, LogBroken, LogCorrupted, LogError, LogRecord, OffsetOutOfRange, Producer
 from provider_log.options import SLOTS
+from provider_log.partition.backlog import Backlog
 from provider_log.partition.effects import Arrivals, Watchers
 from provider_log.partition.head import ChangelogBroken, chained
 from provider_log.partition.lanes import Lanes
-from provider_log.partition.live import TOPIC_LANES, LivePartition, Surroundings
+from provider_log.partition.ledger import Surroundings
+from provider_log.partition.live import LivePartition
 from provider_log.partition.look import instance_info, instance_row
+from provider_log.partition.orchestrator_queue import TOPIC_LANES
 from provider_log.partition.ownership import Happening, Phase, after
 from provider_log.partition.pipeline import Pipeline
 from provider_log.partition.restore import Progress, Restore, RestoreStalled, put_head
-from provider_log.partition.work import WorkQueue
 from provider_log.routing import RULE
 from provider_log.store import apply as applying
 from provider_log.store import keys
@@ -56,7 +58,7 @@ class Partition:
         self._around = around
         self._place = around.place
         self._is_placed_here = is_placed_here
-        self._work = WorkQueue()
+        self._backlog = Backlog()
         self._watchers = Watchers(self._look)
         self._arrivals = Arrivals()
         self._lanes = Lanes(log, around.place, around.clock, self._arrivals)
@@ -148,8 +150,8 @@ class Partition:
         live = self._live
         assert live is not None
         try:
-            released = live.admit_for_partition(
-                r.OwnershipReleased(envelope=live.envelope_now(), clean=True, leases=tuple(live.leases()))
+            released = live.admit(
+                r.OwnershipReleased(envelope=live.ledger.envelope(), clean=True, leases=tuple(live.work.leases()))
             )
             await within(self._around.clock, released, self._around.options.start_timeout_ms)
             self._move(Happening.RELEASED)
@@ -262,15 +264,15 @@ class Partition:
     async def _run(self, head: HeadRow, token: bytes) -> None:
         """Run until a commit fails; then raise what it failed with."""
         wanted = asyncio.Event()
-        live = LivePartition(self._around, token, head, self._store, self._work, self._watchers, want=wanted.set)
+        live = LivePartition(self._around, token, head, self._store, self._backlog, self._watchers, want=wanted.set)
         pipeline = Pipeline(
             self._slots[: self._around.options.slots_used],
             self._around.clock,
             wanted,
-            open_batch=lambda: live.open_batch,
-            is_full=lambda: live.is_full,
+            open_batch=lambda: live.ledger.open_batch,
+            is_full=lambda: live.ledger.is_full,
             seal=live.seal,
-            committed=live.committed,
+            committed=live.ledger.committed,
         )
         self._add_schemas(live)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -291,10 +293,10 @@ class Partition:
             await shells.aclose(self._around.clock, patience_ms=1_000)
 
     def _add_schemas(self, live: LivePartition) -> None:
-        """The log explains itself: texts of schemas that are new to it go in before the first record that needs them."""
+        """Let the log explain itself: schemas new to it go in before the first record that needs them."""
         texts = [text for text in codec.schema_texts().values() if self._store.get(keys.schema(text)) is None]
         if texts:
-            live.admit_for_partition(r.SchemasAdded(envelope=live.envelope_now(), schemas=tuple(texts)))
+            live.admit(r.SchemasAdded(envelope=live.ledger.envelope(), schemas=tuple(texts)))
 
     async def _keep_up(self, live: LivePartition) -> None:
         """Park what nobody consumes, cut what everybody consumed, flush the store: all now and then."""
@@ -303,7 +305,7 @@ class Partition:
         step_ms = max(1, min(options.input_age_max_ms // 2, options.cut_every_ms, options.flush_every_ms))
         while True:
             await clock.sleep_ms(step_ms)
-            live.park_overdue()
+            live.messages.park_overdue()
             if clock.boot_ms() - cut_at_ms >= options.cut_every_ms:
                 cut_at_ms = clock.boot_ms()
                 await self._cut_lanes()
@@ -327,7 +329,7 @@ class Partition:
         """Drop everything that is not committed."""
         live, self._live = self._live, None
         if live is not None:
-            live.drop(error)
+            live.ledger.drop(error)
 
     def _broke(self, error: BaseException) -> None:
         """An error that no second attempt mends."""

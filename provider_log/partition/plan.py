@@ -20,9 +20,11 @@ from provider_log.log.port import LogRecord
 from provider_log.partition.inbox import Entry
 from provider_log.routing import partition_of
 from provider_log.store.tables import InstanceRow
-from provider_log.topics import OWNER_HEADER, VISIBLE_HEADER, Topics
+from provider_log.topics import HISTORY_FACTOR, INPUT_BYTES_MAX, OWNER_HEADER, VISIBLE_HEADER, Topics
 
 RECORD_OVERHEAD_BYTES = 64 * 1024  # envelope, names and consumed messages of a record beside its blobs
+RECORD_BYTES_MAX = INPUT_BYTES_MAX * HISTORY_FACTOR
+ANSWER_BYTES_MAX = RECORD_BYTES_MAX // 2  # an activity's answer, and again as much in the turn that consumes it
 UNSEALED_CHAIN = r.NO_CHAIN
 
 

@@ -45,7 +45,7 @@ class Leased(Struct, frozen=True):
     lease: Lease
 
 
-class WorkQueue:
+class Backlog:
     """Work items in order, with leases."""
 
     def __init__(self) -> None:

@@ -1,0 +1,373 @@
+"""How does an instance get its turn? The orchestrator queue of one owner: messages in, locks, admitted turns out."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+
+from engine.errors import LeaseLost, Refused
+from engine.model.failure import Failure
+from engine.model.messages import AnyMessage, ContinueInstance, FireTimer, StartOrchestration
+from engine.model.status import Status
+from engine.model.turn import Disposition, TurnResult
+from engine.model.work import WorkItem
+from engine.port import OrchestrationItem
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.port import LogRecord
+from provider_log.partition.inbox import Entry, Inbox, Lock, Standing
+from provider_log.partition.ledger import Ledger, Surroundings
+from provider_log.partition.look import StoredHistory, instance_row
+from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, plan_turn
+from provider_log.partition.positions import LanePosition
+from provider_log.store import keys
+from provider_log.store.keys import Table
+from provider_log.store.tables import InboxRow, PositionRow, TimerRow, unpack
+
+TOPIC_LANES = (r.Lane.ORCHESTRATOR, r.Lane.MESSAGES, r.Lane.WORKER)
+UNKNOWN_VERSION = "unknown"
+_INBOX_BYTE = keys.table_prefix(Table.INBOX)[0]
+
+
+class OrchestratorQueue:
+    """Messages of one partition, by instance.
+
+    Args:
+        around: What the partition shares.
+        ledger: Where turns are admitted.
+    """
+
+    def __init__(self, around: Surroundings, ledger: Ledger) -> None:
+        self._around = around
+        self._ledger = ledger
+        self._inbox = Inbox(self._standing)
+        self._ids: set[tuple[str, str]] = set()  # message ids of what waits; those of what is consumed are rows
+        self._in_lane: dict[r.Lane, dict[int, Entry]] = {lane: {} for lane in TOPIC_LANES}
+        self._positions = {lane: self._stored_position(lane) for lane in TOPIC_LANES}
+        options = around.options
+        self._limits = Limits(
+            turn_bytes_max=options.turn_bytes_max,
+            part_bytes_max=min(options.batch_bytes_max, RECORD_BYTES_MAX) // 2,
+            record_bytes_max=RECORD_BYTES_MAX,
+        )
+        for entry in self._stored_entries():
+            self._add(entry)
+
+    def _stored_position(self, lane: r.Lane) -> LanePosition:
+        data = self._ledger.store.get(keys.named(Table.POSITION, lane.value))
+        row = PositionRow(0) if data is None else unpack(PositionRow, data)
+        return LanePosition(lane, row.watermark, row.above)
+
+    def _stored_entries(self) -> list[Entry]:
+        """The rows of both message tables, in the order they were made."""
+        found: list[tuple[int, Entry]] = []
+        store = self._ledger.store
+        for key, data in store.scan(keys.table_prefix(Table.INBOX)):
+            row = unpack(InboxRow, data)
+            found.append((keys.numbers_of(key)[0], _inbox_entry(key, row, _readable(row.data))))
+        for key, data in store.scan(keys.table_prefix(Table.TIMER)):
+            row, (execution_id, timer_id) = unpack(TimerRow, data), keys.numbers_of(key)
+            timer = r.TimerSet(execution_id, timer_id, row.fire_at_ms)
+            found.append((row.order, _timer_entry(keys.instance_of(key), row.incarnation, timer)))
+        return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+
+    def _standing(self, instance: str) -> Standing:
+        row = instance_row(self._ledger.overlay, instance)
+        if row is None:
+            return Standing.ABSENT
+        return Standing.HELD if row.status is Status.HELD else Standing.PRESENT
+
+    # Turns
+
+    def take(self, lock_timeout_ms: int) -> OrchestrationItem | None:
+        """Lock the instance with the oldest visible message."""
+        while True:
+            token = f"{self._ledger.place.partition}.{self._around.chance.token()}"
+            taken = self._inbox.take(token, self._ledger.now_ms(), lock_timeout_ms)
+            if taken is None:
+                return None
+            if isinstance(taken, Lock):
+                return self._item(token, taken)
+            self._settle(taken, Disposition.ORPHAN)
+
+    def _item(self, token: str, lock: Lock) -> OrchestrationItem:
+        instance = lock.instance
+        row = instance_row(self._ledger.overlay, instance)
+        messages = tuple(entry.message for entry in lock.entries if entry.message is not None)
+        name, version = (row.name, row.version) if row is not None else ("", "")
+        if not name:
+            start = next((m for m in messages if isinstance(m, StartOrchestration | ContinueInstance)), None)
+            name, version = (start.name, start.version or "") if start is not None else ("", "")
+        execution_id = row.execution_id if row is not None else 1
+        last_event_id = row.last_event_id if row is not None else 0
+        return OrchestrationItem(
+            instance=instance,
+            orchestration_name=name,
+            version=version or UNKNOWN_VERSION,
+            execution_id=execution_id,
+            incarnation=row.incarnation if row is not None else None,
+            history=StoredHistory(self._ledger.overlay, instance, execution_id, last_event_id),
+            messages=messages,
+            lock_token=token,
+            attempt_count=max(entry.attempt for entry in lock.entries),
+            lineage=self._ledger.lineage,
+            now_ms=self._ledger.now_ms(),
+            status=row.status if row is not None else None,
+        )
+
+    def _locked(self, operation: str, token: str) -> Lock:
+        lock = self._inbox.lock(token, self._ledger.now_ms())
+        if lock is None:
+            raise LeaseLost(operation, f"expected a live lock, but invalid lock token {token}")
+        return lock
+
+    def admit_turn(self, token: str, result: TurnResult) -> tuple[Sequence[WorkItem], Sequence[r.ActivityKey]]:
+        """Admit a turn and free its instance.
+
+        Returns:
+            The work items it schedules and those it takes back, to be made true with the open batch.
+
+        Raises:
+            LeaseLost: The token is unknown or its lock has expired.
+            Refused, TurnTooLarge: See the port; the lock stays.
+        """
+        lock = self._locked("ack_orchestration_item", token)
+        instance, ledger = lock.instance, self._ledger
+        row = instance_row(ledger.overlay, instance)
+        self._refuse_known_events(instance, result)
+        planned = plan_turn(instance, result, lock.entries, row, ledger.envelope(), ledger.place, self._limits)
+        for entry in lock.entries:
+            self._forget(entry)
+        last = planned.records[-1]
+        self._set_timers(instance, last)
+        messages = iter(planned.own_messages)
+        for record in planned.records:
+            rows = ledger.admit(record, about=instance)
+            staying = sum(sent.partition == ledger.place.partition for sent in record.sent)
+            self.receive(rows, [next(messages) for _ in range(staying)])
+        ledger.send(*planned.outgoing)
+        self._inbox.unlock(token)
+        return planned.work_items, last.cancelled
+
+    def _refuse_known_events(self, instance: str, result: TurnResult) -> None:
+        previous = 0
+        for event in result.history_delta:
+            key = keys.in_execution(Table.HISTORY, instance, result.execution_id, event.event_id)
+            if event.event_id <= previous or self._ledger.overlay.get(key) is not None:
+                raise Refused(
+                    "ack_orchestration_item",
+                    f"expected new event ids in ascending order, but {instance} has event {event.event_id} already",
+                )
+            previous = event.event_id
+
+    def _set_timers(self, instance: str, record: r.TurnCommitted) -> None:
+        cancelled = {(timer.execution_id, timer.timer_id) for timer in record.timers_cancelled}
+        for timer in record.timers:
+            if (timer.execution_id, timer.timer_id) not in cancelled:
+                self._add(_timer_entry(instance, record.incarnation, timer))
+        for execution_id, timer_id in cancelled:
+            self._inbox.remove((instance, r.Lane.TIMER, timer_id, execution_id))
+
+    def abandon(self, token: str, delay_ms: int, *, ignore_attempt: bool) -> None:
+        """Give a lock back.
+
+        Raises:
+            LeaseLost: The token is unknown.
+        """
+        now_ms = self._ledger.now_ms()
+        if not self._inbox.abandon(token, now_ms + delay_ms, now_ms, ignore_attempt=ignore_attempt):
+            raise LeaseLost("abandon_orchestration_item", f"expected a lock, but invalid lock token {token}")
+        self._around.wakeup.signal()
+
+    def renew(self, token: str, extend_for_ms: int) -> None:
+        """Extend a lock.
+
+        Raises:
+            LeaseLost: The token is unknown or its lock has expired.
+        """
+        if not self._inbox.renew(token, self._ledger.now_ms(), extend_for_ms):
+            raise LeaseLost("renew_orchestration_item_lock", f"expected a live lock, but invalid lock token {token}")
+
+    def hold(self, token: str, failure: Failure) -> Awaitable[None]:
+        """Set an instance aside.
+
+        Raises:
+            LeaseLost: (at once) The token is unknown or its lock has expired.
+        """
+        item = self._item(token, self._locked("hold_orchestration_item", token))
+        held = r.InstanceHeld(
+            envelope=self._ledger.envelope(),
+            instance=item.instance,
+            execution_id=item.execution_id,
+            orchestration_name=item.orchestration_name,
+            orchestration_version=item.version,
+            failure=failure,
+        )
+        self._ledger.admit(held, about=item.instance)
+        self._inbox.unlock(token)
+        return self._ledger.durable()
+
+    def resume(self, instance: str) -> Awaitable[None]:
+        """Let a held instance go on.
+
+        Raises:
+            Refused: (at once) There is no such instance, or it is not held.
+        """
+        row = instance_row(self._ledger.overlay, instance)
+        if row is None or row.status is not Status.HELD:
+            is_what = "does not exist" if row is None else f"is {row.status.value}"
+            raise Refused("resume_instance", f"expected {instance} to be held, but it {is_what}")
+        self._ledger.admit(r.InstanceResumed(envelope=self._ledger.envelope(), instance=instance), about=instance)
+        self._inbox.wake(instance)
+        self._around.wakeup.signal()
+        return self._ledger.durable()
+
+    # Messages
+
+    def receive(self, rows: Mapping[bytes, bytes | None], messages: Sequence[AnyMessage | None]) -> None:
+        """New rows of the inbox table wait from now on, committed or not; `messages` are theirs, in order."""
+        arriving = iter(messages)
+        for key, data in rows.items():
+            if key[0] == _INBOX_BYTE and data is not None:
+                self._add(_inbox_entry(key, unpack(InboxRow, data), next(arriving)))
+
+    def is_seen(self, instance: str, message_id: str) -> bool:
+        """Whether a message with this id waits or was consumed."""
+        waits = (instance, message_id) in self._ids
+        return waits or self._ledger.overlay.get(keys.seen(instance, message_id)) is not None
+
+    def take_in(self, entry: Entry) -> None:
+        """A message of a topic lane waits from now on."""
+        self._in_lane[entry.lane][entry.place] = entry
+        self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        if entry.message_id is not None:
+            self._ids.add((entry.instance, entry.message_id))
+        self._inbox.add(entry, self._ledger.now_ms())
+        self._around.wakeup.signal()
+
+    def _forget(self, entry: Entry) -> None:
+        """A message is done with; its lane's position may move."""
+        self._inbox.remove(entry.key)
+        if entry.message_id is not None:
+            self._ids.discard((entry.instance, entry.message_id))
+        if entry.lane in self._in_lane:
+            self._positions[entry.lane].consume(entry.place)
+            del self._in_lane[entry.lane][entry.place]
+
+    def _settle(self, entries: Sequence[Entry], disposition: Disposition) -> None:
+        for entry in entries:
+            self._forget(entry)
+        self._admit_settled(entries[0].instance, [consumed_of(entry, disposition) for entry in entries])
+
+    def settle_input(
+        self, lane: r.Lane, offset: int, instance: str, disposition: Disposition, outgoing: LogRecord | None
+    ) -> None:
+        """A record of a topic lane is done with, without ever waiting; `outgoing` is what became of it."""
+        self._positions[lane].consume(offset)
+        self._admit_settled(instance, [r.Consumed(lane=lane, place=offset, disposition=disposition)])
+        if outgoing is not None:
+            self._ledger.send(outgoing)
+
+    def _admit_settled(self, instance: str, consumed: Sequence[r.Consumed]) -> None:
+        settled = r.InputsSettled(envelope=self._ledger.envelope(), instance=instance, consumed=tuple(consumed))
+        self._ledger.admit(settled, about=None)
+
+    def park_overdue(self) -> None:
+        """Move inputs that nobody consumed for long into the changelog, so that their lane's position can move on."""
+        options, now_ms = self._around.options, self._ledger.now_ms()
+        for lane in (r.Lane.ORCHESTRATOR, r.Lane.MESSAGES):
+            position = self._positions[lane]
+            while (offset := position.oldest) is not None:
+                entry = self._in_lane[lane][offset]
+                is_overdue = now_ms - entry.arrived_at_ms >= options.input_age_max_ms
+                if not (is_overdue or position.waiting > options.input_window_max):
+                    break
+                if self._inbox.is_locked(entry.instance):
+                    break  # a turn is under way that will consume it by its place in the lane
+                self._park(entry)
+
+    def _park(self, entry: Entry) -> None:
+        self._forget(entry)
+        parked = r.Parked(
+            envelope=self._ledger.envelope(),
+            consumed=consumed_of(entry, Disposition.PARKED),
+            instance=entry.instance,
+            data=entry.raw if entry.message is None else codec.encode_message(entry.message),
+            visible_at_ms=entry.visible_at_ms,
+        )
+        for key, data in self._ledger.admit(parked, about=None).items():
+            if key[0] == _INBOX_BYTE and data is not None:
+                moved = _inbox_entry(key, unpack(InboxRow, data), entry.message)
+                moved.attempt, moved.order = entry.attempt, entry.order
+                self._add(moved)
+
+    # For the owner
+
+    @property
+    def unlocked(self) -> int:
+        """Visible messages nobody was handed."""
+        return self._inbox.unlocked
+
+    @property
+    def timers(self) -> int:
+        """Timers that are not due."""
+        return self._inbox.timers
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the input lanes may be read further."""
+        return self._inbox.held_bytes < self._around.options.inbox_bytes_max
+
+    def max_attempt_count(self, instance: str) -> int:
+        """The largest number of fetches among the messages that wait for an instance."""
+        return self._inbox.max_attempt_count(instance)
+
+    def position(self, lane: r.Lane) -> LanePosition:
+        """How far the lane is consumed, as admitted so far."""
+        return self._positions[lane]
+
+    def next_due_ms(self) -> int | None:
+        """When a message becomes visible or a lock may expire."""
+        return self._inbox.next_due_ms()
+
+    def moved_positions(self) -> list[r.Position]:
+        """Positions to write with the next batch."""
+        return [moved for lane in TOPIC_LANES if (moved := self._positions[lane].moved()) is not None]
+
+
+def _inbox_entry(key: bytes, row: InboxRow, message: AnyMessage | None) -> Entry:
+    return Entry(
+        instance=keys.instance_of(key),
+        lane=r.Lane.INBOX,
+        place=keys.numbers_of(key)[0],
+        message=message,
+        raw=row.data,
+        arrived_at_ms=row.arrived_at_ms,
+        visible_at_ms=row.visible_at_ms,
+        message_id=row.message_id,
+    )
+
+
+def _timer_entry(instance: str, incarnation: int, timer: r.TimerSet) -> Entry:
+    return Entry(
+        instance=instance,
+        lane=r.Lane.TIMER,
+        place=timer.timer_id,
+        execution_id=timer.execution_id,
+        message=FireTimer(
+            instance=instance,
+            incarnation=incarnation,
+            execution_id=timer.execution_id,
+            timer_id=timer.timer_id,
+            fire_at_ms=timer.fire_at_ms,
+        ),
+        arrived_at_ms=timer.fire_at_ms,
+        visible_at_ms=timer.fire_at_ms,
+    )
+
+
+def _readable(data: bytes) -> AnyMessage | None:
+    """The message, or None if only a newer version can read it: it waits for one."""
+    try:
+        return codec.decode_message(data)
+    except codec.UnknownSchema:
+        return None
