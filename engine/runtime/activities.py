@@ -12,9 +12,9 @@ from engine.port import FetchedWorkItem
 from engine.registry import ActivityDefinition
 from engine.runtime.calls import Call, perform
 from engine.runtime.doors import Tasks, Threads, settled_within, within
+from engine.runtime.leases import Leases
 from engine.runtime.options import back_off_ms
 from engine.runtime.reactions import Reaction, pause_after, reaction_to, repeated
-from engine.runtime.renewals import Renewals
 from engine.runtime.shared import Shared
 
 log = logger("activities")
@@ -34,14 +34,14 @@ class ActivityDispatcher:
     """Executes work items: async activities as tasks of this loop, sync ones in threads.
 
     `run` fetches and is one task; cancelling it at any moment is safe. What it has begun goes on: `drain` waits for
-    that, `aclose` ends it. `renewals.run` must run until both are over.
+    that, `aclose` ends it. `leases.run` must run until both are over.
     """
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._tasks = Tasks("turnlog.activities", shared.fail)
         self._threads = Threads("turnlog-activity", shared.options.activity_threads_max)
-        self.renewals = Renewals(shared, self._tasks, self._lease_lost)
+        self.leases = Leases(shared, self._tasks, self._lease_lost)
         self._leased: dict[Call, asyncio.Task[None]] = {}
         self._running = 0
         self._ended = asyncio.Event()
@@ -111,7 +111,7 @@ class ActivityDispatcher:
     def _start(self, fetched: FetchedWorkItem) -> None:
         call = Call(fetched)
         self._running += 1
-        self.renewals.add(call)
+        self.leases.add(call)
         self._leased[call] = self._tasks.spawn(f"{call.name} of {call.instance}", self._serve(call))
 
     async def _serve(self, call: Call) -> None:
@@ -127,7 +127,7 @@ class ActivityDispatcher:
             log.info("%s", error, extra=call.about.as_extra())
         finally:
             self._finish(call)
-            self.renewals.forget(call)
+            self.leases.forget(call)
             del self._leased[call]
             self._ended.set()
 
@@ -150,13 +150,10 @@ class ActivityDispatcher:
             await self._give_back(call)
             return None
         shared.counters.activities_started += 1
-        watch = self._tasks.spawn(f"watch {call.instance}/{call.activity_id}", self._watch(call, definition))
-        try:
-            completion = await perform(
-                call, definition, shared.converter, self._threads, shared.options.turn.payload_bytes_max
-            )
-        finally:
-            watch.cancel()
+        call.definition = definition
+        completion = await perform(
+            call, definition, shared.converter, self._threads, shared.options.turn.payload_bytes_max
+        )
         if call.settled or self._closing:
             mark("activity.result_dropped")
             return None
@@ -227,28 +224,20 @@ class ActivityDispatcher:
 
     # Losing the lease
 
-    async def _watch(self, call: Call, definition: ActivityDefinition) -> None:
-        """Wait for the provider to take the lease back, then end the call."""
-        await call.revoked.wait()
-        await self._cancel(call, definition)
-
     def _lease_lost(self, call: Call) -> None:
-        if not call.finished:
-            definition = self._shared.registry.activity(call.name)
-            self._tasks.spawn(f"cancel {call.instance}/{call.activity_id}", self._cancel(call, definition))
+        """Nobody waits for this call any more, or somebody else makes it: its result is dropped."""
         call.settled = True
+        self.leases.forget(call)
+        if call.definition is not None and not call.finished:
+            self._tasks.spawn(f"cancel {call.instance}/{call.activity_id}", self._cancel(call, call.definition))
 
     async def _cancel(self, call: Call, definition: ActivityDefinition) -> None:
-        """Tell the activity; after a while interrupt it, if it is one that can be. Its result is dropped."""
-        if call.is_cancelled():
-            return
-        call.settled = True
+        """Tell the activity; after a while interrupt it, if it is one that can be."""
         call.tell_cancelled()
-        self.renewals.forget(call)
         self._shared.counters.activities_cancelled += 1
         log.info("cancelled", extra=call.about.as_extra())
         if not definition.is_async:
-            return  # a thread cannot be interrupted; its result is dropped when it returns
+            return  # nothing can interrupt a thread
         task = self._leased[call]
         # An activity that takes no context cannot know, so waiting for it is of no use.
         if definition.takes_context and await settled_within(

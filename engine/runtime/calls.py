@@ -29,6 +29,7 @@ class Call:
         self.lock_token = fetched.lock_token
         self.revoked = fetched.revoked
         self.attempt = fetched.attempt_count
+        self.definition: ActivityDefinition | None = None  # while the activity is executed
         self.finished = False  # the activity has ended; what remains is to say so
         self.settled = False  # the provider has the completion, or the lease is not ours any more
         self._cancelled = False

@@ -168,7 +168,7 @@ class Engine:
             self._tasks.spawn("orchestrations", self._orchestrations.run()),
             self._tasks.spawn("activities", self._activities.run()),
         }
-        renewing = self._tasks.spawn("renewals", self._activities.renewals.run())
+        leasing = self._tasks.spawn("leases", self._activities.leases.run())
         await self._moved.wait()
         for task in fetching:
             task.cancel()
@@ -179,8 +179,8 @@ class Engine:
             self._draining.cancel()
         give_back = self._stage is Stage.DRAINING
         left = await self._activities.aclose(give_back=give_back) + await self._orchestrations.aclose()
-        renewing.cancel()
-        await asyncio.wait({renewing})
+        leasing.cancel()
+        await asyncio.wait({leasing})
         if left:
             log.warning("left behind: %s", ", ".join(left))
 

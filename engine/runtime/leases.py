@@ -1,0 +1,120 @@
+"""How do leases hold while activities run, and how does the worker learn that one is lost?
+
+Each lease is renewed at a third of its length, which leaves two thirds to repeat a renewal that fails. A provider that
+takes a lease back says so in the item's `revoked`, or at the next renewal.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import anyio
+
+from engine.errors import OwnershipLost, Refused
+from engine.observe import known_marks, logger, mark
+from engine.runtime.calls import Call
+from engine.runtime.doors import Tasks
+from engine.runtime.reactions import repeated
+from engine.runtime.shared import Shared
+
+log = logger("activities")
+known_marks("lease.lost", "lease.revoked")
+
+RENEWALS_A_LEASE = 3
+WATCHED_AFTER_MS = 20
+"""An activity this old gets a task that waits for its revocation: 16 µs, a tenth of all that a short one costs."""
+
+
+class Leases:
+    """Keeps the leases of the calls it is given, until they are forgotten or lost.
+
+    Args:
+        tasks: Own what is on its way; an error that ends the engine reaches their owner.
+        on_lost: Called at most once a call, when its lease is not ours any more.
+    """
+
+    def __init__(self, shared: Shared, tasks: Tasks, on_lost: Callable[[Call], None]) -> None:
+        self._shared = shared
+        self._tasks = tasks
+        self._on_lost = on_lost
+        self._every_ms = max(1, shared.options.activity_lease_ms // RENEWALS_A_LEASE)
+        # Every lease has the same length, so the order of insertion is the order of time.
+        self._due_ms: dict[Call, int] = {}
+        self._young: dict[Call, None] = {}
+        self._watches: dict[Call, asyncio.Task[None]] = {}
+        self._added = anyio.Event()
+
+    def add(self, call: Call) -> None:
+        """Keep the lease of `call` from now on."""
+        self._young[call] = None
+        self._renew_later(call)
+
+    def forget(self, call: Call) -> None:
+        """Keep it no more."""
+        self._due_ms.pop(call, None)
+        self._young.pop(call, None)
+        if (watch := self._watches.pop(call, None)) is not None:
+            watch.cancel()
+
+    async def run(self) -> None:
+        """Renew what is due and watch what is old enough, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._renew_due)
+            group.start_soon(self._watch_old)
+
+    def _renew_later(self, call: Call) -> None:
+        self._due_ms[call] = self._shared.clock.boot_ms() + self._every_ms
+        self._added.set()
+
+    async def _renew_due(self) -> None:
+        clock = self._shared.clock
+        while True:
+            if not self._due_ms:
+                await self._next_added()
+                continue
+            call, due_ms = next(iter(self._due_ms.items()))
+            if (wait_ms := due_ms - clock.boot_ms()) > 0:
+                await clock.sleep_ms(wait_ms)
+                continue
+            # Each on its own: one renewal that hangs must not cost the others their leases.
+            del self._due_ms[call]
+            self._tasks.spawn(f"renew {call.instance}/{call.activity_id}", self._renew(call))
+
+    async def _renew(self, call: Call) -> None:
+        shared, options = self._shared, self._shared.options
+        try:
+            await repeated(
+                lambda: shared.provider.renew_work_item_lock(call.lock_token, options.activity_lease_ms),
+                shared.clock,
+                options,
+                shared.counters,
+            )
+        except (Refused, OwnershipLost) as error:
+            if not call.settled:
+                mark("lease.lost")
+                shared.counters.leases_lost += 1
+                log.info("%s", error, extra=call.about.as_extra())
+                self._on_lost(call)
+            return
+        shared.counters.leases_renewed += 1
+        if not call.settled:
+            self._renew_later(call)
+
+    async def _watch_old(self) -> None:
+        while True:
+            if not self._young:
+                await self._next_added()
+            await self._shared.clock.sleep_ms(WATCHED_AFTER_MS)
+            for call in self._young:
+                name = f"watch {call.instance}/{call.activity_id}"
+                self._watches[call] = self._tasks.spawn(name, self._watch(call))
+            self._young.clear()
+
+    async def _watch(self, call: Call) -> None:
+        await call.revoked.wait()
+        mark("lease.revoked")
+        if not call.settled:
+            self._on_lost(call)
+
+    async def _next_added(self) -> None:
+        self._added = anyio.Event() if self._added.is_set() else self._added
+        await self._added.wait()
