@@ -8,7 +8,7 @@ history finished them, then tasks in the order of the arguments.
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar, cast, overload
 
 from msgspec import Struct
@@ -48,7 +48,7 @@ async def join(*awaitables: Awaitable[Any]) -> tuple[Any, ...]:
 
     The first failure is raised at once, and the others are cancelled, so that nothing is left running unseen.
     """
-    futures = [_as_future(awaitable) for awaitable in awaitables]
+    futures = _as_futures(awaitables)
     try:
         await _all_done(futures)
         return tuple(future.result() for future in futures)
@@ -73,7 +73,7 @@ async def select(*awaitables: Awaitable[Any]) -> Selected[Any]:
     """
     if not awaitables:
         raise UsageError("expected something to select from, but there are no arguments")
-    futures = [_as_future(awaitable) for awaitable in awaitables]
+    futures = _as_futures(awaitables)
     losers = futures
     try:
         winner = await _first_done(futures)
@@ -89,7 +89,7 @@ def as_completed(*awaitables: Awaitable[T]) -> "Completions[T]":
 
     Coroutines come back as the tasks they were made. Leaving the loop early cancels nothing.
     """
-    return Completions([_as_future(awaitable) for awaitable in awaitables])
+    return Completions(_as_futures(awaitables))
 
 
 class Completions(Generic[T]):
@@ -121,6 +121,16 @@ class Completions(Generic[T]):
         self._done.append(future)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _as_futures(awaitables: Sequence[Awaitable[T]]) -> list[asyncio.Future[T]]:
+    try:
+        return [_as_future(awaitable) for awaitable in awaitables]
+    except BaseException:  # put away: coroutines that nobody will await must not complain about it
+        for awaitable in awaitables:
+            if isinstance(awaitable, Coroutine):
+                cast("Coroutine[Any, Any, T]", awaitable).close()
+        raise
 
 
 def _as_future(awaitable: Awaitable[T]) -> asyncio.Future[T]:

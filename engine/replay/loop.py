@@ -254,7 +254,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
         eager_start: bool | None = None,
     ) -> NumberedTask:
-        self.raise_if_evicting()
+        try:
+            self.raise_if_evicting()
+        except Evicting:
+            coro.close()  # else it complains that nobody awaited it
+            raise
         if eager_start:
             coro.close()
             self.refuse("create_task(eager_start=True)")

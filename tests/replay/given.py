@@ -1,10 +1,12 @@
 """How do the tests of the core speak? One instance, its history, the messages it is given, and what came of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from engine.converter import JsonConverter
 from engine.model.events import AnyEvent
+from engine.model.failure import Category, Failure
+from engine.model.ids import ParentLink
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -16,8 +18,6 @@ from engine.model.messages import (
     RaiseEvent,
     StartOrchestration,
 )
-from engine.model.failure import Category, Failure
-from engine.model.ids import ParentLink
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import TurnResult
@@ -54,6 +54,8 @@ class StoredHistory:
 class Instance:
     """One instance under test. Executions are kept between turns if `keep`, else every turn replays."""
 
+    made: ClassVar[list["Instance"]] = []
+
     def __init__(
         self,
         *orchestrations: Callable[..., Any],
@@ -73,6 +75,7 @@ class Instance:
         self.status: Status | None = Status.RUNNING if history else None
         self.live: LiveExecution | None = None
         self.now_ms = NOW_MS
+        Instance.made.append(self)
 
     # What arrives.
 
