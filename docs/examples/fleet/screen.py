@@ -12,7 +12,9 @@ from rich.text import Text
 
 from plan import Watch
 
-COLUMNS = 4
+COLUMNS = 3  # with these widths, in a terminal of 80
+NAME_CHARS = 12
+STATE_CHARS = 10
 COLOURS = {
     "untouched": "dim",
     "starting": "yellow",
@@ -68,7 +70,7 @@ class Screen:
 
     def show(self, states: Mapping[str, str]) -> None:
         """The fleet as it is; a service that is not in `states` is untouched."""
-        grid = Table.grid(padding=(0, 3))
+        grid = Table.grid(padding=(0, 2, 0, 0))
         cells = [_cell(name, states.get(name, "untouched")) for name in self._names]
         for first in range(0, len(cells), COLUMNS):
             grid.add_row(*cells[first : first + COLUMNS])
@@ -77,7 +79,7 @@ class Screen:
 
 def _cell(name: str, state: str) -> Text:
     colour = COLOURS.get(state.partition(" ")[0], "")
-    return Text.assemble(("● ", colour), name, " ", (state, colour))
+    return Text.assemble(("● ", colour), f"{name:{NAME_CHARS}} ", (f"{state:{STATE_CHARS}}", colour))
 
 
 def table(rows: Sequence[Row]) -> Table:
