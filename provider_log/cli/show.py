@@ -180,11 +180,12 @@ def shortened(text: str) -> str:
 
 def seconds(duration_ms: int) -> str:
     """A duration to the millisecond: `+1.250s`, `+1h02m03.250s`."""
-    minutes, rest_ms = divmod(duration_ms, 60_000)
+    sign = "-" if duration_ms < 0 else "+"
+    minutes, rest_ms = divmod(abs(duration_ms), 60_000)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"+{hours}h{minutes:02}m{rest_ms / 1000:06.3f}s"
-    return f"+{minutes}m{rest_ms / 1000:06.3f}s" if minutes else f"+{rest_ms / 1000:.3f}s"
+        return f"{sign}{hours}h{minutes:02}m{rest_ms / 1000:06.3f}s"
+    return f"{sign}{minutes}m{rest_ms / 1000:06.3f}s" if minutes else f"{sign}{rest_ms / 1000:.3f}s"
 
 
 def ago(at_ms: int, now_ms: int) -> str:

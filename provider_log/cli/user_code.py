@@ -21,7 +21,8 @@ def load_registry(text: str, directory: Path) -> Registry:
         UsageError: The module cannot be imported, or has no registry of that name.
     """
     module_name, colon, name = text.partition(":")
-    if not (colon and name.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
+    parts = module_name.split(".")
+    if not (colon and name.isidentifier() and all(part.isidentifier() for part in parts) and parts[-1] != "py"):
         raise UsageError(f"expected {FORM}, but it is {text!r}")
     if str(directory) not in sys.path:
         sys.path.append(str(directory))

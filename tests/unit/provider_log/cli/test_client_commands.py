@@ -1,0 +1,243 @@
+"""Does each command of a client do what it says, print what people and programs need, and end with its exit code?"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from provider_log.cli.app import run
+from provider_log.cli.exits import Exit
+from tests.unit.provider_log.cli.live import live_node
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def url() -> Generator[str]:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(live_node()) as url:
+        yield url
+
+
+@pytest.fixture
+def turnlog(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.setenv("TURNLOG_URL", url)
+
+    def command(*arguments: str) -> Ran:
+        code = run(arguments)
+        printed = capsys.readouterr()
+        return Ran(code, printed.out, printed.err)
+
+    return command
+
+
+def test_a_start_prints_the_id_alone_and_says_what_comes_next(turnlog: Command) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', "--id", "a b")
+    assert ran == (Exit.OK, "a b\n", "next: turnlog wait 'a b'\n")
+
+
+def test_a_start_without_an_id_makes_one_up(turnlog: Command) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', "--json")
+    assert re.fullmatch(r"\w{8,}", ran.json["instance"])
+    assert turnlog("wait", ran.json["instance"]).code == Exit.OK
+
+
+def test_a_start_that_waits_prints_what_the_orchestration_returned(turnlog: Command) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', "--id", "s1", "--wait")
+    assert ran == (Exit.OK, '{\n  "said": "hello Ann"\n}\n', "started s1\n")
+    again = turnlog("start", "welcome", '"Bob"', "--id", "s1", "--wait", "--json")
+    assert again.json["output"] == {"said": "hello Ann"}
+
+
+def test_a_wait_prints_the_output_or_all_of_the_state(turnlog: Command) -> None:
+    turnlog("start", "welcome", '"Ann"', "--id", "w1")
+    assert turnlog("wait", "w1").out == '{\n  "said": "hello Ann"\n}\n'
+    state = turnlog("wait", "w1", "--json").json
+    assert (state["instance"], state["status"], state["output"]) == ("w1", "completed", {"said": "hello Ann"})
+
+
+def test_a_failed_orchestration_is_exit_1_and_says_what_the_code_raised(turnlog: Command) -> None:
+    ran = turnlog("start", "order", '"lamp"', "--id", "f1", "--wait")
+    assert ran.code == Exit.FAILED
+    assert ran.err.startswith("started f1\nturnlog: f1 ended with ")
+    assert "no lamp left" in ran.err
+    assert turnlog("wait", "f1").code == Exit.FAILED
+    shown = turnlog("status", "f1").out
+    assert "OutOfStock: no lamp left" in shown
+    assert re.search(r'live\.py", line \d+, in reserve', shown)
+
+
+def test_a_wait_that_takes_too_long_is_exit_4_and_the_instance_goes_on(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "t1")
+    ran = turnlog("wait", "t1", "--timeout", "0.05")
+    assert ran == (Exit.TIMED_OUT, "", "turnlog: expected 't1' to end within 0.05 s, but it is running\n")
+    assert turnlog("status", "t1", "--json").json["status"] == "running"
+    ran = turnlog("start", "nobody-has-this", "--id", "t2", "--wait", "--timeout", "0.05")
+    assert ran.code == Exit.TIMED_OUT
+    assert "is its orchestration registered?" in ran.err
+
+
+def test_an_event_reaches_the_code_that_waits_for_it(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "e1")
+    ran = turnlog("event", "e1", "decision", '{"by": "Ann", "n": [1.5, null]}')
+    assert ran == (Exit.OK, "event decision is on its way to e1\n", "")
+    assert turnlog("wait", "e1", "--json").json["output"] == {"by": "Ann", "n": [1.5, None]}
+
+
+def test_a_queue_message_is_kept_until_it_is_read_and_one_of_two_with_an_id_is_dropped(turnlog: Command) -> None:
+    turnlog("start", "reader", "--id", "q1")
+    for _ in range(2):
+        assert turnlog("enqueue", "q1", "lines", "7", "--message-id", "m", "--json").json == {"instance": "q1"}
+    assert turnlog("wait", "q1").out == "7\n"
+
+
+def test_data_comes_from_a_file_or_from_standard_input(
+    turnlog: Command, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "name.json"
+    path.write_text('"File"')
+    assert "hello File" in turnlog("start", "welcome", f"@{path}", "--wait").out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'"Pipe"')))
+    assert "hello Pipe" in turnlog("start", "welcome", "-", "--wait").out
+
+
+def test_a_cancelled_instance_says_why(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "c1")
+    assert turnlog("cancel", "c1", "--reason", "closed for today").out == "c1 is asked to end\n"
+    ran = turnlog("wait", "c1")
+    assert ran.code == Exit.FAILED
+    assert "closed for today" in ran.err
+
+
+def test_what_is_not_held_cannot_be_resumed(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "r1")
+    ran = turnlog("resume", "r1")
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert "held" in ran.err
+
+
+def test_a_status_is_a_fact_a_line(turnlog: Command) -> None:
+    turnlog("start", "welcome", '"[bold]Ann[/bold] :smile:"', "--id", "st[red]1", "--wait")
+    facts = dict(
+        re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in turnlog("status", "st[red]1").out.splitlines()[:5]
+    )
+    assert facts["instance"] == "st[red]1"
+    assert facts["orchestration"] == "welcome 1.0.0"
+    assert facts["status"] == "completed"
+    assert facts["custom status"] == "greeting"
+    assert '"said": "hello [bold]Ann[/bold] :smile:"' in turnlog("status", "st[red]1").out
+
+
+def test_a_list_is_filtered_paged_and_says_how_to_go_on(turnlog: Command) -> None:
+    for instance in ("l/1", "l/2", "l/3"):
+        turnlog("start", "welcome", '"x"', "--id", instance, "--wait")
+    page = turnlog("list", "--status", "completed", "--name", "welcome", "--after", "l/", "--limit", "2", "--json").json
+    assert ([info["instance"] for info in page["instances"]], page["next"]) == (["l/1", "l/2"], "l/2")
+    ran = turnlog("list", "--after", "l/", "--limit", "2")
+    assert ran.err == "there are more: turnlog list --after l/2\n"
+    lines = [line.split() for line in ran.out.splitlines() if "welcome" in line]
+    assert [(line[0], line[1:3], line[3]) for line in lines] == [
+        ("l/1", ["welcome", "1.0.0"], "completed"),
+        ("l/2", ["welcome", "1.0.0"], "completed"),
+    ]
+    assert turnlog("list", "--name", "other") == (Exit.OK, "", "no such instance\n")
+
+
+def test_a_history_is_a_timeline_that_says_what_answers_what(turnlog: Command) -> None:
+    turnlog("start", "welcome", '"Ann"', "--id", "h1", "--wait")
+    lines = [line.split() for line in turnlog("history", "h1").out.splitlines()]
+    assert lines[0] == ["h1,", "execution", "1", "of", "1:", "completed"]
+    rows = [(line[0], *line[2:]) for line in lines if line and line[0].isdigit()]
+    assert rows == [
+        ("1", "OrchestrationStarted", "welcome", "1.0.0", '"Ann"'),
+        ("2", "CustomStatusUpdated", "greeting"),
+        ("3", "ActivityScheduled", "greet", '"Ann"'),
+        ("4", "ActivityCompleted", "greet", "#3", '"hello', 'Ann"'),
+        ("5", "OrchestrationCompleted", '{"said":"hello', 'Ann"}'),
+    ]
+    events = turnlog("history", "h1", "--execution", "1", "--json").json["events"]
+    assert [(event["event_id"], event["type"]) for event in events][-1] == (5, "OrchestrationCompleted")
+    assert events[3]["result"] == "hello Ann"
+    ran = turnlog("history", "h1", "--execution", "2")
+    assert "no events in execution 2" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "nobody"),
+        ("wait", "nobody"),
+        ("history", "nobody"),
+        ("event", "nobody", "x"),
+        ("enqueue", "nobody", "x"),
+        ("cancel", "nobody"),
+        ("resume", "nobody"),
+    ],
+)
+def test_an_instance_that_is_not_there_is_exit_3(
+    turnlog: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("provider_log.cli.calling.APPEARS_S", 0.01)
+    ran = turnlog(*arguments)
+    assert (ran.code, ran.out) == (Exit.NOT_FOUND, "")
+    assert ran.err.startswith("turnlog: expected an instance 'nobody', but there is none; `turnlog list` shows")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("start", "welcome", "Ann"), "turnlog: expected JSON (text goes in quotes: '\"text\"'), but 'Ann' is none"),
+        (("start", "welcome", "@nowhere.json"), "turnlog: expected JSON in nowhere.json, but it cannot be read"),
+        (("start", "welcome", "--id", ""), "turnlog: expected a non-empty instance id, but it is empty"),
+        (("start", "welcome", "--id", "a::sub::1"), "it marks automatic children"),
+        (("start", "welcome", "--timeout", "1"), "expected --wait with --timeout, but it is not there"),
+        (("list", "--status", "tired"), "'tired' is not one of"),
+        (("list", "--limit", "0"), "--limit"),
+        (("event", "a"), "Missing argument 'NAME'"),
+        (("fly",), "No such command 'fly'"),
+        (("status", "a", "--url", "node:8620"), "turnlog: expected a URL like http://127.0.0.1:8620, but it is"),
+    ],
+)
+def test_a_call_that_is_wrong_is_exit_2(turnlog: Command, arguments: tuple[str, ...], says: str) -> None:
+    ran = turnlog(*arguments)
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_no_node_is_exit_5_and_says_what_to_start(turnlog: Command) -> None:
+    ran = turnlog("list", "--url", "http://127.0.0.1:9")
+    assert (ran.code, ran.out) == (Exit.UNREACHABLE, "")
+    assert ran.err == (
+        "turnlog: expected a node at http://127.0.0.1:9, but nothing listens there; start one with `turnlog node`, "
+        "or say where it is with --url or TURNLOG_URL\n"
+    )
+
+
+def test_the_version_and_the_help_are_there(turnlog: Command) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", turnlog("--version").out)
+    assert "start    Start an orchestration." in turnlog("--help").out
+
+
+def test_a_defect_shows_its_traceback(turnlog: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("provider_log.cli.calling.Node", broken)
+    with pytest.raises(ZeroDivisionError):
+        turnlog("status", "a")
