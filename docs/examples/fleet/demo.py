@@ -14,7 +14,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from activities import stop_process
 from engine import Client, Status
 from node import COMMAND, Node
 from orchestrations import fleet
@@ -43,6 +42,9 @@ def main() -> int:
     except Broken as broken:
         console.print(f"[red]{broken}[/red]", highlight=False)
         return 1
+    except KeyboardInterrupt:
+        console.print(f"interrupted; its processes are stopped, its files are in {home}", soft_wrap=True)
+        return 130
     console.print(table(rows))
     verified = subprocess.run([COMMAND, "audit", "verify", "--data", str(home / "data")], check=False)
     console.print(f"The pictures, the data and what the node said are in {home}", soft_wrap=True, highlight=False)
@@ -83,8 +85,7 @@ async def story(plan: Plan, home: Path, screen: Screen) -> list[Row]:
         finally:
             # However the story ended, nothing of it goes on.
             node.kill()
-            for service in plan.services:
-                stop_process(service)
+            seen.clear()
     if left:
         raise Broken(f"expected nothing to be left, but there is {', '.join(left)}")
     screen.say("no process, no listening port and no entry is left")

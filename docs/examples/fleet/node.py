@@ -9,6 +9,7 @@ import anyio
 
 from engine.errors import Retryable, Unreachable
 from provider_log.server.remote import RemoteProvider
+from seen import Broken
 
 COMMAND = str(Path(sys.executable).with_name("turnlog"))
 READY_WITHIN_S = 30
@@ -44,7 +45,7 @@ class Node:
         """Return when it has restored what was there, and answers.
 
         Raises:
-            RuntimeError: It ended instead, or takes too long.
+            Broken: It ended instead, or takes too long.
         """
         with anyio.move_on_after(READY_WITHIN_S):
             while self._process is not None and self._process.poll() is None:
@@ -53,7 +54,7 @@ class Node:
                     return
                 except (Unreachable, Retryable):
                     await anyio.sleep(0.05)
-        raise RuntimeError(f"expected a node at {self.url}, but there is none. It said:\n{self._log.read_text()}")
+        raise Broken(f"expected a node at {self.url}, but there is none. It said:\n{self._log.read_text()}")
 
     def kill(self) -> None:
         """SIGKILL: no time to finish or to write anything down. Nothing happens if it has ended."""

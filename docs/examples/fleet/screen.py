@@ -70,7 +70,7 @@ class Screen:
 
     def show(self, states: Mapping[str, str]) -> None:
         """The fleet as it is; a service that is not in `states` is untouched."""
-        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid = Table.grid(padding=(0, 1, 0, 0))
         cells = [_cell(name, states.get(name, "untouched")) for name in self._names]
         for first in range(0, len(cells), COLUMNS):
             grid.add_row(*cells[first : first + COLUMNS])
@@ -84,7 +84,7 @@ def _cell(name: str, state: str) -> Text:
 
 def table(rows: Sequence[Row]) -> Table:
     """What happened to each service."""
-    result = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("service", "at SIGKILL", "became"):
         result.add_column(heading, no_wrap=True)
     for heading in ("port", "lives", "checks", "restarts"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from activities import listening, pid_of
+from activities import listening, pid_of, stop_process
 from engine import Client, InstanceInfo, Status
 from plan import Plan
 from screen import Screen
@@ -73,17 +73,29 @@ class Seen:
         file = self.home / f"{name}.json"
         return json.loads(file.read_text()) if file.exists() else {}
 
+    def processes(self) -> list[int]:
+        """Pids of all that has the fleet's home among its arguments: services, those about to be one, nodes."""
+        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if self._mentions_home(path)]
+
     def left(self) -> list[str]:
-        """What should be gone: processes, listening ports, entries in the books."""
-        # A process that belongs to this fleet has its home among its arguments, whatever else became of it.
-        processes = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if self._mentions_home(path)]
+        """What should be gone in the end."""
         return [
             *(f"the process of {name}" for name in self.alive()),
-            *(f"process {pid}" for pid in processes),
+            *(f"process {pid}" for pid in self.processes()),
             *(f"port {port}, which is listened on" for port in sorted(self.ports) if listening(port)),
             *(f"the port of {name}" for name in self.book("ports")),
             *(f"the entry of {name}" for name in self.book("registry")),
         ]
+
+    def clear(self) -> None:
+        """Stop every service, those too that a node began to start before it was killed."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            for service in self.plan.services:
+                stop_process(service)
+            if not self.processes() or time.monotonic() > give_up_at:
+                return
+            time.sleep(LOOK_EVERY_S)
 
     def _mentions_home(self, command_line: Path) -> bool:
         try:
