@@ -197,6 +197,8 @@ async def test_accepted_loss_opens_what_is_left_and_is_not_asked_for_again(kille
     log = await open_log(killed, accept_loss=True)
     end = (await log.bounds("history", 0)).end
     assert 0 < end < 750
+    # At once, or a crash before the next save would have the operator accept the same loss again.
+    assert json.loads((killed / "ends.json").read_bytes())["ends"]["history"][0] == end
     assert await log.append(LogRecord(topic="history", partition=0, key=None, value=b"on")) == end
     await log.close()
 
@@ -239,6 +241,29 @@ async def test_a_flipped_byte_of_a_table_file_is_met_when_it_is_opened_or_read(c
                     assert found == [str(number).encode() * 50 for number in range(RECORDS)]
             finally:
                 await log.close()
+
+
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_a_damaged_block_of_records_is_named_for_what_it_is_even_to_those_who_accept_loss(
+    closed: Path, accept_loss: bool
+) -> None:
+    flip(only(closed, "*.sst"), 100)
+
+    with pytest.raises(LogCorrupted, match="block checksum mismatch"):
+        await open_log(closed, accept_loss=accept_loss)
+
+
+async def test_deleted_records_are_gone_from_the_disk(closed: Path) -> None:
+    log = await open_log(closed)
+    await log.delete_records("history", 1, 7)
+    await log.close()
+
+    def left(database: rocksdict.Rdict) -> None:
+        found = [number for number in range(RECORDS) if Place(1, 1).key(number) in database]
+        assert found == [7, 8, 9]
+        assert all(Place(1, 0).key(number) in database for number in range(RECORDS))
+
+    edit_rows(closed, left)
 
 
 async def test_a_removed_database_is_missed(closed: Path) -> None:

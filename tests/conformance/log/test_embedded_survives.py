@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import threading
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -124,6 +124,19 @@ async def test_append_times_do_not_go_back_when_the_wall_clock_does(tmp_path: Pa
     await log.close()
 
 
+async def whole_commits(path: Path, *, accept_loss: bool = False) -> list[str]:
+    """The names of the children's commits that are in the log, each once and in all its places."""
+    log = await EmbeddedLog.open(path, clock=ManualClock(), accept_loss=accept_loss)
+    found = [
+        [(stored.value or b"").decode().strip() for stored in await read_all(log, topic, partition)]
+        for topic, partition in children.PLACES
+    ]
+    await log.close()
+    assert all(other == found[0] for other in found), "expected a commit in all its places or in none"
+    assert len(set(found[0])) == len(found[0])
+    return found[0]
+
+
 async def test_a_killed_process_loses_no_acknowledged_commit_and_tears_none(tmp_path: Path) -> None:
     chance = Chance(seed=3)
     acknowledged: set[str] = set()
@@ -137,17 +150,27 @@ async def test_a_killed_process_loses_no_acknowledged_commit_and_tears_none(tmp_
         acknowledged.update(rest[:-1])  # the last line may be cut
         child.stdout.close()
         child.wait()
-        log = await EmbeddedLog.open(tmp_path / "log", clock=ManualClock())
-        found: dict[tuple[str, int], Counter[str]] = {}
-        for topic, partition in children.PLACES:
-            rows = await read_all(log, topic, partition)
-            found[topic, partition] = Counter((stored.value or b"").decode().strip() for stored in rows)
-        await log.close()
+        assert acknowledged <= set(await whole_commits(tmp_path / "log"))
 
-        [everywhere, *others] = found.values()
-        assert all(other == everywhere for other in others), "expected a commit in all its places or in none"
-        assert set(everywhere.values()) == {1}
-        assert acknowledged <= set(everywhere)
+
+async def test_a_wal_cut_anywhere_tears_no_commit(tmp_path: Path) -> None:
+    child = children.start("commit_until_killed", tmp_path / "log")
+    assert child.stdout is not None
+    for _ in range(40):
+        child.stdout.readline()
+    child.kill()
+    child.communicate()
+    [wal] = (tmp_path / "log" / "records").glob("*.log")
+    content = wal.read_bytes()
+    counts: list[int] = []
+
+    for cut in range(len(content) // 3, len(content), len(content) // 30):
+        path = shutil.copytree(tmp_path / "log", tmp_path / f"cut-{cut}")
+        (path / "records" / wal.name).write_bytes(content[:cut])
+        counts.append(len(await whole_commits(path, accept_loss=True)))
+
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 5
 
 
 async def test_a_full_disk_ends_the_log_with_a_reason_and_keeps_what_was_acknowledged(tmp_path: Path) -> None:

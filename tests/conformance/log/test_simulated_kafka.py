@@ -6,7 +6,7 @@ import pytest
 
 from engine.clock import ManualClock
 from engine.runtime.doors import Chance
-from provider_log.log.port import Bounds, Doubtful, Fenced, LogError, LogUnavailable, StoredRecord
+from provider_log.log.port import Bounds, Doubtful, Fenced, LogError, LogRecord, LogUnavailable, StoredRecord, TopicSpec
 from provider_log.log.simulated import Delay, Fault, Faults, Late, LoseReply, LoseRequest, Resend, SimulatedLog
 from tests.conformance.log.world import LATE_MS, SPEC, TIMEOUT_MS, World, record
 
@@ -174,17 +174,20 @@ async def test_slots_that_wait_for_the_acknowledgement_keep_their_order() -> Non
 
 
 async def test_a_commit_may_be_answered_before_readers_see_it_and_the_next_holder_sees_it_decided() -> None:
+    partitions = 8
     seen_at_once: set[bool] = set()
     for seed in range(20):
         world = World(seed=seed)
-        await world.log.create_topics([SPEC])
+        await world.log.create_topics([TopicSpec(name="wide", partitions=partitions, record_bytes_max=9)])
         producer = await world.log.open_producer("id")
-        await producer.produce([record(b"a")])
+        await producer.produce(
+            [LogRecord(topic="wide", partition=number, key=None, value=b"a") for number in range(partitions)]
+        )
         await producer.commit()
-        reader = await world.log.open_reader("history", 0, 0)
+        reader = await world.log.open_reader("wide", 0, 0)
         seen_at_once.add(bool(await reader.read(1, 0)))
         await world.log.open_producer("id")
-        assert (await world.log.bounds("history", 0)).end == 2
+        assert (await world.log.bounds("wide", partitions - 1)).end == 2
         await world.log.close()
     assert seen_at_once == {True, False}
 
