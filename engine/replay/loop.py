@@ -163,7 +163,6 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.evicting = True
         self._ready.clear()
         self._waiting.clear()
-        self._asyncgens.clear()  # closed by nobody: `_forget` is their finalizer, so their code does not run
         leaked = self._running(self._close_all)
         self._ready.clear()
         for task in self._failed:

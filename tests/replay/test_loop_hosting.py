@@ -234,6 +234,31 @@ def test_async_generators_are_closed_on_their_own_loop_at_the_end_and_not_before
     run(host())
 
 
+def test_a_generator_that_a_task_is_inside_of_is_left_to_that_task() -> None:
+    async def waiting(execution: Execution) -> AsyncGenerator[int]:
+        try:
+            await never()
+            yield 1
+        finally:
+            execution.say("closed")
+
+    async def iterate(execution: Execution) -> None:
+        async for _ in waiting(execution):
+            pass
+
+    async def orchestration(execution: Execution) -> None:
+        begin(iterate(execution))
+        await asyncio.sleep(1)
+
+    execution = Execution(orchestration)
+    execution.to_end()
+
+    assert execution.said == []
+    assert execution.loop.unretrieved() == []
+    assert execution.loop.put_away() == 0
+    assert execution.said == ["closed"]
+
+
 def test_generators_that_are_used_up_are_not_kept() -> None:
     async def orchestration(execution: Execution) -> int:
         for _ in range(500):

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from engine.replay.loop import CLOSES_MAX, EVICTIONS_MAX, Evicting, TurnAborted
+from engine.replay.loop import CLOSES_MAX, EVICTIONS_MAX, DeterministicLoop, Evicting, TurnAborted
 from tests.replay.driving import Execution, begin, never
 
 REPOSITORY = Path(__file__).parents[2]
@@ -202,7 +202,9 @@ def test_evicting_is_raised_at_most_so_often_in_a_task() -> None:
     assert execution.said == [*["evicting"] * EVICTIONS_MAX, "went on"]
 
 
-def test_nothing_is_logged_when_an_execution_is_put_away_and_collected(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_collector_has_nothing_to_report_of_an_execution_that_was_put_away(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def failing() -> None:
         raise LookupError
 
@@ -211,6 +213,12 @@ def test_nothing_is_logged_when_an_execution_is_put_away_and_collected(caplog: p
         begin(suspended(execution, 0))
         await asyncio.sleep(10)
 
+    reports: list[object] = []
+
+    def report(_: DeterministicLoop, context: object) -> None:
+        reports.append(context)
+
+    monkeypatch.setattr(DeterministicLoop, "call_exception_handler", report)
     caplog.set_level(logging.DEBUG)
     execution = Execution(orchestration).run()
     execution.loop.put_away()
@@ -219,6 +227,7 @@ def test_nothing_is_logged_when_an_execution_is_put_away_and_collected(caplog: p
     gc.collect()
 
     assert gone() is None
+    assert reports == []
     assert caplog.records == []
 
 
@@ -233,6 +242,19 @@ def test_a_task_that_only_its_own_future_refers_to_is_not_collected() -> None:
     execution = Execution(orchestration).run()
     assert execution.said == ["still whole"]
     execution.loop.put_away()
+
+
+def test_a_finished_task_is_let_go_while_the_execution_goes_on() -> None:
+    async def orchestration(_: Execution) -> bool:
+        task = begin(asyncio.sleep(0))
+        await task
+        gone = weakref.ref(task)
+        del task
+        await asyncio.sleep(1)  # the next run: what ran in this one is held until it ends
+        gc.collect()
+        return gone() is None
+
+    assert Execution(orchestration).to_end() is True
 
 
 def test_no_cleanup_of_an_execution_put_away_runs_in_another_ones_turn() -> None:

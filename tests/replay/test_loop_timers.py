@@ -204,6 +204,22 @@ def test_a_callback_that_arms_itself_counts_down_to_its_end() -> None:
     assert Execution(orchestration).run().root.result() == "counted"
 
 
+def test_a_callback_that_arms_itself_with_other_arguments_is_not_at_rest() -> None:
+    async def orchestration(execution: Execution) -> str:
+        done = execution.loop.create_future()
+
+        def tick(left: int) -> None:
+            if left:
+                execution.loop.call_soon(tick, left - 1)
+            else:
+                done.set_result("counted")
+
+        execution.loop.call_soon(tick, 2_000)
+        return await done
+
+    assert Execution(orchestration).run().root.result() == "counted"
+
+
 def test_a_cancelled_scope_that_wakes_its_tasks_for_ever_passes_the_bound() -> None:
     async def compensating() -> None:
         try:
