@@ -19,7 +19,7 @@ class Category(enum.Enum):
     UNKNOWN = "unknown"  # written by a newer version than this one
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True):
     """An exception as data. Every delivery builds a fresh exception from it.
 
     Attributes:

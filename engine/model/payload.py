@@ -5,7 +5,7 @@ from msgspec import Struct
 JSON = "application/json"
 
 
-class Payload(Struct, frozen=True, omit_defaults=True):
+class Payload(Struct, frozen=True):
     """A value of the user as bytes, self-describing so that it can be read for as long as the log is kept.
 
     Attributes:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from engine.clock import Clock, ManualClock
 from engine.testing.conformance import FullProvider, ProviderFactory
 from engine.testing.memory import MemoryProvider
-from tests.conformance.log_factory import embedded
+from tests.conformance.log_factory import embedded, simulated
 
 SETTLE_ROUNDS = 20
 """Rounds of the loop in which whoever an advance woke gets done. Without any the suite fails; with one it passed."""
@@ -50,5 +50,7 @@ FACTORIES: dict[str, Callable[[], AbstractAsyncContextManager[ProviderFactory]]]
     "memory": memory,
     "embedded-1": embedded(1),
     "embedded-4": embedded(4),
+    "simulated-1": simulated(1),
+    "simulated-4": simulated(4),
 }
 """By id: what opens a factory for one test and, when the test is over, closes what it made."""

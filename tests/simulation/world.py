@@ -1,0 +1,145 @@
+"""What does a simulated node live in? A clock that moves when nobody can act, a log with faults, stores in memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from engine.clock import ManualClock
+from engine.runtime.doors import Chance, Threads
+from provider_log import LogProvider, LogProviderOptions, codec
+from provider_log import records as r
+from provider_log.log.port import Log, LogUnavailable
+from provider_log.log.simulated import Faults, SimulatedLog
+from provider_log.partition.head import follow
+from provider_log.partition.restore import put_head
+from provider_log.store.apply import apply
+from provider_log.store.memory import DictStore
+from provider_log.store.port import Store
+from provider_log.store.tables import HeadRow
+from provider_log.topics import Topics
+
+APP = "simulated"
+_QUIET_ROUNDS = 60
+"""Rounds of the loop after which nobody can act before time passes; a commit takes about twenty."""
+
+
+class World:
+    """One seed's log and clock; nodes come and go.
+
+    Args:
+        seed: Of everything that is drawn.
+        faults: What goes wrong in the log.
+    """
+
+    def __init__(self, seed: int = 1, faults: Faults | None = None) -> None:
+        self.clock = ManualClock()
+        self.chance = Chance(seed)
+        self.faults = faults or Faults()
+        self.log = SimulatedLog(self.clock, chance=Chance(seed + 1), faults=self.faults)
+        self.stores: dict[tuple[str, int], DictStore] = {}
+
+    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        """Run to the end; time passes whenever nobody can act."""
+
+        async def main() -> None:
+            passing = asyncio.ensure_future(self._let_time_pass())
+            try:
+                await scenario()
+            finally:
+                passing.cancel()
+                await self.log.close()
+
+        asyncio.run(main())
+
+    async def _let_time_pass(self) -> None:
+        while True:
+            for _ in range(_QUIET_ROUNDS):
+                await asyncio.sleep(0)
+            wait_ms = self.clock.next_wake_ms()
+            if wait_ms is not None:
+                self.clock.advance(max(1, wait_ms))
+
+    @asynccontextmanager
+    async def provider(
+        self,
+        node: str = "node",
+        *,
+        partitions: int = 1,
+        options: LogProviderOptions | None = None,
+        is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
+    ) -> AsyncGenerator[LogProvider]:
+        """A node's provider; its stores stay in memory for its next life."""
+
+        async def open_log() -> Log:
+            return _Unclosed(self.log)
+
+        def open_store(partition: int, _threads: Threads) -> Store:
+            return self.stores.setdefault((node, partition), DictStore())
+
+        provider = LogProvider(
+            app=APP,
+            partitions=partitions,
+            open_log=open_log,
+            open_store=open_store,
+            clock=self.clock,
+            chance=self.chance,
+            options=options,
+            node=node,
+            is_placed_here=is_placed_here,
+        )
+        async with provider:
+            yield provider
+
+    async def history(self, partition: int = 0) -> list[tuple[int, bytes]]:
+        """Every committed record of a history partition."""
+        topic = Topics.of(APP).history
+        while True:
+            try:
+                reader = await self.log.open_reader(topic, partition, 0)
+                stored = await reader.read(100_000, 0)
+                return [(one.offset, one.value) for one in stored if one.value is not None]
+            except LogUnavailable:
+                continue  # the checker's own read met the fault
+
+    async def records(self, partition: int = 0) -> list[r.AnyRecord]:
+        """Every committed record of a history partition that is not void, decoded."""
+        head, found = HeadRow(), list[r.AnyRecord]()
+        for offset, data in await self.history(partition):
+            record = codec.decode_record(data)
+            followed = follow(head, offset, record, data)
+            head = followed.head
+            if not followed.void:
+                found.append(record)
+        return found
+
+    async def rebuilt(self, partition: int, until: int) -> dict[bytes, bytes]:
+        """The rows that the log alone says a partition has after the record at offset `until`."""
+        store, head = DictStore(), HeadRow()
+        for offset, data in await self.history(partition):
+            if offset > until:
+                break
+            record = codec.decode_record(data)
+            followed = follow(head, offset, record, data)
+            head = followed.head
+            if not followed.void:
+                store.write(apply(store, record, partition))
+        store.write(put_head(head))
+        return store.rows
+
+
+class _Unclosed:
+    """The world's log as a node sees it: leaving the node does not end the world."""
+
+    def __init__(self, log: SimulatedLog) -> None:
+        self._log = log
+        self.cluster_id = log.cluster_id
+        self.create_topics = log.create_topics
+        self.partition_count = log.partition_count
+        self.open_producer = log.open_producer
+        self.append = log.append
+        self.open_reader = log.open_reader
+        self.bounds = log.bounds
+        self.delete_records = log.delete_records
+
+    async def close(self) -> None:
+        """The world closes it."""
