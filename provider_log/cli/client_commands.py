@@ -1,13 +1,16 @@
 """What can be asked of a node from the command line? A function a command."""
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from engine.clock import SystemClock
+from engine.errors import UsageError
 from engine.model.status import Status
 from engine.port import InstanceInfo
+from provider_log.audit.timeline import timeline
 from provider_log.cli import show
 from provider_log.cli.calling import (
     AsJson,
@@ -188,10 +191,15 @@ def history(
         int | None,
         typer.Option("--execution", min=1, metavar="N", help="Which one; else the latest.", show_default=False),
     ] = None,
+    svg: Annotated[
+        str | None, typer.Option("--svg", metavar="FILE", help="Draw it as a picture instead.", show_default=False)
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what happened in an instance, event by event."""
+    if svg is not None and as_json:
+        raise typer.BadParameter("expected --svg or --json, but both are there")
 
     async def question(node: Node) -> tuple[InstanceInfo, shapes.History]:
         info = await node.existing(instance)
@@ -202,11 +210,16 @@ def history(
         print_json(found)
         return
     shown = execution or info.current_execution_id
-    typer.echo(f"{instance}, execution {shown} of {info.current_execution_id}: {info.status.value}")
-    if found.events:
+    title = f"{instance}, execution {shown} of {info.current_execution_id}"
+    if svg is None:
+        typer.echo(f"{title}: {info.status.value}")
+    if not found.events:
+        note(f"no events in execution {shown}; `turnlog history {_quoted(instance)}` shows the latest")
+    elif svg is None:
         show.console().print(show.history(found.events))
     else:
-        note(f"no events in execution {shown}; `turnlog history {_quoted(instance)}` shows the latest")
+        _write(Path(svg), timeline(instance if info.current_execution_id == 1 else title, found.events))
+        note(f"drawn in {svg}")
 
 
 COMMANDS = {
@@ -220,6 +233,13 @@ COMMANDS = {
     "list": list_instances,
     "history": history,
 }
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"expected to write {file}, but {(error.strerror or str(error)).lower()}") from None
 
 
 def _print_end(info: InstanceInfo, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -174,6 +175,17 @@ def test_a_history_is_a_timeline_that_says_what_answers_what(turnlog: Command) -
     assert events[3]["result"] == "hello Ann"
     ran = turnlog("history", "h1", "--execution", "2")
     assert "no events in execution 2" in ran.err
+
+
+def test_a_history_can_be_drawn(turnlog: Command, tmp_path: Path) -> None:
+    turnlog("start", "welcome", '"Ann"', "--id", "h2", "--wait")
+    file = tmp_path / "h2.svg"
+
+    assert turnlog("history", "h2", "--svg", str(file)) == (Exit.OK, "", f"drawn in {file}\n")
+    assert ">h2</text>" in file.read_text(encoding="utf-8")
+    assert turnlog("history", "h2", "--svg", str(file), "--json").code == Exit.USAGE
+    missing = turnlog("history", "h2", "--svg", str(tmp_path / "no" / "h2.svg"))
+    assert (missing.code, missing.err.count("no such file or directory")) == (Exit.USAGE, 1)
 
 
 @pytest.mark.parametrize(
