@@ -1,0 +1,147 @@
+"""Are functions found under their names and versions, with the types they were written with?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from engine import ActivityContext, NotRegistered, OrchestrationContext, Registry, UsageError, activity, orchestration
+from engine.registry import activity_definition, orchestration_definition
+
+
+@activity
+async def greet(name: str) -> str:
+    return name
+
+
+@activity(name="shop.length")
+def length(ctx: ActivityContext, text: str) -> int:
+    return len(text)
+
+
+@activity
+def nothing() -> None:
+    return None
+
+
+@orchestration
+async def ship(ctx: OrchestrationContext, order: dict[str, int]) -> list[str]:
+    return []
+
+
+@orchestration(name="ship", version="1.10.0")
+async def ship_new(ctx: OrchestrationContext) -> None:
+    return None
+
+
+@orchestration(name="ship", version="1.9")
+async def ship_old(ctx: OrchestrationContext) -> None:
+    return None
+
+
+def test_decorators_return_the_very_function() -> None:
+    def plain(text: str) -> str:
+        return text
+
+    assert activity(plain) is plain
+    assert activity(name="x")(plain) is plain
+
+
+def test_definitions_know_how_to_call_and_what_types_there_are() -> None:
+    for function, wants, asynchronous, input_type, output_type in [
+        (greet, False, True, str, str),
+        (length, True, False, str, int),
+    ]:
+        definition = activity_definition(function)
+        assert (definition.takes_context, definition.is_async) == (wants, asynchronous)
+        assert (definition.input_type, definition.output_type) == (input_type, output_type)
+    assert activity_definition(nothing).takes_input is False
+    assert activity_definition(nothing).output_type is None
+    assert orchestration_definition(ship).input_type == dict[str, int]
+    assert orchestration_definition(ship_new).takes_input is False
+
+
+def test_a_function_without_annotations_takes_and_returns_anything() -> None:
+    untyped: Callable[[Any], Any] = lambda value: value  # noqa: E731  # a function without any annotation
+    definition = activity_definition(activity(untyped))
+    assert (definition.name, definition.input_type, definition.output_type) == ("<lambda>", Any, Any)
+
+
+def test_the_latest_version_is_by_number_and_a_pin_is_exact() -> None:
+    registry = Registry(orchestrations=[ship, ship_new, ship_old])
+    assert registry.orchestration("ship").version == "1.10.0"
+    assert registry.orchestration("ship", "1.9").function is ship_old
+    assert [definition.version for definition in registry.orchestrations()] == ["1.0.0", "1.9", "1.10.0"]
+
+
+def test_activities_are_found_by_name() -> None:
+    registry = Registry(activities=[greet, length])
+    assert registry.activity("shop.length").function is length
+    assert [definition.name for definition in registry.activities()] == ["greet", "shop.length"]
+
+
+def test_what_is_not_there_is_said_with_what_is() -> None:
+    registry = Registry(orchestrations=[ship], activities=[greet])
+    with pytest.raises(NotRegistered, match="expected orchestration 'shop' to be registered, but only these are: ship"):
+        registry.orchestration("shop")
+    with pytest.raises(NotRegistered, match=r"expected version 2.0.0 of orchestration 'ship', but only .*: 1.0.0"):
+        registry.orchestration("ship", "2.0.0")
+    with pytest.raises(NotRegistered, match="expected activity 'x' to be registered, but only these are: greet"):
+        registry.activity("x")
+    with pytest.raises(NotRegistered, match="but none is"):
+        Registry().activity("x")
+
+
+def test_two_functions_of_one_name_are_refused() -> None:
+    other = activity(name="greet")(lambda: None)
+    with pytest.raises(UsageError, match="expected one function for activity greet, but there are two"):
+        Registry(activities=[greet, other])
+    with pytest.raises(UsageError, match=r"expected one function for orchestration ship 1.0.0, but there are two"):
+        Registry(orchestrations=[ship, ship])
+
+
+def test_functions_without_the_decorator_are_refused() -> None:
+    def plain() -> None:
+        return None
+
+    with pytest.raises(UsageError, match="expected a function decorated with @activity"):
+        Registry(activities=[plain])
+    with pytest.raises(UsageError, match="expected a function decorated with @orchestration"):
+        Registry(orchestrations=[greet])
+
+
+def test_functions_that_cannot_be_called_with_one_input_are_refused() -> None:
+    def two(a: int, b: int) -> None:
+        return None
+
+    def synchronous(ctx: OrchestrationContext) -> None:
+        return None
+
+    async def alone() -> None:
+        return None
+
+    with pytest.raises(UsageError, match=r"expected .*two to take at most one input, but it takes 2"):
+        activity(two)
+    with pytest.raises(UsageError, match="to be an async def"):
+        orchestration(synchronous)
+    with pytest.raises(UsageError, match="to take an OrchestrationContext first, but it takes nothing"):
+        orchestration(alone)
+
+
+@pytest.mark.parametrize("version", ["", "v1", "1.", "1.0-beta"])
+def test_a_version_is_numbers_and_dots(version: str) -> None:
+    async def code(ctx: OrchestrationContext) -> None:
+        return None
+
+    with pytest.raises(UsageError, match=r"expected a version like '1.0.0'"):
+        orchestration(version=version)(code)
+
+
+def test_annotations_that_name_nothing_stop_the_start_and_not_a_turn() -> None:
+    def strange(value: object) -> None:
+        return None
+
+    strange.__annotations__["value"] = "Missing"
+    activity(strange)
+    with pytest.raises(UsageError, match=r"expected the annotations of .*strange to name types of its module"):
+        Registry(activities=[strange])

@@ -1,0 +1,159 @@
+"""Can a user test an orchestration with one call, and is told what is wrong with it?"""
+
+import asyncio
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from engine import ActivityContext, OrchestrationContext, OrchestrationFailed, Status, activity, orchestration
+from engine.errors import ActivityError
+from engine.model.events import ActivityScheduled
+from engine.testing import ScenarioFailed, cancel, enqueue, raise_event, replay, run, run_async
+
+
+@activity
+async def charge(amount: int) -> str:
+    return f"receipt {amount}"
+
+
+@activity
+def where(ctx: ActivityContext) -> str:
+    return f"{ctx.instance} {ctx.execution_id} {ctx.activity_id} {ctx.name} {ctx.attempt}"
+
+
+@orchestration
+async def order(ctx: OrchestrationContext, amount: int) -> str:
+    receipt = await ctx.schedule_activity(charge, amount)
+    await asyncio.sleep(3600)
+    return receipt
+
+
+@orchestration
+async def approval(ctx: OrchestrationContext) -> str:
+    won = await ctx.select(ctx.wait_event("approved", str), ctx.schedule_timer(timedelta(days=3)))
+    return won.value or "timed out"
+
+
+@orchestration
+async def family(ctx: OrchestrationContext) -> list[str]:
+    ctx.start_detached(order, 7, instance="detached")
+    return list(await ctx.join(*(ctx.schedule_sub_orchestration(order, amount) for amount in (1, 2))))
+
+
+def test_time_is_skipped_and_counted() -> None:
+    outcome = run(order, 5, activities=[charge])
+    assert outcome.output == "receipt 5"
+    assert outcome.elapsed == timedelta(hours=1)
+    assert outcome.status is Status.COMPLETED
+
+
+async def test_it_runs_on_a_running_loop_too() -> None:
+    outcome = await run_async(order, 5, activities=[charge])
+    assert outcome.output == "receipt 5"
+
+
+def test_functions_stand_in_for_activities_by_name() -> None:
+    def declined(amount: int) -> str:
+        raise ValueError(f"declined {amount}")
+
+    outcome = run(order, 5, activities={"charge": declined})
+    assert outcome.status is Status.FAILED
+    with pytest.raises(OrchestrationFailed, match="ValueError: declined 5"):
+        _ = outcome.output
+    assert run(order, 5, activities={"charge": lambda: "free"}).output == "free"
+
+
+@pytest.mark.parametrize(("days", "said"), [(2, "boss"), (4, "timed out")])
+def test_events_arrive_when_the_script_says(days: int, said: str) -> None:
+    outcome = run(approval, script=[raise_event("approved", "boss", at=timedelta(days=days))])
+    assert outcome.output == said
+    assert outcome.elapsed == timedelta(days=min(days, 3))
+
+
+def test_children_and_detached_instances_run_too() -> None:
+    outcome = run(family, activities=[charge], orchestrations=[order])
+    assert outcome.output == ["receipt 1", "receipt 2"]
+    assert sorted(outcome.instances) == ["detached", "test", "test::sub::3", "test::sub::4"]
+    assert {one.status for one in outcome.instances.values()} == {Status.COMPLETED}
+
+
+def test_cancellation_is_scripted_like_an_event() -> None:
+    outcome = run(approval, script=[cancel("closed", at=timedelta(hours=1))])
+    assert outcome.status is Status.CANCELLED
+    assert outcome.failure is not None
+    assert outcome.failure.message == "closed"
+
+
+def test_executions_follow_one_another_and_each_history_is_kept() -> None:
+    @orchestration
+    async def sums(ctx: OrchestrationContext, total: int) -> int:
+        number = await ctx.dequeue("n", int)
+        ctx.set_custom_status(str(total))
+        return total if number == 0 else ctx.continue_as_new(total + number)
+
+    outcome = run(sums, 0, script=[enqueue("n", number) for number in (1, 2, 3, 0)])
+    assert outcome.output == 6
+    assert outcome.custom_status == "6"
+    assert len(outcome.instances["test"].executions) == 4
+
+
+def test_an_activity_takes_as_long_as_the_test_says() -> None:
+    @orchestration
+    async def impatient(ctx: OrchestrationContext) -> str:
+        try:
+            return await ctx.schedule_activity(charge, 1, timeout=timedelta(seconds=5))
+        except ActivityError as error:
+            return error.failure.type
+
+    assert run(impatient, activities=[charge], durations={"charge": timedelta(seconds=4)}).output == "receipt 1"
+    late = run(impatient, activities=[charge], durations={"charge": timedelta(seconds=6)})
+    assert (late.output, late.elapsed) == ("TimedOut", timedelta(seconds=5))
+
+
+def test_an_activity_sees_its_context() -> None:
+    @orchestration
+    async def asks(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity(where)
+
+    assert run(asks, activities=[where], instance="me").output == "me 1 2 where 1"
+
+
+def test_code_that_is_not_deterministic_is_found() -> None:
+    numbers = itertools.count()
+
+    @orchestration
+    async def counts(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity(charge, next(numbers))
+
+    with pytest.raises(ScenarioFailed, match=r"event 2: expected ActivityScheduled\(.*input=0.*input=1"):
+        run(counts, activities=[charge])
+
+
+def test_code_that_waits_for_what_never_comes_is_said_to() -> None:
+    @orchestration
+    async def hangs(ctx: OrchestrationContext) -> None:
+        await ctx.wait_event("godot")
+
+    with pytest.raises(ScenarioFailed, match=r"it waits for ever: ExternalSubscribed\(name='godot'\)"):
+        run(hangs)
+
+
+@pytest.mark.parametrize("missing", ["activity 'charge'", "orchestration 'order'"])
+def test_what_was_not_given_is_named(missing: str) -> None:
+    with pytest.raises(ScenarioFailed, match=f"expected {missing} among those given, but it is not"):
+        run(order, 1) if "charge" in missing else run(family, activities=[charge])
+
+
+def test_a_stored_history_replays_and_a_difference_is_reported() -> None:
+    history = run(order, 5, activities=[charge]).history
+    replay(order, history)
+    scheduled = history[1]
+    assert isinstance(scheduled, ActivityScheduled)
+    with pytest.raises(ScenarioFailed, match=r"event 2: expected ActivityScheduled\(name='charge'"):
+        replay(approval, history)
+
+
+def test_without_replay_the_outcome_is_the_same() -> None:
+    kept = run(family, activities=[charge], orchestrations=[order], replay_always=False)
+    assert kept.history == run(family, activities=[charge], orchestrations=[order]).history
