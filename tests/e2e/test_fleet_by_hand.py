@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from activities import stop_process
+from plan import Service
 from seen import free_port
 
 FLEET = Path(__file__).parents[2] / "docs" / "examples" / "fleet"
@@ -38,8 +40,8 @@ def fleet(tmp_path: Path) -> Generator[Path]:
     copy = tmp_path / "fleet"
     shutil.copytree(FLEET, copy, ignore=shutil.ignore_patterns("__pycache__"))
     yield copy
-    for pid in copy.glob("home/*.pid"):
-        subprocess.run(["kill", "-9", pid.read_text()], check=False, stderr=subprocess.DEVNULL)
+    for pid_file in copy.glob("home/*.pid"):
+        stop_process(Service(pid_file.stem, size=1, home=str(pid_file.parent)))
 
 
 def test_the_commands_of_the_readme_provision_watch_and_delete_a_service(
@@ -58,7 +60,8 @@ def test_the_commands_of_the_readme_provision_watch_and_delete_a_service(
         _, rest = serving.communicate(timeout=ENDS_WITHIN_S)
 
     assert (serving.returncode, rest.splitlines()[-1]) == (0, "stopped")
-    assert [words[1] for words in others] == ["start", "wait", "status", "enqueue", "wait"]
+    assert [words[1] for words in others] == ["start", "wait", "status", "enqueue", "wait", "history"]
+    assert (fleet / "provision-shop.svg").exists()
     assert '"port":2' in said[1].replace(" ", "")
     assert "watch-shop" in said[2]
     assert (fleet / "home" / "registry.json").read_text() == "{}"
