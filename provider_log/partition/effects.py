@@ -1,6 +1,8 @@
 """Who waits for what in a partition? Wake-ups for fetches, for queries, and for a sender that reads its own write."""
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import Callable
 
 from engine.port import InstanceInfo
@@ -72,33 +74,29 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._reached: dict[Lane, int] = {}
-        self._waiting: list[tuple[Lane, int, asyncio.Future[None]]] = []
+        self._waiting: dict[Lane, list[tuple[int, int, asyncio.Future[None]]]] = {}
+        self._order = itertools.count()
 
     async def reached(self, lane: Lane, offset: int) -> None:
         """Return when the record at `offset` can be fetched, if it ever can."""
         if self._reached.get(lane, -1) >= offset:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((lane, offset, waiter))
+        heapq.heappush(self._waiting.setdefault(lane, []), (offset, next(self._order), waiter))
         await waiter
 
     def advance(self, lane: Lane, offset: int) -> None:
         """Everything up to `offset` of the lane has arrived."""
         self._reached[lane] = max(offset, self._reached.get(lane, -1))
-        still: list[tuple[Lane, int, asyncio.Future[None]]] = []
-        for entry in self._waiting:
-            waiting_lane, wanted, waiter = entry
-            if waiter.done():
-                continue
-            if waiting_lane is lane and wanted <= offset:
+        waiting = self._waiting.get(lane)
+        while waiting and waiting[0][0] <= offset:
+            _, _, waiter = heapq.heappop(waiting)
+            if not waiter.done():
                 waiter.set_result(None)
-            else:
-                still.append(entry)
-        self._waiting = still
 
     def fail_all(self, error: Exception) -> None:
         """The partition is given up: nobody here will see the records arrive."""
-        for _, _, waiter in self._waiting:
+        for _, _, waiter in itertools.chain.from_iterable(self._waiting.values()):
             if not waiter.done():
                 waiter.set_exception(error)
-        self._waiting = []
+        self._waiting.clear()
