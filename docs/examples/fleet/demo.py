@@ -147,17 +147,16 @@ async def all_provisioned(seen: Seen) -> list[Provisioned]:
     failed = {result.name: result.why for result in provisioned if result.why}
     if list(failed) != [NEVER_STARTS]:
         raise Broken(f"expected only {NEVER_STARTS} to fail, but these did: {failed}")
-    seen.screen.say(f"{len(provisioned) - 1} services are ready; {NEVER_STARTS} is undone: {failed[NEVER_STARTS]}")
+    seen.screen.say(f"{len(provisioned) - 1} services are ready; {NEVER_STARTS} failed with {failed[NEVER_STARTS]}")
     return provisioned
 
 
 async def death_noticed(seen: Seen) -> None:
-    """Return when the service that dies has died, and its watch has started it again."""
+    """Return when the service that dies has died, and answers again because its watch has noticed."""
     await seen.until(
-        f"the death of {DIES} and its next life",
-        lambda states: seen.lives(DIES) > 1 and states[DIES] == "healthy",
+        f"the death of {DIES} and its next life", lambda states: seen.lives(DIES) > 1 and states[DIES] == "healthy"
     )
-    seen.screen.say(f"{DIES} died by itself; its watch missed it and has started it again")
+    seen.screen.say(f"{DIES} is healthy in its life number {seen.lives(DIES)}")
 
 
 async def all_deleted(seen: Seen, provisioned: list[Provisioned]) -> dict[str, Watch]:

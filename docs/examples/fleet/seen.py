@@ -17,6 +17,11 @@ LOOK_EVERY_S = 0.05
 PATIENCE_S = 60.0
 PROVISIONING = {Status.COMPLETED: "ready", Status.FAILED: "failed", Status.CANCELLED: "cancelled"}
 
+WORTH_SAYING = {
+    "failed": "never came up; what was begun for it is undone",
+    "restarting": "is dead, its watch has noticed, and starts it again",
+}
+
 States = Mapping[str, str]
 """By service, what is known of it; one that nobody has begun with is absent."""
 
@@ -34,6 +39,7 @@ class Seen:
         self.home = home
         self.screen = screen
         self.ports: set[int] = set()
+        self._before: States = {}
 
     async def states(self) -> States:
         """How provisioning stands, and from then on what the watch says."""
@@ -43,6 +49,10 @@ class Seen:
         for info in await self.client.list_instances(name="watch"):
             found[info.instance.removeprefix("watch-")] = info.custom_status or "ready"
         self.ports |= set(self.book("ports").values())
+        for name, state in found.items():
+            if state in WORTH_SAYING and self._before.get(name) != state:
+                self.screen.say(f"{name} {WORTH_SAYING[state]}")
+        self._before = found
         self.screen.show(found)
         return found
 
