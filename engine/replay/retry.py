@@ -107,6 +107,7 @@ class Attempts(Generic[T]):
         self._timeout = timeout
         self._deadline = deadline
         self._chance = chance
+        self._last_failure: Failure | None = None
         self.current = call()
 
     async def run(self) -> T:
@@ -114,13 +115,14 @@ class Attempts(Generic[T]):
 
         Raises:
             ActivityError: The last attempt failed, or one for good.
-            TimedOut: The deadline has passed, or the last attempt took too long.
+            TimedOut: The deadline has passed (the failure of the last attempt is the cause), or the last attempt took
+                too long.
         """
         try:
             async with asyncio.timeout(_seconds(self._deadline)):
                 return await self._until_success()
         except TimeoutError:
-            raise self._timed_out("deadline", self._deadline) from None
+            raise self._timed_out("deadline", self._deadline, self._last_failure) from None
 
     async def _until_success(self) -> T:
         for number in count(1):
@@ -129,6 +131,7 @@ class Attempts(Generic[T]):
             except ActivityError as error:
                 if not self._policy.tries_again(number, error.failure):
                     raise
+                self._last_failure = error.failure
             pause = self._policy.pause(number, self._chance(number))
             if pause > timedelta(0):
                 await self._pause(pause)
@@ -142,9 +145,11 @@ class Attempts(Generic[T]):
         except TimeoutError:
             raise self._timed_out("timeout", self._timeout) from None
 
-    def _timed_out(self, what: str, limit: timedelta | None) -> TimedOut:
+    def _timed_out(self, what: str, limit: timedelta | None, cause: Failure | None = None) -> TimedOut:
         message = f"expected activity {self._name} within its {what} of {limit}, but it took longer"
-        return TimedOut(Failure(category=Category.APPLICATION, type="TimedOut", message=message))
+        if cause is not None:
+            message += f"; its last attempt failed with {cause.type}: {cause.message}"
+        return TimedOut(Failure(category=Category.APPLICATION, type="TimedOut", message=message, cause=cause))
 
 
 class AttemptsFuture(DurableFuture[T]):

@@ -100,16 +100,21 @@ def test_an_attempt_that_takes_too_long_is_cancelled_and_tried_again(keep: bool)
 def test_the_deadline_ends_attempts_and_pauses_together(keep: bool) -> None:
     @orchestration
     async def hurried(ctx: OrchestrationContext) -> str:
-        with pytest.raises(TimedOut):
+        with pytest.raises(TimedOut) as late:
             await ctx.activity("slow", retry=POLICY, deadline=timedelta(seconds=3))
-        return "late"
+        assert late.value.failure.cause is not None
+        assert late.value.failure.cause.type == "ValueError"
+        return late.value.failure.message
 
     instance = Instance(hurried, keep=keep)
     instance.start()
     instance.give(instance.failed(2))
     result = instance.give(instance.fired(3))
     assert result.cancelled_timers == (TimerRef(1, 5),)
-    assert instance.output == "late"
+    assert instance.output == (
+        "expected activity slow within its deadline of 0:00:03, but it took longer; "
+        "its last attempt failed with ValueError: boom"
+    )
 
 
 def test_a_success_in_time_leaves_no_timer(keep: bool) -> None:
