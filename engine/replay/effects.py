@@ -3,6 +3,7 @@
 Work that was asked for and taken back in the same turn is never handed out at all.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -38,6 +39,7 @@ from engine.model.status import Status
 from engine.model.turn import ActivityRef, Disposition, ExecutionMetadata, TimerRef, TurnResult
 from engine.model.work import WorkItem
 
+LOGGER = logging.getLogger("turnlog.turn")
 CARRIED_MESSAGES_MAX = 1_000
 """So many unread queue messages survive a continue-as-new: the oldest."""
 
@@ -100,6 +102,14 @@ class Effects:
         )
 
     def _continuation(self, event: OrchestrationContinuedAsNew, custom_status: str | None) -> ContinueInstance:
+        lost = len(self.carried) - CARRIED_MESSAGES_MAX
+        if lost > 0:
+            LOGGER.warning(
+                "%s continues as new with more than %d unread queue messages; the newest %d are lost",
+                self.instance,
+                CARRIED_MESSAGES_MAX,
+                lost,
+            )
         return ContinueInstance(
             instance=self.instance,
             incarnation=self.started.incarnation,

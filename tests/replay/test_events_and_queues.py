@@ -280,3 +280,20 @@ def test_an_answer_to_an_earlier_execution_is_stale(keep: bool) -> None:
     (sent,) = instance.give(instance.fired(3)).messages
     instance.give(sent)
     assert instance.give(late).dispositions == (Disposition.STALE,)
+
+
+def test_of_very_many_unread_messages_the_oldest_are_carried_and_the_loss_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @orchestration
+    async def swamped(ctx: OrchestrationContext) -> None:
+        await ctx.wait_event("go")
+        return ctx.continue_as_new()
+
+    instance = Instance(swamped)
+    instance.start()
+    instance.give(*(instance.enqueued("q", number) for number in range(1_003)))
+    (sent,) = instance.give(instance.raised("go")).messages
+    assert isinstance(sent, ContinueInstance)
+    assert [message.data for message in sent.carried] == [payload(number) for number in range(1_000)]
+    assert "the newest 3 are lost" in caplog.text

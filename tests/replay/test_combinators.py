@@ -1,0 +1,185 @@
+"""Does the order of completion decide, and nothing else, whatever waits for several things at once?"""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from engine.errors import ActivityError
+from engine.registry import orchestration
+from engine.replay.context import OrchestrationContext
+from engine.replay.futures import DurableFuture
+from tests.replay.given import Instance, boom
+
+
+@pytest.fixture(params=[True, False], ids=["kept", "replayed"])
+def keep(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def asked(ctx: OrchestrationContext, count: int = 3) -> list[DurableFuture[str]]:
+    return [ctx.schedule_activity(f"a{number}", output=str) for number in range(count)]
+
+
+def test_select_takes_what_the_history_finished_first_even_if_all_are_done(keep: bool) -> None:
+    @orchestration
+    async def late(ctx: OrchestrationContext) -> list[object]:
+        futures = asked(ctx)
+        await ctx.wait_event("go")
+        won = await ctx.select(*futures)
+        return [won.index, won.value]
+
+    instance = Instance(late, keep=keep)
+    instance.start()
+    instance.give(instance.completed(4, "c"), instance.completed(2, "a"), instance.completed(3, "b"))
+    instance.give(instance.raised("go"))
+    assert instance.output == [2, "c"]
+
+
+def test_as_completed_yields_in_order_of_completion_before_and_after_the_call(keep: bool) -> None:
+    @orchestration
+    async def in_turn(ctx: OrchestrationContext) -> list[str]:
+        futures = asked(ctx, 4)
+        await ctx.wait_event("go")
+        return [await future async for future in ctx.as_completed(*futures)]
+
+    instance = Instance(in_turn, keep=keep)
+    instance.start()
+    instance.give_each([instance.completed(5, "d"), instance.completed(3, "b"), instance.raised("go")])
+    instance.give_each([instance.completed(4, "c"), instance.completed(2, "a")])
+    assert instance.output == ["d", "b", "c", "a"]
+
+
+def test_a_failure_among_the_completed_is_raised_where_it_is_awaited(keep: bool) -> None:
+    @orchestration
+    async def looks(ctx: OrchestrationContext) -> list[str]:
+        said: list[str] = []
+        async for future in ctx.as_completed(*asked(ctx, 2)):
+            try:
+                said.append(await future)
+            except ActivityError as error:
+                said.append(str(error))
+        return said
+
+    instance = Instance(looks, keep=keep)
+    instance.start()
+    instance.give(instance.failed(3), instance.completed(2, "a"))
+    assert instance.output == ["ValueError: boom", "a"]
+
+
+def test_a_join_that_fails_raises_at_once_and_cancels_the_others(keep: bool) -> None:
+    @orchestration
+    async def joins(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.join(*asked(ctx))
+        except ActivityError as error:
+            return str(error)
+        return "joined"
+
+    instance = Instance(joins, keep=keep)
+    instance.start()
+    instance.give(instance.completed(2, "a"))
+    result = instance.give(instance.failed(4, boom("third")))
+    assert instance.output == "ValueError: third"
+    assert [ref.activity_id for ref in result.cancelled_activities] == [3]
+
+
+def test_the_failure_of_a_winner_is_raised_and_the_losers_are_cancelled(keep: bool) -> None:
+    @orchestration
+    async def selects(ctx: OrchestrationContext) -> str:
+        with pytest.raises(ActivityError):
+            await ctx.select(*asked(ctx))
+        return "raised"
+
+    instance = Instance(selects, keep=keep)
+    instance.start()
+    result = instance.give(instance.failed(3))
+    assert instance.output == "raised"
+    assert [ref.activity_id for ref in result.cancelled_activities] == [2, 4]
+
+
+def test_they_nest(keep: bool) -> None:
+    @orchestration
+    async def nests(ctx: OrchestrationContext) -> list[object]:
+        a, b, c = asked(ctx)
+        joined, won = await ctx.join(
+            ctx.join(a, ctx.schedule_timer(timedelta(seconds=1))),
+            ctx.select(b, ctx.select(c, ctx.wait_event("e", str))),
+        )
+        return [joined[0], won.index]
+
+    instance = Instance(nests, keep=keep)
+    instance.start()
+    instance.give(instance.completed(2, "a"))
+    instance.give(instance.completed(4, "c"))
+    assert instance.history[-1].event_id > 0
+    timer = next(event.event_id for event in instance.history if type(event).__name__ == "TimerCreated")
+    instance.give(instance.fired(timer))
+    assert instance.output == ["a", 1]
+
+
+def test_cancelling_a_scope_around_a_join_cancels_its_members(keep: bool) -> None:
+    @orchestration
+    async def scoped(ctx: OrchestrationContext) -> str:
+        try:
+            async with asyncio.timeout(5):
+                await ctx.join(*asked(ctx, 2))
+        except TimeoutError:
+            return "timed out"
+        return "joined"
+
+    instance = Instance(scoped, keep=keep)
+    instance.start()
+    timer = next(event.event_id for event in instance.history if type(event).__name__ == "TimerCreated")
+    result = instance.give(instance.fired(timer))
+    assert instance.output == "timed out"
+    assert len(result.cancelled_activities) == 2
+
+
+def test_a_select_of_nothing_is_refused_and_a_join_of_nothing_is_empty() -> None:
+    @orchestration
+    async def empty(ctx: OrchestrationContext) -> list[object]:
+        nothing = asked(ctx, 0)
+        assert await ctx.join(*nothing) == ()
+        return [(await ctx.select(*nothing)).index]
+
+    failure = Instance(empty).start().metadata.failure
+    assert failure is not None
+    assert failure.message == "expected something to select from, but there are no arguments"
+
+
+def test_one_future_may_stand_among_the_arguments_twice(keep: bool) -> None:
+    @orchestration
+    async def twice(ctx: OrchestrationContext) -> list[str]:
+        (work,) = asked(ctx, 1)
+        return list(await ctx.join(work, work))
+
+    instance = Instance(twice, keep=keep)
+    instance.start()
+    instance.give(instance.completed(2, "a"))
+    assert instance.output == ["a", "a"]
+
+
+def test_sets_of_futures_are_in_the_order_of_asking() -> None:
+    @orchestration
+    async def waits(ctx: OrchestrationContext) -> list[int]:
+        futures = asked(ctx, 24)
+        _done, left = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        return [future.event_id for future in left]
+
+    instance = Instance(waits)
+    instance.start()
+    instance.give(instance.completed(2))
+    assert instance.output == list(range(3, 26))
+
+
+def test_asyncios_own_gather_and_shield_take_durable_futures(keep: bool) -> None:
+    @orchestration
+    async def gathers(ctx: OrchestrationContext) -> list[str]:
+        futures = asked(ctx, 2)
+        return [*await asyncio.gather(*futures), await asyncio.shield(futures[0])]
+
+    instance = Instance(gathers, keep=keep)
+    instance.start()
+    instance.give(instance.completed(3, "b"), instance.completed(2, "a"))
+    assert instance.output == ["a", "b", "a"]
