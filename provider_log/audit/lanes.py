@@ -100,6 +100,7 @@ def lanes_of(events: Sequence[AnyEvent]) -> list[Lane]:
         return []
     started, end_ms = events[0], events[-1].timestamp_ms
     closings = _closings(events)
+    answers = {event.event_id for event in closings.values()}
     ending = next((event for event in events if isinstance(event, on.ExecutionEnd)), None)
     own = Lane(Kind.ORCHESTRATION, _name(started), "", (_span(started, ending, end_ms),))
     status = list(_status_spans(events, end_ms))
@@ -109,7 +110,7 @@ def lanes_of(events: Sequence[AnyEvent]) -> list[Lane]:
     for event in events:
         if kind := OPENED_BY.get(type(event)):
             _pack(packed[kind, _name(event)], _span(event, closings.get(event.event_id), end_ms))
-        elif isinstance(event, on.ExternalEventReceived) and event not in closings.values():
+        elif isinstance(event, on.ExternalEventReceived) and event.event_id not in answers:
             _pack(packed[Kind.EVENT, event.name], _unheard(event))
     others = [Lane(kind, name, _about(spans), tuple(spans)) for (kind, name), rows in packed.items() for spans in rows]
     return lanes + sorted(others, key=lambda lane: lane.spans[0].event_id)
