@@ -102,9 +102,8 @@ class Ledger:
         return taken
 
     def cancel(self, event_id: int) -> None:
-        """The code takes back what `event_id` asked for, if that is still open."""
-        if event_id in self.open:
-            self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
+        """The code takes back what `event_id` asked for, which is open."""
+        self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
 
     def close_all(self) -> None:
         """The execution ends: take back everything that is open, oldest first."""
@@ -131,7 +130,7 @@ class Ledger:
         return self.ask(CreateTimer(fire_at_ms=fire_at_ms))
 
     def cancel_timer(self, token: int) -> None:
-        """Take a timer back, if it is still open."""
+        """Take a timer back that has not fired."""
         self.cancel(token)
 
     # External events and queues.

@@ -70,18 +70,21 @@ def test_a_failure_among_the_completed_is_raised_where_it_is_awaited(keep: bool)
 def test_a_join_that_fails_raises_at_once_and_cancels_the_others(keep: bool) -> None:
     @orchestration
     async def joins(ctx: OrchestrationContext) -> str:
+        said = "joined"
         try:
             await ctx.join(*asked(ctx))
         except ActivityError as error:
-            return str(error)
-        return "joined"
+            said = str(error)
+        await ctx.wait_event("go")
+        return said
 
     instance = Instance(joins, keep=keep)
     instance.start()
     instance.give(instance.completed(2, "a"))
     result = instance.give(instance.failed(4, boom("third")))
-    assert instance.output == "ValueError: third"
     assert [ref.activity_id for ref in result.cancelled_activities] == [3]
+    instance.give(instance.raised("go"))
+    assert instance.output == "ValueError: third"
 
 
 def test_the_failure_of_a_winner_is_raised_and_the_losers_are_cancelled(keep: bool) -> None:
@@ -89,13 +92,15 @@ def test_the_failure_of_a_winner_is_raised_and_the_losers_are_cancelled(keep: bo
     async def selects(ctx: OrchestrationContext) -> str:
         with pytest.raises(ActivityError):
             await ctx.select(*asked(ctx))
+        await ctx.wait_event("go")
         return "raised"
 
     instance = Instance(selects, keep=keep)
     instance.start()
     result = instance.give(instance.failed(3))
-    assert instance.output == "raised"
     assert [ref.activity_id for ref in result.cancelled_activities] == [2, 4]
+    instance.give(instance.raised("go"))
+    assert instance.output == "raised"
 
 
 def test_they_nest(keep: bool) -> None:
@@ -125,15 +130,16 @@ def test_cancelling_a_scope_around_a_join_cancels_its_members(keep: bool) -> Non
             async with asyncio.timeout(5):
                 await ctx.join(*asked(ctx, 2))
         except TimeoutError:
-            return "timed out"
-        return "joined"
+            await ctx.wait_event("go")
+        return "gave up"
 
     instance = Instance(scoped, keep=keep)
     instance.start()
     timer = next(event.event_id for event in instance.history if type(event).__name__ == "TimerCreated")
     result = instance.give(instance.fired(timer))
-    assert instance.output == "timed out"
     assert len(result.cancelled_activities) == 2
+    instance.give(instance.raised("go"))
+    assert instance.output == "gave up"
 
 
 def test_a_select_of_nothing_is_refused_and_a_join_of_nothing_is_empty() -> None:
