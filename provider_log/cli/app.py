@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from engine.errors import EngineError
+from provider_log.cli.bench_command import bench
 from provider_log.cli.client_commands import COMMANDS
 from provider_log.cli.exits import Exit, exit_of
 from provider_log.cli.node_command import node
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("node")(node)
+app.command("bench")(bench)
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 

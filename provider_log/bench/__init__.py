@@ -1,0 +1,1 @@
+"""How fast is it, in one run, beside the bare log it stands on?"""

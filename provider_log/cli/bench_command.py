@@ -1,0 +1,87 @@
+"""How fast is it here? `turnlog bench`."""
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+import uvloop
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from provider_log.bench.measure import Figures, Plan, measure
+from provider_log.bench.workloads import WORKLOADS
+from provider_log.cli.show import console
+
+
+class Log(StrEnum):
+    """Logs that can be measured."""
+
+    EMBEDDED = "embedded"
+
+
+class WorkloadName(StrEnum):
+    """Workloads that can be run."""
+
+    HELLO3 = "hello3"
+
+
+_MEANING = {
+    "orchestrations_per_s": "orchestrations a second, {in_flight} in flight, {instances} in all",
+    "p50_ms": "milliseconds from start to answer, one in flight: median",
+    "p99_ms": "  99th percentile",
+    "transactions_per_orchestration": "transactions of the log for each, one in flight",
+    "bare_commit_p50_ms": "milliseconds of a bare transaction on the same disk: median",
+    "bare_commit_p99_ms": "  99th percentile",
+    "p50_in_bare_commits": "median latency in bare transactions",
+}
+
+
+def bench(
+    workload: Annotated[WorkloadName, typer.Argument(help="What to run.")],
+    log: Annotated[Log, typer.Option(help="The log to run on.")] = Log.EMBEDDED,
+    instances: Annotated[int, typer.Option(min=100, help="Orchestrations of the throughput phase.")] = 5_000,
+    in_flight: Annotated[int, typer.Option(min=1, help="How many of them at a time.")] = 1_000,
+    alone: Annotated[int, typer.Option(min=10, help="Orchestrations of the latency phase.")] = 200,
+    directory: Annotated[Path | None, typer.Option(help="Where to put the data: the disk to measure.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
+) -> None:
+    """Measure a workload in one process, beside the bare log on the same disk in the same run."""
+    assert log is Log.EMBEDDED
+    plan = Plan(instances=instances, in_flight=in_flight, alone=alone)
+    with tempfile.TemporaryDirectory(dir=directory) as data, _progress() as bars:
+        rows: dict[str, TaskID] = {}
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in rows:
+                rows[phase] = bars.add_task(phase, total=total)
+            bars.update(rows[phase], completed=done)
+
+        figures = uvloop.run(measure(WORKLOADS[workload.value], Path(data), plan, show))
+    if as_json:
+        typer.echo(msgspec.json.encode(figures).decode())
+    else:
+        console().print(_table(figures))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+    )
+
+
+def _table(figures: Figures) -> Table:
+    values = msgspec.structs.asdict(figures)
+    table = Table(box=None, show_header=False, pad_edge=False, title=f"{figures.workload} on the {figures.log} log")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for name, meaning in _MEANING.items():
+        table.add_row(f"{values[name]:,}", meaning.format(**values))
+    return table
