@@ -108,7 +108,7 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
     log_to(sys.stderr, level=LEVELS[settings.log_level], json_lines=settings.log_json)
     listener = bind(parse_address(settings.listen), token=settings.token)
     url = address_of(listener).url
-    with Stop().on_signals() as stop, RestoreProgress() as progress:
+    with listener, Stop().on_signals() as stop, RestoreProgress() as progress:
         provider = LogProvider.embedded(
             settings.data,
             app=settings.app,
