@@ -8,7 +8,11 @@ from engine.model.payload import Payload
 
 
 class Category(enum.Enum):
-    """Who has to act on a failure. Only `APPLICATION` and `CANCELLED` ever reach orchestration code."""
+    """Who has to act on a failure.
+
+    Code ends an execution with `APPLICATION` or `CANCELLED` alone; with any other the engine ended it. Code that
+    awaits an activity or a child may see a failure of any category: it has to compensate for a poisonous one too.
+    """
 
     APPLICATION = "application"  # user code raised: the author of that code
     CANCELLED = "cancelled"  # somebody asked for the end: nobody

@@ -1,7 +1,6 @@
 """What does one turn do? Messages and history in, one TurnResult out; no clock, no chance, no waiting."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from msgspec import Struct
 
@@ -10,7 +9,6 @@ from engine.errors import HistoryCorrupted, NotRegistered
 from engine.model.events import (
     AnyEvent,
     CarriedMessage,
-    CustomStatusUpdated,
     ExecutionEnd,
     OrchestrationContinuedAsNew,
     OrchestrationStarted,
@@ -26,12 +24,12 @@ from engine.model.messages import (
     RaiseEvent,
     StartOrchestration,
 )
-from engine.model.payload import Payload
 from engine.model.status import TERMINAL
 from engine.model.turn import Disposition, TurnResult
 from engine.port import OrchestrationItem
 from engine.registry import OrchestrationDefinition, Registry
 from engine.replay.admission import admit, collision
+from engine.replay.bounds import TurnOptions, require_within_bounds
 from engine.replay.effects import Effects
 from engine.replay.ending import closing
 from engine.replay.history import require_well_formed
@@ -40,26 +38,6 @@ from engine.replay.matching import PYTHON, Nondeterminism, replay
 
 ENGINE_LEVEL = "1"
 """Stamped on every execution: what an engine that changes the rules of replay will tell old executions by."""
-
-
-class TurnOptions(Struct, frozen=True, kw_only=True):
-    """Bounds and choices of a turn.
-
-    Attributes:
-        callbacks_max: Callbacks the code may take to come to rest after one event; passing it fails the instance.
-        custom_status_bytes_max: Size of a custom status, UTF-8.
-        turn_events_max: New events of one turn.
-        payload_bytes_max: Size of each input, output and carried message the code gives away.
-        on_nondeterminism: `hold` sets the instance aside until code that fits is there; `fail` ends it.
-        replay_always: No execution is kept between turns: every turn replays its history.
-    """
-
-    callbacks_max: int = 100_000
-    custom_status_bytes_max: int = 256 * 1024
-    turn_events_max: int = 50_000
-    payload_bytes_max: int = 8 * 1024 * 1024
-    on_nondeterminism: Literal["hold", "fail"] = "hold"
-    replay_always: bool = False
 
 
 class Committed(Struct, frozen=True):
@@ -327,7 +305,7 @@ class _Turn:
         """One arrival and its outcome: both become part of the turn, or only the arrival, if a bound is passed."""
         try:
             outcome = live.apply(arrival)
-            self._require_within_bounds(outcome, len(effects.delta))
+            require_within_bounds(outcome, len(effects.delta), self._options)
         except BoundPassed:
             effects.add([arrival])
             raise
@@ -350,29 +328,6 @@ class _Turn:
         (disposition,), replies = _settle((message,), live.started)
         effects.messages += replies
         return disposition
-
-    # The bounds.
-
-    def _require_within_bounds(self, outcome: list[AnyEvent], events_before: int) -> None:
-        options = self._options
-        if events_before + 1 + len(outcome) > options.turn_events_max:
-            raise BoundPassed(
-                f"expected a turn of at most {options.turn_events_max} events, but the code asked for more"
-            )
-        for event in outcome:
-            if isinstance(event, CustomStatusUpdated) and event.status is not None:
-                size = len(event.status.encode("utf-8", "surrogatepass"))
-                if size > options.custom_status_bytes_max:
-                    raise BoundPassed(
-                        f"expected a custom status of at most {options.custom_status_bytes_max} bytes, "
-                        f"but it has {size}"
-                    )
-            payload: Payload | None = getattr(event, "input", None) or getattr(event, "output", None)
-            if payload is not None and len(payload.data) > options.payload_bytes_max:
-                raise BoundPassed(
-                    f"expected payloads of at most {options.payload_bytes_max} bytes, but that of "
-                    f"{type(event).__name__} (event {event.event_id}) has {len(payload.data)}"
-                )
 
     def _end_by_bound(self, live: LiveExecution, effects: Effects, passed: BoundPassed) -> TurnOutcome:
         """The code passed a bound: what it asked for in that step is dropped, and the instance fails."""

@@ -1,0 +1,295 @@
+"""What is there of a provider, a worker and a clock when an orchestration runs in memory, with time skipped?"""
+
+import heapq
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from msgspec import Struct
+
+from engine.converter import JsonConverter
+from engine.model.events import AnyEvent, OrchestrationStarted
+from engine.model.failure import Failure
+from engine.model.messages import (
+    AnyMessage,
+    CompleteActivity,
+    FailActivity,
+    FireTimer,
+    StartOrchestration,
+)
+from engine.model.payload import Payload
+from engine.model.status import TERMINAL, Status
+from engine.model.work import WorkItem
+from engine.port import OrchestrationItem
+from engine.registry import ActivityDefinition, Registry, orchestration_definition
+from engine.replay.failures import failure_of
+from engine.replay.history import open_work, require_well_formed
+from engine.replay.live import LiveExecution
+from engine.replay.matching import Nondeterminism, shown
+from engine.replay.matching import replay as replay_history
+from engine.replay.turn import Committed, TurnOptions, Unregistered, run_turn
+
+START_MS = 1_700_000_000_000
+TURNS_MAX = 100_000
+LOGGER = logging.getLogger("turnlog.testing")
+
+AnyFunction = Callable[..., Any]
+
+
+class ScenarioFailed(AssertionError):
+    """The orchestration left its recorded path, or waits for what will never come."""
+
+
+class InstanceOutcome(Struct, kw_only=True):
+    """What became of one instance.
+
+    Attributes:
+        name: Of its orchestration.
+        status: Its last one.
+        output: What it returned, as JSON bytes in a payload; None unless it completed.
+        failure: What it ended with, if it failed or was cancelled.
+        custom_status: What it showed last.
+        executions: The history of each execution, first to last.
+    """
+
+    name: str
+    status: Status = Status.RUNNING
+    output: Payload | None = None
+    failure: Failure | None = None
+    custom_status: str | None = None
+    incarnation: int | None = None
+    executions: list[list[AnyEvent]] = []
+
+    @property
+    def history(self) -> list[AnyEvent]:
+        """Of the last execution."""
+        return self.executions[-1]
+
+
+def replay(
+    code: AnyFunction | Registry, history: Sequence[AnyEvent], *, instance: str = "test", execution_id: int = 1
+) -> None:
+    """Take `code` through a recorded history, as a node would that has just got the instance.
+
+    Args:
+        code: The orchestration; or all there are, to be found by the recorded name and version.
+        history: Of one execution, from its first event on.
+        instance: Whose it is: automatic ids of children are made from it.
+        execution_id: Which execution.
+
+    Raises:
+        ScenarioFailed: The code does not do what is recorded; says expected and found by event id.
+        HistoryCorrupted: The history breaks its own rules.
+        NotRegistered: `code` is a registry without the recorded name and version.
+    """
+    require_well_formed(history)
+    started = history[0]
+    assert isinstance(started, OrchestrationStarted)
+    found = code.orchestration(started.name, started.version) if isinstance(code, Registry) else None
+    converter = JsonConverter()
+    live = LiveExecution(
+        instance,
+        execution_id,
+        started,
+        found or orchestration_definition(code),  # pyright: ignore[reportArgumentType]  # found is None for functions only
+        converter,
+        callbacks_max=TurnOptions().callbacks_max,
+        lineage=0,
+    )
+    try:
+        replay_history(live, history, converter)
+    except Nondeterminism as error:
+        raise ScenarioFailed(str(error)) from error
+    finally:
+        live.put_away()
+
+
+class _History:
+    """A history in memory, as the port wants it."""
+
+    def __init__(self, events: list[AnyEvent]) -> None:
+        self._events = events
+
+    @property
+    def last_event_id(self) -> int:
+        return self._events[-1].event_id if self._events else 0
+
+    def load(self) -> Sequence[AnyEvent]:
+        return tuple(self._events)
+
+
+class _Call:
+    """The context of one call of an activity. A call runs while time stands, so nobody cancels it meanwhile."""
+
+    def __init__(self, item: WorkItem) -> None:
+        self.instance = item.instance
+        self.execution_id = item.execution_id
+        self.activity_id = item.activity_id
+        self.name = item.name
+        self.orchestration = item.orchestration
+        self.version = item.version
+        self.attempt = 1
+        self.logger = logging.LoggerAdapter(LOGGER, {"instance": item.instance, "activity": item.name})
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    async def cancelled(self) -> None:
+        raise ScenarioFailed(f"expected activity {self.name} to end by itself, but it waits to be cancelled")
+
+    def raise_if_cancelled(self) -> None:
+        return
+
+
+class World:
+    """Instances, both queues and a clock."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        activities: Mapping[str, ActivityDefinition],
+        durations: Mapping[str, timedelta],
+        options: TurnOptions,
+    ) -> None:
+        self.now_ms = START_MS
+        self.instances: dict[str, InstanceOutcome] = {}
+        self.converter = JsonConverter()
+        self._registry = registry
+        self._activities = activities
+        self._durations = durations
+        self._options = options
+        self._order = count()
+        self._incarnations = count(1)
+        self._later: list[tuple[int, int, AnyMessage]] = []
+        self._mail: dict[str, list[AnyMessage]] = {}
+        self._work: list[WorkItem] = []
+        self._live: dict[str, LiveExecution] = {}
+
+    def send(self, message: AnyMessage, delay: timedelta = timedelta(0)) -> None:
+        """Deliver `message` after `delay`; a timer when it is due."""
+        at_ms = self.now_ms + delay // timedelta(milliseconds=1)
+        if isinstance(message, FireTimer):
+            at_ms = max(at_ms, message.fire_at_ms)
+        heapq.heappush(self._later, (at_ms, next(self._order), message))
+
+    async def play(self, root: str) -> None:
+        """Until `root` has ended and nothing more can happen at that time."""
+        turns = 0
+        while True:
+            self._deliver()
+            ready = next((instance for instance in self._mail if self._is_ready(instance)), None)
+            if ready is not None:
+                turns += 1
+                if turns > TURNS_MAX:
+                    raise ScenarioFailed(f"expected {root} to end within {TURNS_MAX} turns, but it goes on")
+                self._turn(ready, self._mail.pop(ready))
+            elif self._work:
+                await self._execute(self._work.pop(0))
+            elif root in self.instances and self.instances[root].status in TERMINAL:
+                break
+            elif self._later:
+                self.now_ms = max(self.now_ms, self._later[0][0])
+            else:
+                waiting = ", ".join(shown(event) for event in open_work(self.instances[root].history))
+                raise ScenarioFailed(f"expected {root} to end, but it waits for ever: {waiting or 'for nothing'}")
+        for live in self._live.values():
+            live.put_away()
+        for instance, outcome in self.instances.items():
+            for execution_id, history in enumerate(outcome.executions, start=1):
+                replay(self._registry, history, instance=instance, execution_id=execution_id)
+
+    def _is_ready(self, instance: str) -> bool:
+        """Messages for an instance that does not exist wait for its start, as at a provider."""
+        return instance in self.instances or any(isinstance(one, StartOrchestration) for one in self._mail[instance])
+
+    def _deliver(self) -> None:
+        while self._later and self._later[0][0] <= self.now_ms:
+            _, _, message = heapq.heappop(self._later)
+            self._mail.setdefault(message.instance, []).append(message)
+
+    def _turn(self, instance: str, messages: list[AnyMessage]) -> None:
+        outcome = self.instances.get(instance)
+        item = OrchestrationItem(
+            instance=instance,
+            orchestration_name=outcome.name if outcome else "",
+            version="",
+            execution_id=len(outcome.executions) if outcome else 1,
+            incarnation=outcome.incarnation if outcome else None,
+            history=_History(outcome.history if outcome else []),
+            messages=tuple(messages),
+            lock_token="",
+            attempt_count=1,
+            lineage=0,
+            now_ms=self.now_ms,
+            status=outcome.status if outcome else None,
+        )
+        turn = run_turn(
+            item,
+            self._registry,
+            self.converter,
+            self._options,
+            live=self._live.pop(instance, None),
+            new_incarnation=next(self._incarnations),
+        )
+        if isinstance(turn, Unregistered):
+            raise ScenarioFailed(f"expected orchestration {turn.name!r} among those given, but it is not")
+        if not isinstance(turn, Committed):
+            raise ScenarioFailed(getattr(turn, "reason", None) or getattr(turn, "failure").message)  # noqa: B009
+        self._commit(instance, turn)
+
+    def _commit(self, instance: str, turn: Committed) -> None:
+        result = turn.result
+        metadata = result.metadata
+        if instance not in self.instances:
+            self.instances[instance] = InstanceOutcome(name=metadata.orchestration_name or "", executions=[])
+        outcome = self.instances[instance]
+        if result.execution_id > len(outcome.executions):
+            outcome.executions.append([])
+        outcome.history.extend(result.history_delta)
+        outcome.status = metadata.status or outcome.status
+        outcome.incarnation = metadata.incarnation or outcome.incarnation
+        outcome.failure = metadata.failure or outcome.failure
+        outcome.output = metadata.output if metadata.status is Status.COMPLETED else outcome.output
+        if metadata.set_custom_status:
+            outcome.custom_status = metadata.custom_status
+        if turn.live is not None:
+            self._live[instance] = turn.live
+        self._work += result.work_items
+        taken_back = {(ref.instance, ref.execution_id, ref.activity_id) for ref in result.cancelled_activities}
+        self._work = [
+            item for item in self._work if (item.instance, item.execution_id, item.activity_id) not in taken_back
+        ]
+        for message in result.messages:
+            self.send(message)
+
+    async def _execute(self, item: WorkItem) -> None:
+        definition = self._activities.get(item.name)
+        if definition is None:
+            raise ScenarioFailed(f"expected activity {item.name!r} among those given, but it is not")
+        try:
+            value = self.converter.decode(item.input, definition.input_type, f"input of activity {item.name}")
+            returned = definition.call(_Call(item), value)
+            result = self.converter.encode(
+                await returned if definition.is_async else returned, f"output of activity {item.name}"
+            )
+        except ScenarioFailed:
+            raise
+        except Exception as error:
+            message: AnyMessage = FailActivity(
+                instance=item.instance,
+                incarnation=item.incarnation,
+                execution_id=item.execution_id,
+                activity_id=item.activity_id,
+                failure=failure_of(error),
+            )
+        else:
+            message = CompleteActivity(
+                instance=item.instance,
+                incarnation=item.incarnation,
+                execution_id=item.execution_id,
+                activity_id=item.activity_id,
+                result=result,
+            )
+        self.send(message, self._durations.get(item.name, timedelta(0)))
