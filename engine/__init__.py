@@ -1,6 +1,7 @@
 """What is a durable orchestration? Async functions that survive crashes, over any provider; the public names are here.
 
-    from engine import Client, Engine, OrchestrationContext, Registry, activity, orchestration
+Write orchestrations and activities with the decorators, run them with an `Engine` over a `Provider`, and start them
+with a `Client`. Whatever is not listed here is the engine's own and may change.
 """
 
 from engine.activity_context import ActivityContext
@@ -25,10 +26,10 @@ from engine.model.failure import Category, Failure
 from engine.model.status import Status
 from engine.port import InstanceInfo, InstanceView, Mailbox, Provider, ProviderAdmin
 from engine.registry import Registry, activity, orchestration
+from engine.replay.bounds import TurnOptions
 from engine.replay.context import OrchestrationContext
 from engine.replay.futures import DurableFuture
 from engine.replay.retry import RetryPolicy
-from engine.replay.turn import TurnOptions
 from engine.runtime.host import Engine
 from engine.runtime.options import EngineOptions
 

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from engine.errors import UsageError
-from engine.replay.turn import TurnOptions
+from engine.replay.bounds import TurnOptions
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True):

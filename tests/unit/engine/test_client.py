@@ -116,6 +116,10 @@ async def test_a_callers_message_id_makes_two_calls_one(bench: Bench) -> None:
         first = await bench.client.start(ship, Order(1), instance="a", message_id="request-1")
         await bench.client.start(ship, Order(1), instance="a", message_id="request-1")
         assert await first.wait() == Order(2)
+    assert [message.message_id for message in bench.provider.sent if isinstance(message, StartOrchestration)] == [
+        "request-1",
+        "request-1",
+    ]
 
 
 @pytest.mark.parametrize(

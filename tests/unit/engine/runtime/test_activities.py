@@ -16,8 +16,8 @@ from engine.model.payload import NULL, Payload
 from engine.model.work import WorkItem
 from engine.observe import recorded_marks, subject
 from engine.registry import activity, orchestration
+from engine.replay.bounds import TurnOptions
 from engine.replay.context import OrchestrationContext
-from engine.replay.turn import TurnOptions
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
 
@@ -251,10 +251,16 @@ async def test_a_renewal_that_fails_is_repeated_while_the_lease_holds(bench: Ben
 
 @pytest.mark.parametrize("error", [Retryable("ack_work_item", "away"), InDoubt("ack_work_item", "no answer")])
 async def test_an_ack_is_repeated_until_it_is_taken(bench: Bench, error: Exception) -> None:
+    runs: list[int] = []
+
+    @activity
+    async def count(ctx: ActivityContext) -> None:
+        runs.append(ctx.attempt)
+
     bench.provider.fail("ack_work_item", error, error)
-    completion = await completion_of(bench, [echo], work_item("echo", b"1"))
+    completion = await completion_of(bench, [count], work_item("count"))
     assert isinstance(completion, CompleteActivity)
-    assert bench.provider.calls["ack_work_item"] == 3
+    assert (bench.provider.calls["ack_work_item"], runs) == (3, [1])
 
 
 @pytest.mark.parametrize("error", [LeaseLost("ack_work_item", "late"), OwnershipLost("ack_work_item", "moved")])
@@ -321,11 +327,14 @@ async def test_a_running_async_activity_is_told_at_once_that_nobody_waits_for_it
         told.append(f"told {ctx.is_cancelled()}")
         return "too late"
 
-    async with nothing_left(), bench.engine(orchestrations=[give_up_after_a_second], activities=[listen]) as engine:
+    served: dict[str, Any] = {"orchestrations": [give_up_after_a_second], "activities": [listen]}
+    async with nothing_left(), bench.engine(**served) as engine:
         handle = await bench.client.start(give_up_after_a_second, "listen", instance="impatient")
-        assert await ends(bench.clock, handle.wait()) == "gave up"
-        await cycles()
+        with recorded_marks() as reached:
+            assert await ends(bench.clock, handle.wait()) == "gave up"
+            await cycles()
         assert told == ["told True"]
+    assert "lease.revoked" in reached
     assert engine.counters.activities_cancelled == 1
     assert engine.counters.activities_completed == engine.counters.activities_failed == 0
     assert bench.provider.completions == []

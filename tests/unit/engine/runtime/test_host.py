@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import anyio
 import pytest
@@ -134,7 +135,7 @@ async def test_a_drain_waits_until_admitted_turns_are_durable(bench: Bench) -> N
         await bench.client.start(wait_for_go)
         await cycles()
         engine.request_stop()
-        await cycles()
+        await cycles(100)
         assert not serving.done()
         bench.provider.not_durable[0].set_result(None)
         await serving
@@ -257,9 +258,9 @@ async def test_two_engines_share_the_work_of_one_provider(bench: Bench) -> None:
         ({"work_items_max": 10}, "expected work_items_max of at least activities_max, but they are 10 and 256"),
     ],
 )
-def test_options_that_cannot_be_followed_are_refused(changes: dict[str, int], complaint: str) -> None:
+def test_options_that_cannot_be_followed_are_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        EngineOptions(**changes)  # pyright: ignore[reportArgumentType]
+        EngineOptions(**changes)
 
 
 def test_the_back_off_doubles_up_to_its_bound() -> None:

@@ -1,10 +1,12 @@
 """Does an instance get its turns, whatever the provider answers and whatever the code does?"""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from engine.client import Client
 from engine.errors import (
     Fatal,
     InDoubt,
@@ -24,10 +26,12 @@ from engine.model.messages import StartOrchestration
 from engine.model.payload import NULL
 from engine.model.status import Status
 from engine.observe import recorded_marks
-from engine.registry import activity, orchestration
+from engine.port import OrchestrationItem
+from engine.registry import Registry, activity, orchestration
 from engine.replay.context import OrchestrationContext
+from engine.runtime.host import Engine
 from engine.runtime.options import EngineOptions
-from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
+from tests.unit.engine.runtime.running import Bench, ScriptedProvider, cycles, ends, nothing_left
 
 pytestmark = pytest.mark.anyio
 
@@ -354,3 +358,53 @@ async def test_a_defect_in_a_turn_stays_with_its_instance(bench: Bench) -> None:
             bench.provider.defective.clear()
             assert await ends(bench.clock, odd.wait()) == 4
     assert "turn.raised" in reached
+
+
+async def test_an_unreadable_history_is_held_even_when_its_messages_are_poison(bench: Bench) -> None:
+    async with bench.engine(**SERVED):
+        handle = await bench.client.start(wait_for_go, instance="broken")
+        await bench.provider.changed("broken", 0)
+    await handle.raise_event("go", "x")
+    async with bench.engine(options=EngineOptions(attempts_max=1)):
+        await cycles()
+        bench.provider.corrupt_history("broken")
+        bench.clock.advance(1_000)
+        await cycles()
+        status = await handle.status()
+    assert status.status is Status.HELD
+    assert status.failure is not None
+    assert status.failure.type == "HistoryCorrupted"
+
+
+async def test_a_message_for_an_ended_instance_is_consumed_however_often_it_was_delivered(bench: Bench) -> None:
+    async with nothing_left(), bench.engine(**SERVED, options=EngineOptions(attempts_max=2)) as engine:
+        handle = await bench.client.start(twice_doubled, 3, instance="ended")
+        assert await handle.wait() == 12
+        late = LeaseLost("ack_orchestration_item", "late")
+        bench.provider.fail("ack_orchestration_item", late, late, late)
+        await handle.raise_event("go")
+        for _ in range(200):
+            await cycles()
+            bench.clock.advance(1_000)
+        assert bench.provider.max_attempt_count("ended") == 0
+    assert engine.counters.turns_lost == 3
+    assert engine.counters.orchestrations_poisoned == 0
+    assert (await handle.status()).status is Status.COMPLETED
+
+
+async def test_a_provider_that_never_suspends_does_not_starve_the_loop(bench: Bench) -> None:
+    class Eager(ScriptedProvider):
+        stale: Sequence[OrchestrationItem] = ()
+
+        async def fetch_orchestration_items(
+            self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+        ) -> Sequence[OrchestrationItem]:
+            if not self.stale:
+                self.stale = await super().fetch_orchestration_items(items_max, lock_timeout_ms, poll_timeout_ms)
+            return self.stale  # its lock is gone after the first turn, so it can be fetched for ever
+
+    provider = Eager(bench.clock)
+    async with nothing_left(), Engine(provider, Registry(**SERVED), clock=bench.clock) as engine:
+        await Client(provider, clock=bench.clock).start(wait_for_go)
+        await cycles()
+    assert engine.counters.turns_lost > 1
