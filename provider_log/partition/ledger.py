@@ -5,6 +5,7 @@ by restore, which runs the same `follow` and the same `apply`.
 """
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -67,6 +68,8 @@ class Ledger:
         self._time = PartitionTime(around.clock, head.time_ms)
         self._batch = _open_batch(1)
         self._in_flight: deque[batches.Batch] = deque()
+        self._token_root = around.chance.token()
+        self._tokens = itertools.count(1)
         self.store = store
         self.overlay = Overlay(store)
 
@@ -79,6 +82,10 @@ class Ledger:
     def lineage(self) -> int:
         """Tells turns admitted under this ledger from those of any other."""
         return int.from_bytes(self._token[:7])
+
+    def lock_token(self) -> str:
+        """A token nobody else has: partition, a part nobody can guess, and a running number."""
+        return f"{self.place.partition}.{self._token_root}.{next(self._tokens)}"
 
     @property
     def open_batch(self) -> batches.Batch:

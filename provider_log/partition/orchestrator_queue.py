@@ -19,7 +19,7 @@ from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, p
 from provider_log.partition.positions import LanePosition
 from provider_log.store import keys
 from provider_log.store.keys import Table
-from provider_log.store.tables import InboxRow, PositionRow, TimerRow, unpack
+from provider_log.store.tables import InboxRow, InstanceRow, PositionRow, TimerRow, unpack
 
 TOPIC_LANES = (r.Lane.ORCHESTRATOR, r.Lane.MESSAGES, r.Lane.WORKER)
 UNKNOWN_VERSION = "unknown"
@@ -47,8 +47,9 @@ class OrchestratorQueue:
             part_bytes_max=min(options.batch_bytes_max, RECORD_BYTES_MAX) // 2,
             record_bytes_max=RECORD_BYTES_MAX,
         )
+        now_ms = ledger.now_ms()
         for entry in self._stored_entries():
-            self._add(entry)
+            self._add(entry, now_ms)
 
     def _stored_position(self, lane: r.Lane) -> LanePosition:
         data = self._ledger.store.get(keys.named(Table.POSITION, lane.value))
@@ -79,15 +80,15 @@ class OrchestratorQueue:
     def take(self, lock_timeout_ms: int) -> OrchestrationItem | None:
         """Lock the instance with the oldest visible message."""
         while True:
-            token = f"{self._ledger.place.partition}.{self._around.chance.token()}"
-            taken = self._inbox.take(token, self._ledger.now_ms(), lock_timeout_ms)
+            token, now_ms = self._ledger.lock_token(), self._ledger.now_ms()
+            taken = self._inbox.take(token, now_ms, lock_timeout_ms)
             if taken is None:
                 return None
             if isinstance(taken, Lock):
-                return self._item(token, taken)
+                return self._item(token, taken, now_ms)
             self._settle(taken, Disposition.ORPHAN)
 
-    def _item(self, token: str, lock: Lock) -> OrchestrationItem:
+    def _item(self, token: str, lock: Lock, now_ms: int) -> OrchestrationItem:
         instance = lock.instance
         row = instance_row(self._ledger.overlay, instance)
         messages = tuple(entry.message for entry in lock.entries if entry.message is not None)
@@ -108,7 +109,7 @@ class OrchestratorQueue:
             lock_token=token,
             attempt_count=max(entry.attempt for entry in lock.entries),
             lineage=self._ledger.lineage,
-            now_ms=self._ledger.now_ms(),
+            now_ms=now_ms,
             status=row.status if row is not None else None,
         )
 
@@ -131,7 +132,7 @@ class OrchestratorQueue:
         lock = self._locked("ack_orchestration_item", token)
         instance, ledger = lock.instance, self._ledger
         row = instance_row(ledger.overlay, instance)
-        self._refuse_known_events(instance, result)
+        self._refuse_known_events(instance, row, result)
         planned = plan_turn(instance, result, lock.entries, row, ledger.envelope(), ledger.place, self._limits)
         for entry in lock.entries:
             self._forget(entry)
@@ -146,11 +147,15 @@ class OrchestratorQueue:
         self._inbox.unlock(token)
         return planned.work_items, last.cancelled
 
-    def _refuse_known_events(self, instance: str, result: TurnResult) -> None:
+    def _refuse_known_events(self, instance: str, row: InstanceRow | None, result: TurnResult) -> None:
+        is_current = row is not None and row.execution_id == result.execution_id
+        is_newer = row is None or row.execution_id < result.execution_id
+        last = row.last_event_id if row is not None and is_current else 0
         previous = 0
         for event in result.history_delta:
             key = keys.in_execution(Table.HISTORY, instance, result.execution_id, event.event_id)
-            if event.event_id <= previous or self._ledger.overlay.get(key) is not None:
+            may_be_known = not is_newer and not (is_current and event.event_id > last)
+            if event.event_id <= previous or (may_be_known and self._ledger.overlay.get(key) is not None):
                 raise Refused(
                     "ack_orchestration_item",
                     f"expected new event ids in ascending order, but {instance} has event {event.event_id} already",
@@ -161,7 +166,7 @@ class OrchestratorQueue:
         cancelled = {(timer.execution_id, timer.timer_id) for timer in record.timers_cancelled}
         for timer in record.timers:
             if (timer.execution_id, timer.timer_id) not in cancelled:
-                self._add(_timer_entry(instance, record.incarnation, timer))
+                self._add(_timer_entry(instance, record.incarnation, timer), record.envelope.time_ms)
         for execution_id, timer_id in cancelled:
             self._inbox.remove((instance, r.Lane.TIMER, timer_id, execution_id))
 
@@ -191,7 +196,7 @@ class OrchestratorQueue:
         Raises:
             LeaseLost: (at once) The token is unknown or its lock has expired.
         """
-        item = self._item(token, self._locked("hold_orchestration_item", token))
+        item = self._item(token, self._locked("hold_orchestration_item", token), self._ledger.now_ms())
         held = r.InstanceHeld(
             envelope=self._ledger.envelope(),
             instance=item.instance,
@@ -226,7 +231,8 @@ class OrchestratorQueue:
         arriving = iter(messages)
         for key, data in rows.items():
             if key[0] == _INBOX_BYTE and data is not None:
-                self._add(_inbox_entry(key, unpack(InboxRow, data), next(arriving)))
+                entry = _inbox_entry(key, unpack(InboxRow, data), next(arriving))
+                self._add(entry, entry.arrived_at_ms)
 
     def is_seen(self, instance: str, message_id: str) -> bool:
         """Whether a message with this id waits or was consumed."""
@@ -236,12 +242,12 @@ class OrchestratorQueue:
     def take_in(self, entry: Entry) -> None:
         """A message of a topic lane waits from now on."""
         self._in_lane[entry.lane][entry.place] = entry
-        self._add(entry)
+        self._add(entry, entry.arrived_at_ms)
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: Entry, now_ms: int) -> None:
         if entry.message_id is not None:
             self._ids.add((entry.instance, entry.message_id))
-        self._inbox.add(entry, self._ledger.now_ms())
+        self._inbox.add(entry, now_ms)
         self._around.wakeup.signal()
 
     def _forget(self, entry: Entry) -> None:
@@ -298,7 +304,7 @@ class OrchestratorQueue:
             if key[0] == _INBOX_BYTE and data is not None:
                 moved = _inbox_entry(key, unpack(InboxRow, data), entry.message)
                 moved.attempt, moved.order = entry.attempt, entry.order
-                self._add(moved)
+                self._add(moved, parked.envelope.time_ms)
 
     # For the owner
 

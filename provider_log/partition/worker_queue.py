@@ -1,5 +1,6 @@
 """How does a worker get an activity, and give its answer? The worker queue of one owner."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from engine.errors import LeaseLost, TurnTooLarge
@@ -48,8 +49,8 @@ class WorkerQueue:
 
     def take(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
         """Lease the oldest visible work item."""
-        token = f"{self._ledger.place.partition}.{self._around.chance.token()}"
-        nonce = bytes.fromhex(token.partition(".")[2])[:_NONCE_BYTES]
+        token = self._ledger.lock_token()
+        nonce = hashlib.blake2b(token.encode(), digest_size=_NONCE_BYTES).digest()
         leased = self._backlog.take(token, nonce, self._ledger.now_ms(), lock_timeout_ms, self._around.node)
         if leased is None:
             return None
