@@ -3,17 +3,17 @@
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-import uvloop
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from provider_log.bench.measure import Figures, Plan, measure
-from provider_log.bench.workloads import WORKLOADS
 from provider_log.cli.show import console
+
+if TYPE_CHECKING:
+    from provider_log.bench.measure import Figures
 
 
 class Log(StrEnum):
@@ -49,6 +49,12 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Measure a workload in one process, beside the bare log on the same disk in the same run."""
+    # Only this command needs a node's parts in its own process; the others start without them.
+    import uvloop
+
+    from provider_log.bench.measure import Plan, measure
+    from provider_log.bench.workloads import WORKLOADS
+
     assert log is Log.EMBEDDED
     plan = Plan(instances=instances, in_flight=in_flight, alone=alone)
     with tempfile.TemporaryDirectory(dir=directory) as data, _progress() as bars:
@@ -77,7 +83,7 @@ def _progress() -> Progress:
     )
 
 
-def _table(figures: Figures) -> Table:
+def _table(figures: "Figures") -> Table:
     values = msgspec.structs.asdict(figures)
     table = Table(box=None, show_header=False, pad_edge=False, title=f"{figures.workload} on the {figures.log} log")
     table.add_column(justify="right", no_wrap=True)
