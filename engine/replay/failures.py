@@ -10,6 +10,8 @@ from engine.model.failure import Category, Failure
 
 OTHERS_MAX = 32  # an exception group of a wide fan-out can hold thousands of the same
 CAUSES_MAX = 8  # chains are for readers
+MESSAGE_CHARS_MAX = 8_192  # a failure stays in a history and has to fit a record, whatever an exception drags along
+STACK_CHARS_MAX = 8_192
 _GROUP: type[BaseException] = BaseExceptionGroup
 OWN_PACKAGES = ("engine", "asyncio", "anyio", "msgspec")
 
@@ -47,7 +49,7 @@ def _failure_of(error: BaseException, category: Category, causes_left: int) -> F
         type=type_of(type(error)),
         message=_text(error),
         retryable=retryable,
-        stack="\n".join(_user_frames(error.__traceback__)) or None,
+        stack=_stack(error.__traceback__),
         cause=cause,
         others=others,
     )
@@ -55,9 +57,25 @@ def _failure_of(error: BaseException, category: Category, causes_left: int) -> F
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return _cut(_writable(str(error)))
     except Exception as broken:  # a __str__ of the user's that raises must not hide the failure it was to describe
         return f"(its text cannot be had: {type(broken).__qualname__})"
+
+
+def _writable(text: str) -> str:
+    """A lone surrogate, as in the name of a file that is no UTF-8, is legal in a string and in no record."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MESSAGE_CHARS_MAX else f"{text[:MESSAGE_CHARS_MAX]}… (cut from {len(text)} characters)"
+
+
+def _stack(traceback: TracebackType | None) -> str | None:
+    text = _writable("\n".join(_user_frames(traceback)))
+    if len(text) > STACK_CHARS_MAX:  # the most recent frames are last and say the most
+        return f"(cut from {len(text)} characters) …{text[-STACK_CHARS_MAX:]}"
+    return text or None
 
 
 def _user_frames(traceback: TracebackType | None) -> Iterator[str]:

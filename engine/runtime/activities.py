@@ -52,6 +52,11 @@ class ActivityDispatcher:
         """Activities whose code has not ended."""
         return self._running
 
+    @property
+    def leased(self) -> int:
+        """Work items whose lease is held: running, or ended and not yet durable."""
+        return len(self._leased)
+
     async def run(self) -> None:
         """Fetch and start activities until cancelled.
 

@@ -53,6 +53,9 @@ class Engine:
         converter: Between values and payloads; the same for every engine and client of an application.
         clock: Of waits inside the engine; instants come from the provider.
         chance: Of ids.
+
+    Attributes:
+        counters: What it has done since it was made.
     """
 
     def __init__(
@@ -90,6 +93,16 @@ class Engine:
     def stage(self) -> Stage:
         """How far it is."""
         return self._stage
+
+    def gauges(self) -> dict[str, int]:
+        """What is in its hands now, by name: for metrics, beside `counters`."""
+        return {
+            "activities_running": self._activities.running,
+            "live_bytes_estimate": self._orchestrations.live_bytes_estimate,
+            "live_executions": self._orchestrations.live_executions,
+            "turns_in_flight": self._orchestrations.in_flight,
+            "work_items_leased": self._activities.leased,
+        }
 
     async def run(self) -> None:
         """Work until `request_stop`, then return when everything has ended.

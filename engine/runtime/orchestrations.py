@@ -64,6 +64,16 @@ class OrchestrationDispatcher:
         """Turns admitted and not yet durable."""
         return self._in_flight
 
+    @property
+    def live_executions(self) -> int:
+        """Suspended executions kept between turns."""
+        return len(self._cache)
+
+    @property
+    def live_bytes_estimate(self) -> int:
+        """What they hold in memory, by estimate."""
+        return self._cache.bytes_estimate
+
     async def run(self) -> None:
         """Fetch and take turns until cancelled.
 

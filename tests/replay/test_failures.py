@@ -184,3 +184,22 @@ def test_ctrl_c_in_the_host_is_not_the_instances_failure() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         Instance(interrupted).start()
+
+
+def test_a_text_that_no_record_can_hold_is_written_so_that_it_can() -> None:
+    assert failure_of(FileNotFoundError("no file caf\udce9")).message == "no file caf\\udce9"
+
+
+def test_a_long_text_and_a_deep_stack_are_cut() -> None:
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        raise ValueError("x" * 100_000)
+
+    with pytest.raises(ValueError, match="xxx") as caught:
+        deep(400)
+    failure = failure_of(caught.value)
+    assert failure.message == "x" * 8_192 + "… (cut from 100000 characters)"
+    assert failure.stack is not None
+    assert len(failure.stack) < 8_300
+    assert failure.stack.endswith('raise ValueError("x" * 100_000)')

@@ -217,6 +217,22 @@ async def test_the_first_error_that_ends_the_engine_is_the_one_its_user_sees(ben
             await bench.engine().run()
 
 
+async def test_the_gauges_say_what_is_in_hand_and_fall_to_zero(bench: Bench) -> None:
+    held = Held()
+    bench.provider.not_durable = []
+    engine, serving = await running_activity(bench, held)
+    await bench.client.start(wait_for_go)
+    await cycles()
+    gauges = engine.gauges()
+    assert gauges.pop("live_bytes_estimate") > 0
+    assert gauges == {"activities_running": 1, "live_executions": 1, "turns_in_flight": 1, "work_items_leased": 1}
+    held.release.set()
+    bench.provider.not_durable[0].set_result(None)
+    engine.request_stop()
+    await serving
+    assert set(engine.gauges().values()) == {0}
+
+
 async def test_an_engine_is_started_once(bench: Bench) -> None:
     engine = bench.engine()
     async with engine:
