@@ -1,8 +1,10 @@
 """Which laws hold for every orchestration? Generated programs, answered in generated orders."""
 
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,16 @@ from tests.replay.programs import Program, World, interprets, programs
 
 # Cleanup code that makes coroutines and hands them to asyncio while it is put away leaves them unawaited.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+
+@pytest.fixture(autouse=True)
+def garbage_is_collected_here() -> Generator[None]:
+    """Under the filter above, and not while some later test runs."""
+    yield
+    for instance in Instance.made:
+        instance.forget()
+    gc.collect()
+
 
 CHOICES = st.lists(st.integers(0, 999), max_size=40)
 
