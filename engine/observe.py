@@ -131,7 +131,7 @@ class Counters:
         self.leases_lost = 0
         self.leases_renewed = 0
         self.live_hits = 0  # turns that went on with a kept coroutine
-        self.live_misses = 0  # turns that replayed a history
+        self.live_misses = 0  # turns without one: the first of an execution, and those that replayed a history
         self.live_put_away = 0  # coroutines put away to stay within the bound
         self.orchestrations_cancelled = 0
         self.orchestrations_completed = 0

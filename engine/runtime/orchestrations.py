@@ -10,7 +10,7 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from engine.errors import LeaseLost, OwnershipLost, ProviderError, Refused, Retryable, TurnTooLarge
+from engine.errors import LeaseLost, OwnershipLost, ProviderError, Refused, TurnTooLarge
 from engine.model.failure import Category, Failure
 from engine.model.status import TERMINAL, Status
 from engine.model.turn import TurnResult
@@ -22,7 +22,7 @@ from engine.runtime.cache import LiveCache
 from engine.runtime.doors import Tasks, future_of
 from engine.runtime.options import back_off_ms
 from engine.runtime.poison import ended_by_engine
-from engine.runtime.reactions import Reaction, pause_after, reaction_to, repeated
+from engine.runtime.reactions import REPEATABLE, Reaction, pause_after, reaction_to, repeated
 from engine.runtime.shared import Shared
 
 log = logger("turns")
@@ -177,39 +177,38 @@ class OrchestrationDispatcher:
     # Admitting
 
     def _admit(self, item: OrchestrationItem, result: TurnResult, live: LiveExecution | None) -> None:
-        try:
-            durable = self._shared.provider.ack_orchestration_item(item.lock_token, result)
-        except Retryable as error:
+        error = self._offer(item, result, live)
+        if isinstance(error, REPEATABLE):
             mark("turn.ack_repeated")
             self._tasks.spawn(f"ack {item.instance}", self._admit_later(item, result, live, error))
-        except Exception as error:
+        elif error is not None:
             self._not_admitted(item, live, error)
-        else:
-            self._admitted(item, result, live, durable)
 
     async def _admit_later(
-        self, item: OrchestrationItem, result: TurnResult, live: LiveExecution | None, error: Retryable
+        self, item: OrchestrationItem, result: TurnResult, live: LiveExecution | None, error: Exception | None
     ) -> None:
         shared = self._shared
-        admitted = False
+        attempt = 0
         try:
-            attempt = 1
-            while not admitted:
+            while isinstance(error, REPEATABLE):
+                attempt += 1
                 await pause_after(error, attempt, shared.clock, shared.options, shared.counters)
-                try:
-                    durable = shared.provider.ack_orchestration_item(item.lock_token, result)
-                except Retryable as again:
-                    error = again
-                    attempt += 1
-                else:
-                    admitted = True
-                    self._admitted(item, result, live, durable)
-        except Exception as final:
-            admitted = True
-            self._not_admitted(item, live, final)
-        finally:
-            if not admitted and live is not None:
+                error = self._offer(item, result, live)
+        except asyncio.CancelledError:
+            if live is not None:
                 live.put_away()
+            raise
+        if error is not None:
+            self._not_admitted(item, live, error)
+
+    def _offer(self, item: OrchestrationItem, result: TurnResult, live: LiveExecution | None) -> Exception | None:
+        """Offer the turn once; what the provider said if it did not admit it."""
+        try:
+            durable = self._shared.provider.ack_orchestration_item(item.lock_token, result)
+        except Exception as error:
+            return error
+        self._admitted(item, result, live, durable)
+        return None
 
     def _admitted(
         self, item: OrchestrationItem, result: TurnResult, live: LiveExecution | None, durable: Awaitable[None]

@@ -98,14 +98,32 @@ async def test_an_error_that_ends_the_engine_is_raised_from_its_block(
     assert caught.value is error
 
 
-async def test_a_turn_the_provider_cannot_take_now_is_offered_again(bench: Bench) -> None:
-    bench.provider.fail("ack_orchestration_item", *(Retryable("ack_orchestration_item", "busy") for _ in range(3)))
+@pytest.mark.parametrize("kind", [Retryable, InDoubt])
+async def test_a_turn_the_provider_cannot_take_now_is_offered_again(
+    bench: Bench, kind: type[Retryable] | type[InDoubt]
+) -> None:
+    bench.provider.fail("ack_orchestration_item", *(kind("ack_orchestration_item", "busy") for _ in range(3)))
     with recorded_marks() as reached:
         async with nothing_left(), bench.engine(**SERVED) as engine:
             handle = await bench.client.start(twice_doubled, 3)
             assert await ends(bench.clock, handle.wait(), step_ms=20) == 12
     assert "turn.ack_repeated" in reached
     assert engine.counters.live_hits == 2  # the coroutine waited too
+
+
+async def test_a_stop_while_a_turn_is_offered_again_leaves_nothing(bench: Bench) -> None:
+    bench.provider.fail("ack_orchestration_item", *(Retryable("ack_orchestration_item", "busy") for _ in range(9)))
+    async with nothing_left():
+        engine = bench.engine(**SERVED)
+        serving = asyncio.ensure_future(engine.run())
+        await bench.client.start(wait_for_go)
+        await cycles()
+        engine.request_stop()
+        await cycles()
+        assert not serving.done()  # the turn was taken, so a drain tries to keep it
+        engine.request_stop()
+        await serving
+    assert (engine.counters.turns_admitted, engine.gauges()["live_executions"]) == (0, 0)
 
 
 @pytest.mark.parametrize(
