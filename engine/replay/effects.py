@@ -52,6 +52,12 @@ class Effects:
         execution_id: Which execution the events belong to.
         started: Its first event.
         instance_of: The id of the child that a recorded call started, for cancelling it.
+
+    Attributes:
+        delta: The new events so far.
+        replies: Told to callers whose starts met this instance.
+        carried: Unread queue messages for the next execution.
+        resent: Messages of this batch that are for the next execution, to be delivered again.
     """
 
     def __init__(
@@ -65,9 +71,10 @@ class Effects:
         self.execution_id = execution_id
         self.started = started
         self.delta: list[AnyEvent] = []
-        self.messages: list[AnyMessage] = []
+        self.replies: list[AnyMessage] = []
         self.carried: tuple[CarriedMessage, ...] = ()
         self.resent: list[AnyMessage] = []
+        self._messages: list[AnyMessage] = []
         self._instance_of = instance_of
         self._work: dict[int, WorkItem] = {}
         self._timers: dict[int, FireTimer] = {}
@@ -87,14 +94,14 @@ class Effects:
 
     def result(self, dispositions: list[Disposition], custom_status: str | None) -> TurnResult:
         """All of it. `custom_status` is what the next execution begins with, if there is one."""
-        messages: list[AnyMessage] = [*self._starts.values(), *self.messages, *self._timers.values()]
+        messages: list[AnyMessage] = [*self._starts.values(), *self._messages, *self._timers.values()]
         if self._continued is not None:
             messages.append(self._continuation(self._continued, custom_status))
         return TurnResult(
             execution_id=self.execution_id,
             history_delta=tuple(self.delta),
             work_items=tuple(self._work.values()),
-            messages=(*messages, *self.resent),
+            messages=(*messages, *self.replies, *self.resent),
             metadata=ExecutionMetadata(**self._metadata) if self._metadata else NO_METADATA,
             cancelled_activities=tuple(self._cancelled_activities),
             cancelled_timers=tuple(self._cancelled_timers),
@@ -185,7 +192,7 @@ class Effects:
         source = event.source_event_id
         if self._starts.pop(source, None) is None:
             reason = f"{self.instance}: {event.reason}"
-            self.messages.append(CancelInstance(instance=self._instance_of(source), reason=reason))
+            self._messages.append(CancelInstance(instance=self._instance_of(source), reason=reason))
 
     def _set_status(self, event: CustomStatusUpdated) -> None:
         self._metadata.update(set_custom_status=True, custom_status=event.status)
@@ -194,7 +201,7 @@ class Effects:
         self._metadata.update(status=Status.COMPLETED, output=event.output)
         parent = self.started.parent
         if parent is not None:
-            self.messages.append(
+            self._messages.append(
                 CompleteSubOrchestration(
                     instance=parent.instance,
                     incarnation=parent.incarnation,
@@ -215,7 +222,7 @@ class Effects:
         self._metadata.update(status=status, failure=failure)
         parent = self.started.parent
         if parent is not None:
-            self.messages.append(
+            self._messages.append(
                 FailSubOrchestration(
                     instance=parent.instance,
                     incarnation=parent.incarnation,

@@ -126,7 +126,7 @@ def end_turn(item: OrchestrationItem, failure: Failure) -> TurnOutcome:
     effects = _effects_of(item.instance, item.execution_id, started, history)
     effects.add(events)
     dispositions, replies = _settle(item.messages, started)
-    effects.messages += replies
+    effects.replies += replies
     return Committed(effects.result(dispositions, None), None)
 
 
@@ -287,7 +287,7 @@ class _Turn:
                     self._dispositions[place] = self._after(live, message, effects)
                     continue
                 if isinstance(message, StartOrchestration) and (told := collision(message, live.started.parent)):
-                    effects.messages.append(told)
+                    effects.replies.append(told)
                 timestamp_ms = max(self._item.now_ms, ledger.now_ms)
                 self._dispositions[place], event = admit(message, live, ledger.last_event_id + 1, timestamp_ms)
                 if event is not None:
@@ -326,7 +326,7 @@ class _Turn:
                 effects.resent.append(message)
                 return Disposition.FORWARDED
         (disposition,), replies = _settle((message,), live.started)
-        effects.messages += replies
+        effects.replies += replies
         return disposition
 
     def _end_by_bound(self, live: LiveExecution, effects: Effects, passed: BoundPassed) -> TurnOutcome:
@@ -338,7 +338,7 @@ class _Turn:
         ended = _effects_of(live.instance, execution_id, started, so_far)
         failure = Failure(category=Category.LIMIT, type="LimitPassed", message=str(passed), retryable=False)
         ended.add([*effects.delta, *closing(so_far, failure, effects.delta[-1].timestamp_ms)])
-        ended.messages = [*effects.messages, *ended.messages]
+        ended.replies = effects.replies
         return Committed(ended.result(self._dispositions, None), None)
 
 

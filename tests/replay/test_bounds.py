@@ -70,6 +70,43 @@ def test_a_bound_in_the_first_turn_fails_the_instance_too() -> None:
     assert (result.metadata.orchestration_name, result.metadata.incarnation) == ("at_once", LIFE)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["output", "next input"])
+def test_a_last_step_that_passes_a_bound_fails_the_instance_instead(again: bool) -> None:
+    @orchestration
+    async def too_much(ctx: OrchestrationContext) -> str:
+        await ctx.wait_event("go")
+        return ctx.continue_as_new("x" * 1000) if again else "x" * 1000
+
+    instance = Instance(too_much, options=TurnOptions(payload_bytes_max=100))
+    instance.start()
+    result = instance.give(instance.raised("go"), instance.raised("go"))
+    assert failure_of(result).category is Category.LIMIT
+    assert result.metadata.output is None
+    assert result.messages == ()
+    assert kinds(result.history_delta) == ["ExternalEventReceived", "OrchestrationFailed"]
+    replay(too_much, instance.history, instance="i")
+
+
+def test_what_earlier_steps_of_the_turn_asked_for_is_sent_once() -> None:
+    @orchestration
+    async def later(ctx: OrchestrationContext) -> None:
+        child = ctx.schedule_sub_orchestration("child", instance="c")
+        await ctx.wait_event("go")
+        child.cancel()
+        await ctx.wait_event("go")
+        ctx.set_custom_status("s" * 100)
+
+    instance = Instance(later, options=TurnOptions(custom_status_bytes_max=99))
+    instance.start()
+    other = instance.start_message(parent=ParentLink("q", 1, 1, 1))
+    result = instance.give(instance.raised("go"), other, instance.raised("go"))
+    assert failure_of(result).category is Category.LIMIT
+    assert [(type(sent).__name__, sent.instance) for sent in result.messages] == [
+        ("CancelInstance", "c"),
+        ("FailSubOrchestration", "q"),
+    ]
+
+
 def test_code_that_keeps_itself_busy_is_stopped() -> None:
     @orchestration
     async def spins(ctx: OrchestrationContext) -> None:
