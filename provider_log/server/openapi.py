@@ -41,6 +41,19 @@ ANY_PAYLOAD: dict[str, Any] = {
 }
 
 
+SAID_HERE: tuple[type[Struct], ...] = (
+    Problem,
+    shapes.Start,
+    shapes.Cancel,
+    shapes.Accepted,
+    shapes.InstancePage,
+    shapes.History,
+    shapes.Executions,
+    shapes.NodeInfo,
+    shapes.Health,
+)
+
+
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document, as JSON values."""
     paths: dict[str, dict[str, Any]] = {}
@@ -109,9 +122,14 @@ def _components() -> dict[str, Any]:
     for endpoint in ENDPOINTS:
         kinds += [shape for shape in (endpoint.body, *endpoint.answers.values()) if shape is not None]
     _, components = msgspec.json.schema_components(kinds, ref_template=REF)
-    for schema in components.values():
-        if "description" in schema:  # of a docstring, the part that is for every reader
-            schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
+    for name, schema in components.items():
+        # The engine's words are for readers of its code, and change with it.
+        said = schema.pop("description", "").partition("\n\n")[0]
+        if name in {kind.__name__ for kind in SAID_HERE}:
+            schema["description"] = said
+        for property_schema in schema.get("properties", {}).values():
+            if property_schema.get("$ref") == REF.format(name="Payload") and "default" in property_schema:
+                property_schema["default"] = None
     return components | {"Payload": ANY_PAYLOAD}
 
 

@@ -62,15 +62,21 @@ def _is_marked(value: object) -> bool:
     return isinstance(value, dict) and list(cast("dict[str, object]", value)) == [MARK]
 
 
-def _payload_tree(payload: Payload) -> Raw | dict[str, Payload]:
+def _payload_tree(payload: Payload) -> Raw | dict[str, dict[str, object]]:
     if payload == Payload(payload.data):
         try:
             value: object = msgspec.json.decode(payload.data)
         except UNREADABLE:
-            return {MARK: payload}
+            return _marked(payload)
         if not _is_marked(value):
             return Raw(payload.data)
-    return {MARK: payload}
+    return _marked(payload)
+
+
+def _marked(payload: Payload) -> dict[str, dict[str, object]]:
+    plain = Payload(payload.data)
+    fields = {name: getattr(payload, name) for name in payload.__struct_fields__}
+    return {MARK: {name: value for name, value in fields.items() if name == "data" or value != getattr(plain, name)}}
 
 
 def _tree(value: object) -> object:
