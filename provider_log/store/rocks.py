@@ -37,6 +37,8 @@ class RocksStore:
     def __init__(self, path: Path, threads: Threads, *, read_only: bool = False) -> None:
         """Open or create it; `threads` is where flushing waits for the disk.
 
+        Read-only, nothing is changed, another opener does not mind, and a damaged file is met at its rows, not here.
+
         Raises:
             StoreUnreadable: RocksDB refuses the directory.
         """
@@ -53,6 +55,7 @@ class RocksStore:
     def _open(self) -> Rdict:
         options = Options(raw_mode=True)
         options.create_if_missing(not self._read_only)
+        options.set_paranoid_checks(not self._read_only)
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         table = BlockBasedOptions()
         table.set_bloom_filter(10, False)  # most reads are for rows that are not there yet
@@ -128,6 +131,11 @@ class RocksStore:
         """Flush and give the directory's lock up."""
         if not self._read_only:
             await self.flush()
+        self._db.close()
+
+    def close_read_only(self) -> None:
+        """Let the files of a read-only store go; there is nothing to flush."""
+        assert self._read_only, "a store that is written to is flushed first"
         self._db.close()
 
 

@@ -39,7 +39,9 @@ class Database:
     """A RocksDB of byte strings.
 
     Args:
-        path: Its directory; made if it is not there.
+        path: Its directory; made if it is not there, unless `read_only`.
+        read_only: Look and change nothing, beside another opener too: what was written before is there, what is
+            written later is not. A damaged table file is met at its rows, not here.
         drop_damaged_tail: Open in spite of a damaged WAL record, without it and all that follows it. Otherwise only
             a torn last record is left out, as a crash in the middle of a write makes one.
 
@@ -47,10 +49,10 @@ class Database:
         DatabaseInUse, DatabaseDamaged, DatabaseError: It is not open.
     """
 
-    def __init__(self, path: Path, *, drop_damaged_tail: bool) -> None:
+    def __init__(self, path: Path, *, drop_damaged_tail: bool = False, read_only: bool = False) -> None:
         options = rocksdict.Options(raw_mode=True)
-        options.create_if_missing(True)
-        options.set_paranoid_checks(True)
+        options.create_if_missing(not read_only)
+        options.set_paranoid_checks(not read_only)
         options.set_max_open_files(-1)  # opens every table file now: a missing or cut one is found here, not later
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
         options.set_max_write_buffer_number(4)
@@ -64,7 +66,8 @@ class Database:
         self._with_wal = rocksdict.WriteOptions()
         self._with_wal.sync = False  # `sync_wal` does it, outside the GIL
         try:
-            self._rdict = rocksdict.Rdict(str(path), options)
+            access = rocksdict.AccessType.read_only() if read_only else rocksdict.AccessType.read_write()
+            self._rdict = rocksdict.Rdict(str(path), options, access_type=access)
         except Exception as error:
             raise _sorted_error(error) from error
 

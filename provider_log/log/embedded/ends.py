@@ -35,7 +35,16 @@ def check_ends(path: Path, cluster_id: str, found: Ends) -> None:
     Raises:
         LogCorrupted: The log is shorter than recorded, or the file is missing, damaged, or another log's.
     """
-    for topic, partitions in _load_ends(path, cluster_id).items():
+    compare_ends(path, load_ends(path, cluster_id), found)
+
+
+def compare_ends(path: Path, recorded_ends: Ends, found: Ends) -> None:
+    """The same, with what `load_ends` gave.
+
+    Raises:
+        LogCorrupted: The log is shorter than recorded.
+    """
+    for topic, partitions in recorded_ends.items():
         if topic not in found:
             raise LogCorrupted(f"expected topic {topic} as {path} records, but the log has no such topic", topic=topic)
         for partition, (recorded, end) in enumerate(zip(partitions, found[topic], strict=True)):
@@ -49,7 +58,12 @@ def check_ends(path: Path, cluster_id: str, found: Ends) -> None:
                 )
 
 
-def _load_ends(path: Path, cluster_id: str) -> Ends:
+def load_ends(path: Path, cluster_id: str) -> Ends:
+    """What was saved.
+
+    Raises:
+        LogCorrupted: The file is missing, damaged, or another log's.
+    """
     try:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError as error:

@@ -16,6 +16,7 @@ from provider_log.log.embedded.client import EmbeddedProducer, EmbeddedReader
 from provider_log.log.embedded.database import Database, DatabaseDamaged, DatabaseError, DatabaseInUse
 from provider_log.log.embedded.group_commit import Change, GroupCommit
 from provider_log.log.embedded.partitions import Partition, Partitions
+from provider_log.log.embedded.snapshot import read_records
 from provider_log.log.port import (
     Bounds,
     Doubtful,
@@ -223,29 +224,7 @@ class EmbeddedLog:
         Raises:
             LogCorrupted: The record at `position` is damaged or missing.
         """
-        wanted = min(records_max, partition.end - position)
-        rows, damage = self._database.rows(
-            partition.place.key(position), partition.place.key(position + wanted), wanted
-        )
-        records: list[StoredRecord] = []
-        for offset in range(position, position + wanted):
-            try:
-                if len(rows) <= len(records):
-                    raise ValueError(damage or "expected a record, but the log ends here")
-                key, value = rows[len(records)]
-                if (found := frame.offset_of(key)) != offset:
-                    raise ValueError(f"expected a record, but the next one is at offset {found}")
-                records.append(frame.unpack(partition.topic, partition.number, key, value))
-            except ValueError as error:
-                if records:
-                    break  # what is sound is delivered first; the next read meets the damage at its first record
-                raise LogCorrupted(
-                    f"{partition.topic}/{partition.number} is damaged at offset {offset}: {error}",
-                    topic=partition.topic,
-                    partition=partition.number,
-                    offset=offset,
-                ) from error
-        return records
+        return read_records(self._database, partition, position, records_max)
 
     async def _settled(self, change: Change) -> None:
         """Wait until `change` is durable, for the calls that have no doubt in their contract."""

@@ -1,7 +1,7 @@
 """Which topics are there, and where does each of their partitions begin and end?"""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -65,8 +65,12 @@ class Partitions:
         self._partitions: dict[str, list[Partition]] = {}
 
     @classmethod
-    def load(cls, database: Database) -> "Partitions":
+    def load(cls, database: Database, *, recorded_ends: Mapping[str, list[int]] | None = None) -> "Partitions":
         """Read topics, first offsets and ends.
+
+        Args:
+            database: Where they are.
+            recorded_ends: For somebody who only looks: where a partition ends whose last record is damaged.
 
         Raises:
             DatabaseDamaged: Something of them cannot be read.
@@ -77,11 +81,19 @@ class Partitions:
         for key, value in database.rows_under(_TOPIC):
             spec = msgspec.msgpack.decode(value, type=TopicSpec)
             topic_id = int.from_bytes(key[len(_TOPIC) :], "big")
-            places = [Place(topic_id, number) for number in range(spec.partitions)]
             loaded._specs[spec.name] = spec
-            loaded._partitions[spec.name] = [
-                _load_partition(database, spec.name, place, firsts.get(_FIRST + place.key(0), 0)) for place in places
-            ]
+            loaded._partitions[spec.name] = []
+            for number in range(spec.partitions):
+                place = Place(topic_id, number)
+                first = firsts.get(_FIRST + place.key(0), 0)
+                try:
+                    partition = _load_partition(database, spec.name, place, first)
+                except DatabaseDamaged:
+                    recorded = None if recorded_ends is None else recorded_ends.get(spec.name)
+                    if recorded is None:
+                        raise
+                    partition = Partition(spec.name, place, first, recorded[number], 0)
+                loaded._partitions[spec.name].append(partition)
         return loaded
 
     def add(self, spec: TopicSpec) -> Iterable[tuple[bytes, bytes]]:

@@ -1,0 +1,211 @@
+"""Is what happened to one instance a history? Starts, ends, event ids, one answer a question: the checker's own.
+
+Deliberately not `engine.replay.history`, which refuses the first thing wrong with a whole history: this one goes event
+by event, says all that is wrong, and looks at what closes an execution too.
+"""
+
+from collections.abc import Callable, Mapping
+
+from engine.model import events as on
+from engine.model.ids import FIRST_EVENT, FIRST_EXECUTION
+from engine.model.status import TERMINAL, Status
+from provider_log import records as r
+from provider_log.audit.findings import Kind
+
+ANSWERS: Mapping[type, type] = {
+    on.ActivityCompleted: on.ActivityScheduled,
+    on.ActivityFailed: on.ActivityScheduled,
+    on.TimerFired: on.TimerCreated,
+    on.SubOrchestrationCompleted: on.SubOrchestrationScheduled,
+    on.SubOrchestrationFailed: on.SubOrchestrationScheduled,
+}
+"""Which kind of event each answer answers."""
+
+TAKES_BACK: Mapping[type, type] = {
+    on.ActivityCancelRequested: on.ActivityScheduled,
+    on.TimerCancelled: on.TimerCreated,
+    on.SubOrchestrationCancelRequested: on.SubOrchestrationScheduled,
+    on.ExternalSubscriptionCancelled: on.ExternalSubscribed,
+    on.QueueSubscriptionCancelled: on.QueueSubscribed,
+}
+"""Which kind of event each cancellation takes back."""
+
+ASKS = frozenset(TAKES_BACK.values())
+"""What stays open until it is answered or taken back."""
+
+CLOSED_AT_END = (on.ActivityScheduled, on.TimerCreated, on.SubOrchestrationScheduled, on.ExternalSubscribed)
+"""What must be answered or taken back before an execution ends. A queue reader need not: what it got is no event."""
+
+STATUS_OF: Mapping[type, Status] = {
+    on.OrchestrationCompleted: Status.COMPLETED,
+    on.OrchestrationFailed: Status.FAILED,
+    on.OrchestrationCancelled: Status.CANCELLED,
+    on.OrchestrationContinuedAsNew: Status.CONTINUED_AS_NEW,
+}
+"""The status of the record whose last event ends the execution."""
+
+Found = Callable[[Kind, str], None]
+"""Reports a sentence about the instance under examination."""
+
+
+class Life:
+    """One life of an instance: its executions, one after the other. Made at its first event."""
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.execution_id = 0
+        self.held = False
+        self.repaired = False  # an operator's repair rewrote its rows: its rules are his
+        self.end: on.ExecutionEnd | None = None
+        self.open: dict[int, on.AnyEvent] = {}
+        self._answered: set[int] = set()
+        self._waits: dict[str, list[int]] = {}
+        self._next_id = FIRST_EVENT
+        self._cancels = 0
+        self._time_ms = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last execution ended for good."""
+        return self.end is not None and not isinstance(self.end, on.OrchestrationContinuedAsNew)
+
+    def begin(self, execution_id: int, found: Found) -> None:
+        """The next event belongs to `execution_id`, which is another than the last one."""
+        expected = self.execution_id + 1
+        if execution_id != expected:
+            found(Kind.EXECUTION, f"expected execution {expected}, but the record is of execution {execution_id}")
+        elif expected > FIRST_EXECUTION and not isinstance(self.end, on.OrchestrationContinuedAsNew):
+            found(
+                Kind.EXECUTION,
+                f"expected execution {self.execution_id} to have continued as new, but execution {execution_id} "
+                f"follows {_name(self.end) if self.end else 'while it runs'}",
+            )
+        self.execution_id = execution_id
+        self.end = None
+        self.open, self._answered, self._waits = {}, set(), {}
+        self._next_id, self._cancels, self._time_ms = FIRST_EVENT, 0, 0
+
+    def add(self, event: on.AnyEvent, time_ms: int, found: Found) -> None:
+        """The next event, recorded at `time_ms`."""
+        event_id = event.event_id
+        if self.end is not None:
+            found(Kind.EXECUTION, f"expected nothing after {_name(self.end)}, but event {event_id} follows it")
+        if event_id != self._next_id:
+            found(Kind.EXECUTION, f"expected event {self._next_id}, but it is event {event_id} ({_name(event)})")
+        if isinstance(event, on.OrchestrationStarted) != (self._next_id == FIRST_EVENT):
+            found(
+                Kind.EXECUTION,
+                f"expected one OrchestrationStarted, as the first event, but event {event_id} is {_name(event)}",
+            )
+        if not self._time_ms <= event.timestamp_ms <= time_ms:
+            found(
+                Kind.TIME,
+                f"expected event {event_id} between {self._time_ms} and {time_ms}, but it is of {event.timestamp_ms}",
+            )
+        self._next_id = event_id + 1
+        self._time_ms = max(self._time_ms, event.timestamp_ms)
+        self._apply(event, found)
+
+    def _apply(self, event: on.AnyEvent, found: Found) -> None:
+        kind = type(event)
+        if kind in ANSWERS:
+            self._answer(event, ANSWERS[kind], found)
+        elif kind in TAKES_BACK:
+            self._answer(event, TAKES_BACK[kind], found)
+        elif kind in ASKS:
+            self.open[event.event_id] = event
+        match event:
+            case on.OrchestrationStarted(incarnation=incarnation) if incarnation != self.incarnation:
+                found(Kind.EXECUTION, f"expected incarnation {self.incarnation}, but the start is of {incarnation}")
+            case on.OrchestrationCancelRequested(event_id=event_id):
+                self._cancels += 1
+                if self._cancels > 1:
+                    found(Kind.EXECUTION, f"expected one cancel request an execution, but event {event_id} is another")
+            case on.ExternalSubscribed(event_id=event_id, name=name):
+                self._waits.setdefault(name, []).append(event_id)
+            case on.ExternalEventReceived(name=name):
+                if waits := self._waits.get(name):
+                    self._close(waits.pop(0))
+            case _ if isinstance(event, on.ExecutionEnd):
+                self._finish(event, found)
+            case _:
+                pass
+
+    def _answer(self, event: on.AnyEvent, asked_kind: type, found: Found) -> None:
+        source: int = getattr(event, "source_event_id", 0)
+        asked = self.open.get(source)
+        what = f"{_name(event)} (event {event.event_id})"
+        if source in self._answered:
+            found(Kind.ANSWER, f"expected one answer to event {source}, but {what} is another")
+        elif asked is None:
+            found(
+                Kind.ANSWER,
+                f"expected {what} to answer {asked_kind.__name__} of this execution, but no event {source} asked",
+            )
+        elif type(asked) is not asked_kind:
+            found(Kind.ANSWER, f"expected {what} to answer {asked_kind.__name__}, but event {source} is {_name(asked)}")
+        else:
+            if isinstance(asked, on.TimerCreated) and isinstance(event, on.TimerFired):
+                self._check_due(asked, event, found)
+            if isinstance(asked, on.ExternalSubscribed):
+                self._waits[asked.name].remove(source)
+            self._close(source)
+
+    def _check_due(self, asked: on.TimerCreated, event: on.TimerFired, found: Found) -> None:
+        if event.timestamp_ms < asked.fire_at_ms:
+            found(
+                Kind.TIMER,
+                f"expected timer {asked.event_id} to fire at {asked.fire_at_ms} or later, but it fired at "
+                f"{event.timestamp_ms}",
+            )
+
+    def _close(self, event_id: int) -> None:
+        del self.open[event_id]
+        self._answered.add(event_id)
+
+    def _finish(self, end: on.ExecutionEnd, found: Found) -> None:
+        self.end = end
+        for event_id, asked in self.open.items():
+            if isinstance(asked, CLOSED_AT_END):
+                found(
+                    Kind.LEFT_OPEN,
+                    f"expected {_name(asked)} (event {event_id}) to be answered or taken back before the execution "
+                    f"ended, but it was neither",
+                )
+        self.open, self._answered, self._waits = {}, set(), {}
+
+
+def check_status(record: r.TurnCommitted, ended: on.ExecutionEnd | None, found: Found) -> None:
+    """The status of a turn's last record against the event that ended the execution in this turn, if one did."""
+    expected = None if ended is None else STATUS_OF[type(ended)]
+    claims_end = record.status in TERMINAL or record.status is Status.CONTINUED_AS_NEW
+    if expected is None and not claims_end:
+        return
+    if record.status is not expected:
+        found(
+            Kind.EXECUTION,
+            f"expected status {_value(expected)} after {_name(ended) if ended else 'no end'}, "
+            f"but the record says {_value(record.status)}",
+        )
+        return
+    wanted: object = None
+    said: object = None
+    match ended:
+        case on.OrchestrationCompleted():
+            wanted, said = ended.output, record.output
+        case on.OrchestrationContinuedAsNew():
+            wanted, said = ended.input, record.output
+        case on.OrchestrationFailed():
+            wanted, said = ended.failure, record.failure
+        case _:
+            pass
+    if wanted != said:
+        found(Kind.EXECUTION, f"expected the record to repeat what {_name(ended)} says, but the two differ")
+
+
+def _name(event: object) -> str:
+    return type(event).__name__
+
+
+def _value(status: Status | None) -> str:
+    return "none" if status is None else status.value

@@ -1,0 +1,245 @@
+"""What happened to one instance, from the log alone, and does today's code still do it?
+
+No store is opened. The records of other instances are passed over by their key, undecoded.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.clock import SystemClock
+from engine.errors import HistoryCorrupted, InstanceNotFound, NotRegistered, UsageError
+from engine.model.events import AnyEvent, OrchestrationStarted
+from engine.registry import Registry
+from engine.testing import ScenarioFailed
+from engine.testing import replay as replay_code
+from provider_log import codec
+from provider_log import records as r
+from provider_log.log.embedded import LogSnapshot
+from provider_log.log.port import LogCorrupted, StoredRecord
+from provider_log.routing import partition_of
+from provider_log.topics import Topics
+
+_RECORDS_A_BREATH = 1_000
+
+Progress = Callable[[int, int], None]
+"""Called with the history records read and those there are."""
+
+
+class Answer(enum.Enum):
+    """What the code says to a recorded execution."""
+
+    AGREES = "agrees"
+    NONDETERMINISM = "nondeterminism"
+    NOT_REGISTERED = "not_registered"
+    CORRUPTED = "corrupted"  # the history breaks its own rules, or an event cannot be decoded
+    NOT_ASKED = "not_asked"  # no code was given
+
+
+class ReplayedExecution(Struct, frozen=True, kw_only=True):
+    """One execution.
+
+    Attributes:
+        events: In order of event id, those up to the first that cannot be decoded.
+        answer: What the code says; `sentence` says why, empty if it agrees.
+        first_offset, last_offset: Of the history records that hold its events.
+    """
+
+    execution_id: int
+    name: str
+    version: str
+    events: tuple[AnyEvent, ...]
+    answer: Answer
+    sentence: str
+    first_offset: int
+    last_offset: int
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """One instance.
+
+    Attributes:
+        until_offset: The last history offset that was looked at.
+        deleted: The instance was deleted there or before, and not started again.
+        unreadable: Offsets of the partition that could not be read, so that nobody knows whose they were.
+    """
+
+    instance: str
+    partition: int
+    until_offset: int
+    deleted: bool
+    unreadable: tuple[int, ...]
+    executions: tuple[ReplayedExecution, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no execution got an answer other than that it agrees, or that nobody was asked."""
+        return not self.unreadable and all(
+            execution.answer in (Answer.AGREES, Answer.NOT_ASKED) for execution in self.executions
+        )
+
+
+async def replay(
+    data_dir: Path,
+    instance: str,
+    *,
+    app: str = "turnlog",
+    until_offset: int | None = None,
+    until_ms: int | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Replayed:
+    """Rebuild the history of `instance`, all executions, and take `registry` through it.
+
+    Args:
+        data_dir: Of a node, running or not.
+        instance: Whose history.
+        app: Name of the application.
+        until_offset: Nothing after this history offset.
+        until_ms: Nothing after this partition time, milliseconds since 1970.
+        registry: The code to replay it against.
+        progress: Told how far it is.
+
+    Raises:
+        LogNotOpened, LogCorrupted: The log cannot be opened.
+        UsageError: The log has no such application.
+        InstanceNotFound: Nothing was recorded of the instance until then.
+    """
+    log = LogSnapshot.open(data_dir / "log")
+    try:
+        topic = Topics.of(app).history
+        partitions = log.partition_count(topic)
+        if partitions is None:
+            raise UsageError(f"expected the log of application {app!r}, but it has no topic {topic}")
+        partition = partition_of(instance, partitions)
+        bounds = log.bounds(topic, partition)
+        reading = _Reading(instance, until_ms)
+        for done, record in enumerate(log.read(topic, partition), start=1):
+            offset = record.offset
+            assert offset is not None
+            if (until_offset is not None and offset > until_offset) or not reading.take(offset, record):
+                break
+            if done % _RECORDS_A_BREATH == 0:
+                if progress is not None:
+                    progress(done, bounds.end - bounds.first)
+                await SystemClock().sleep_ms(0)
+        if progress is not None:
+            progress(bounds.end - bounds.first, bounds.end - bounds.first)
+    finally:
+        log.close()
+    if not reading.is_known:
+        raise InstanceNotFound(f"expected records of instance {instance!r} in {topic}/{partition}, but there is none")
+    return Replayed(
+        instance=instance,
+        partition=partition,
+        until_offset=reading.offset,
+        deleted=reading.is_deleted,
+        unreadable=tuple(reading.unreadable),
+        executions=tuple(_replayed(instance, one, registry) for one in reading.executions.values()),
+    )
+
+
+class _Recorded:
+    """The events of one execution as they lie in the log."""
+
+    def __init__(self, execution_id: int, offset: int) -> None:
+        self.execution_id = execution_id
+        self.first_offset = offset
+        self.last_offset = offset
+        self.blobs: list[r.EventBlob] = []
+
+
+class _Reading:
+    """Picks the events of one instance out of its partition's history."""
+
+    def __init__(self, instance: str, until_ms: int | None) -> None:
+        self._key = instance.encode()
+        self._until_ms = until_ms
+        self._token: bytes | None = None
+        self._parts: list[r.EventBlob] = []
+        self.offset = -1
+        self.is_known = False
+        self.is_deleted = False
+        self.unreadable: list[int] = []
+        self.executions: dict[int, _Recorded] = {}
+
+    def take(self, offset: int, record: StoredRecord | LogCorrupted) -> bool:
+        """Look at the next record; False if it is after the time asked for."""
+        if isinstance(record, LogCorrupted):
+            self.unreadable.append(offset)
+        elif record.key is None or record.key == self._key:
+            try:
+                decoded = codec.decode_record(record.value or b"")
+            except (codec.Malformed, codec.UnknownSchema):
+                self.unreadable.append(offset)
+            else:
+                if isinstance(decoded, r.OwnershipAcquired):
+                    self._token = decoded.owner_token
+                elif not isinstance(decoded, r.Genesis) and not self._take(offset, decoded):
+                    return False
+        self.offset = offset
+        return True
+
+    def _take(self, offset: int, record: r.EnvelopedRecord) -> bool:
+        if record.envelope.owner_token != self._token:
+            return True  # void: it never happened
+        if self._until_ms is not None and record.envelope.time_ms > self._until_ms:
+            return False
+        if isinstance(record, r.TurnCommitted):
+            self.is_known, self.is_deleted = True, False
+            self._turn(offset, record)
+        elif isinstance(record, r.InstanceDeleted):
+            self.is_deleted = True
+            self.executions.clear()
+        return True
+
+    def _turn(self, offset: int, record: r.TurnCommitted) -> None:
+        """A turn counts as a whole: code is not asked in the middle of a step."""
+        if record.part == 0:
+            self._parts = []
+        self._parts += record.events
+        if record.part + 1 < record.parts or not self._parts:
+            return
+        execution = self.executions.setdefault(record.execution_id, _Recorded(record.execution_id, offset))
+        execution.blobs += self._parts
+        execution.last_offset = offset
+        self._parts = []
+
+
+def _replayed(instance: str, recorded: _Recorded, registry: Registry | None) -> ReplayedExecution:
+    events: list[AnyEvent] = []
+    answer, sentence = Answer.NOT_ASKED, ""
+    for blob in recorded.blobs:
+        try:
+            events.append(codec.decode_event(blob.data))
+        except (codec.Malformed, codec.UnknownSchema) as error:
+            answer, sentence = Answer.CORRUPTED, f"event {blob.event_id}: {error}"
+            break
+    else:
+        if registry is not None:
+            answer, sentence = _asked(instance, recorded.execution_id, events, registry)
+    started = events[0] if events and isinstance(events[0], OrchestrationStarted) else None
+    return ReplayedExecution(
+        execution_id=recorded.execution_id,
+        name="" if started is None else started.name,
+        version="" if started is None else started.version,
+        events=tuple(events),
+        answer=answer,
+        sentence=sentence,
+        first_offset=recorded.first_offset,
+        last_offset=recorded.last_offset,
+    )
+
+
+def _asked(instance: str, execution_id: int, events: Sequence[AnyEvent], registry: Registry) -> tuple[Answer, str]:
+    try:
+        replay_code(registry, events, instance=instance, execution_id=execution_id)
+    except ScenarioFailed as error:
+        return Answer.NONDETERMINISM, str(error)
+    except NotRegistered as error:
+        return Answer.NOT_REGISTERED, str(error)
+    except HistoryCorrupted as error:
+        return Answer.CORRUPTED, str(error)
+    return Answer.AGREES, ""

@@ -1,0 +1,188 @@
+"""Does a turn hold together? What it consumed became its events, and what its events ask for was handed out.
+
+A turn may be several records. What it consumed stands on the last one, so it is judged when that has been read.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.model import events as on
+from engine.model import messages as m
+from engine.model.failure import Failure
+from engine.model.payload import Payload
+from engine.model.turn import Disposition
+from engine.model.work import WorkItem
+from provider_log import records as r
+from provider_log.audit.executions import ANSWERS, TAKES_BACK, Found, Life, check_status
+from provider_log.audit.findings import Kind
+from provider_log.audit.queues import Queues, Timer
+
+Answer = tuple[type, int, Payload | Failure | None]
+"""Kind of an answering event, the event it answers, and what it says."""
+
+_ANSWER_OF: Mapping[type, Callable[[Any], Answer]] = {
+    m.CompleteActivity: lambda one: (on.ActivityCompleted, one.activity_id, one.result),
+    m.FailActivity: lambda one: (on.ActivityFailed, one.activity_id, one.failure),
+    m.CompleteSubOrchestration: lambda one: (on.SubOrchestrationCompleted, one.event_id, one.result),
+    m.FailSubOrchestration: lambda one: (on.SubOrchestrationFailed, one.event_id, one.failure),
+    m.FireTimer: lambda one: (on.TimerFired, one.timer_id, None),
+}
+"""The event that each answering message must become, if it is applied."""
+
+_SAYS: Mapping[type, str] = {
+    on.ActivityCompleted: "result",
+    on.ActivityFailed: "failure",
+    on.SubOrchestrationCompleted: "result",
+    on.SubOrchestrationFailed: "failure",
+}
+
+
+class Turn:
+    """One turn under way.
+
+    Args:
+        record: Its first record.
+        life: The instance it belongs to.
+    """
+
+    def __init__(self, record: r.TurnCommitted, life: Life) -> None:
+        self.instance = record.instance
+        self.execution_id = record.execution_id
+        self.parts = record.parts
+        self.next_part = 0
+        self._life = life
+        self._asked: dict[int, on.AnyEvent] = {}
+        self._closed: list[on.AnyEvent] = []
+        self._answers: Counter[Answer] = Counter()
+        self._ended: on.ExecutionEnd | None = None
+        self._handed_out: set[int] = set()
+        self._started_children: set[str] = set()
+
+    def fits(self, record: r.TurnCommitted) -> bool:
+        """Whether `record` is the next part."""
+        return (self.instance, self.execution_id, self.parts, self.next_part) == (
+            record.instance,
+            record.execution_id,
+            record.parts,
+            record.part,
+        )
+
+    def add(self, event: on.AnyEvent) -> None:
+        """An event of it."""
+        kind = type(event)
+        if kind in ANSWERS:
+            said: Payload | Failure | None = getattr(event, _SAYS[kind]) if kind in _SAYS else None
+            self._answers[kind, getattr(event, "source_event_id", 0), said] += 1
+            self._closed.append(event)
+        elif kind in TAKES_BACK:
+            self._closed.append(event)
+        elif isinstance(event, on.ActivityScheduled | on.TimerCreated | on.SubOrchestrationScheduled):
+            self._asked[event.event_id] = event
+        elif isinstance(event, on.ExecutionEnd):
+            self._ended = event
+
+    def hand_out(self, scheduled: r.Scheduled, item: WorkItem, found: Found) -> None:
+        """A work item of it."""
+        asked = self._asked.get(scheduled.activity_id)
+        expected = (self.instance, self.execution_id, self._life.incarnation)
+        if (
+            item.instance,
+            item.execution_id,
+            item.incarnation,
+        ) != expected or item.activity_id != scheduled.activity_id:
+            found(
+                Kind.WORK,
+                f"expected a work item of this execution, but activity {item.activity_id} is of {item.instance}, "
+                f"execution {item.execution_id}",
+            )
+        elif not isinstance(asked, on.ActivityScheduled) or (asked.name, asked.input) != (item.name, item.input):
+            found(
+                Kind.WORK,
+                f"expected activity {item.activity_id} ({item.name}) as its turn asked for it, but it did not",
+            )
+        self._handed_out.add(scheduled.activity_id)
+
+    def start_child(self, message: m.AnyMessage) -> None:
+        """A message of it; starts with a parent are children that it asked for."""
+        if isinstance(message, m.StartOrchestration) and message.parent is not None:
+            self._started_children.add(message.instance)
+
+    def finish(
+        self, record: r.TurnCommitted, given: Counter[Answer], from_lanes: int, queues: Queues, found: Found
+    ) -> None:
+        """Its last record.
+
+        Args:
+            record: That record.
+            given: Answers among the messages it consumed and applied.
+            from_lanes: How many applied messages came by a topic, whose bytes are not in the history.
+            queues: What waits after it.
+            found: Where broken rules are reported.
+        """
+        timers = {timer.timer_id: timer for timer in record.timers}
+        for event_id, asked in self._asked.items():
+            if event_id in self._life.open:
+                self._check_handed_out(event_id, asked, timers, found)
+        for timer in record.timers:
+            asked = self._asked.get(timer.timer_id)
+            is_asked = isinstance(asked, on.TimerCreated) and asked.fire_at_ms == timer.fire_at_ms
+            if timer.execution_id != self.execution_id or not is_asked:
+                found(Kind.TIMER, f"expected timer {timer.timer_id} as its turn asked for it, but it did not")
+        for event in self._closed:
+            self._check_taken(event, queues, found)
+        self._check_answers(given, from_lanes, found)
+        check_status(record, self._ended, found)
+
+    def _check_handed_out(
+        self, event_id: int, asked: on.AnyEvent, timers: Mapping[int, r.TimerSet], found: Found
+    ) -> None:
+        match asked:
+            case on.ActivityScheduled(name=name) if event_id not in self._handed_out:
+                found(Kind.WORK, f"expected activity {event_id} ({name}) to be handed out, but the turn did not")
+            case on.TimerCreated() if event_id not in timers:
+                found(Kind.TIMER, f"expected timer {event_id} to be set, but the turn did not")
+            case on.SubOrchestrationScheduled(instance=child) if child not in self._started_children:
+                found(Kind.EXECUTION, f"expected child {child} (event {event_id}) to be started, but the turn did not")
+            case _:
+                pass
+
+    def _check_taken(self, event: on.AnyEvent, queues: Queues, found: Found) -> None:
+        """What is answered or taken back waits no more."""
+        key = (self.instance, self.execution_id, getattr(event, "source_event_id", 0))
+        what = f"after {type(event).__name__} (event {event.event_id})"
+        if isinstance(event, on.ActivityCompleted | on.ActivityFailed | on.ActivityCancelRequested):
+            if key in queues.work:
+                found(Kind.WORK, f"expected activity {key[2]} not to wait {what}, but it does")
+        elif isinstance(event, on.TimerFired | on.TimerCancelled) and key in queues.timers:
+            found(Kind.TIMER, f"expected timer {key[2]} not to wait {what}, but it does")
+
+    def _check_answers(self, given: Counter[Answer], from_lanes: int, found: Found) -> None:
+        not_given = self._answers - given
+        if not_given.total() > from_lanes:
+            for kind, source, _ in not_given:
+                found(
+                    Kind.ANSWER,
+                    f"expected {kind.__name__} for event {source} to say what a consumed message said, "
+                    f"but no message of this turn said so",
+                )
+        for kind, source, _ in given - self._answers:
+            found(
+                Kind.ANSWER,
+                f"expected an applied message to become {kind.__name__} for event {source}, but the turn has none",
+            )
+
+
+def answer_of(message: m.AnyMessage, record: r.TurnCommitted) -> Answer | None:
+    """What `message`, consumed and applied by `record`, says in answer to its execution; None if nothing."""
+    build = _ANSWER_OF.get(type(message))
+    asked_by = (getattr(message, "execution_id", 0), getattr(message, "incarnation", 0))
+    if build is None or asked_by != (record.execution_id, record.incarnation):
+        return None
+    return build(message)
+
+
+def answer_of_timer(consumed: r.Consumed, timer: Timer | None) -> Answer | None:
+    """What a timer that was set, and consumed and applied, says."""
+    is_applied = timer is not None and consumed.disposition is Disposition.APPLIED
+    return (on.TimerFired, consumed.place, None) if is_applied else None

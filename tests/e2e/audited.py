@@ -1,0 +1,144 @@
+"""A data directory with a bit of everything in it: what the tests of the audit damage copies of.
+
+Two partitions; instances that complete, fail, are cancelled, continue as new and wait; children, timers, events,
+queues; two owners, of which the first stopped while work was under way.
+"""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from engine import (
+    Client,
+    Engine,
+    EngineOptions,
+    Handle,
+    OrchestrationContext,
+    OrchestrationFailed,
+    Registry,
+    activity,
+    orchestration,
+)
+from engine.clock import SystemClock
+from engine.runtime.doors import Chance
+from provider_log import LogProvider
+
+PARTITIONS = 2
+SHORT = timedelta(milliseconds=5)
+
+
+@activity
+async def pack(lamp: int) -> str:
+    return f"lamp {lamp}"
+
+
+@activity
+async def break_down(lamp: int) -> str:
+    raise ValueError(f"lamp {lamp} fell")
+
+
+@activity
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+@orchestration
+async def ship(ctx: OrchestrationContext, lamps: int) -> list[str]:
+    packed = await asyncio.gather(*(ctx.schedule_activity(pack, lamp) for lamp in range(lamps)))
+    await ctx.schedule_timer(SHORT)
+    ctx.set_custom_status("packed")
+    return packed
+
+
+@orchestration
+async def lose(ctx: OrchestrationContext, lamp: int) -> str:
+    return await ctx.schedule_activity(break_down, lamp)
+
+
+@orchestration
+async def family(ctx: OrchestrationContext) -> int:
+    shipped = await ctx.schedule_sub_orchestration(ship, 2)
+    try:
+        await ctx.schedule_sub_orchestration(lose, 1)
+    except Exception:  # whatever became of the child
+        return len(shipped)
+    return 0
+
+
+@orchestration
+async def turn_over(ctx: OrchestrationContext, left: int) -> str:
+    letter = await ctx.dequeue("letters", str)
+    await ctx.schedule_activity(pack, left)
+    if left:
+        return ctx.continue_as_new(left - 1)
+    return letter
+
+
+@orchestration
+async def wait_for_word(ctx: OrchestrationContext) -> str:
+    async with asyncio.timeout(3600):
+        return await ctx.wait_event("word", str)
+
+
+@orchestration
+async def linger(ctx: OrchestrationContext) -> None:
+    ctx.set_custom_status("lingering")
+    try:
+        await ctx.schedule_activity(never)
+    finally:
+        await ctx.schedule_activity(pack, 0)
+
+
+def registry() -> Registry:
+    """All the code there is."""
+    return Registry(
+        orchestrations=[ship, lose, family, turn_over, wait_for_word, linger], activities=[pack, break_down, never]
+    )
+
+
+async def make_data(path: Path, *, rounds: int = 3, seed: int = 1) -> None:
+    """Run two owners one after the other in `path`; both have let go on return."""
+    options = EngineOptions(drain_ms=20, stop_ms=500, cancel_grace_ms=0)
+    async with open_provider(path, seed) as provider, Engine(provider, registry(), options) as engine:
+        client = Client(provider)
+        done = [await client.start(ship, number % 4, instance=f"ship-{number}") for number in range(rounds)]
+        done += [await client.start(family, instance=f"family-{number}") for number in range(rounds)]
+        lost = await client.start(lose, 7, instance="lost")
+        await client.start(linger, instance="lingers")
+        gone = await client.start(linger, instance="gone")
+        over = await client.start(turn_over, 2, instance="over")
+        await client.start(wait_for_word, instance="waits")
+        told = await client.start(wait_for_word, instance="told")
+        for number in range(2):
+            await over.enqueue_message("letters", f"letter {number}")
+        await _shows(provider, "gone", "lingering")
+        await gone.cancel("enough")
+        await told.raise_event("word", "now")
+        await told.raise_event("word", "too late")
+        for handle in (*done, gone, told, lost):
+            await _ended(handle)
+        engine.request_stop()
+    async with open_provider(path, seed + 1) as provider, Engine(provider, registry(), options):
+        client = Client(provider)
+        await client.enqueue_message("over", "letters", "letter 2")
+        await _ended(client.handle("over"))
+        await _ended(await client.start(family, instance="after"))
+
+
+def open_provider(path: Path, seed: int = 1) -> LogProvider:
+    """The provider that the data is made with."""
+    return LogProvider.embedded(path, partitions=PARTITIONS, clock=SystemClock(), chance=Chance(seed), node="n1")
+
+
+async def _ended(handle: Handle[Any]) -> None:
+    try:
+        await handle.wait(30)
+    except OrchestrationFailed:
+        return
+
+
+async def _shows(provider: LogProvider, instance: str, status: str) -> None:
+    info = await provider.changed(instance, 0)
+    while info.custom_status != status:
+        info = await provider.changed(instance, info.revision)
