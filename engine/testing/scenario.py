@@ -181,7 +181,8 @@ async def run_async(
         script: What happens from outside, and when.
         durations: How long each call of an activity takes, by name; no time if absent.
         instance: The id to run under.
-        replay_always: Whether every turn replays its history; if not, executions are kept between turns.
+        replay_always: Whether every turn replays its history, under the profile net that refuses the clock and chance
+            of the host; if not, executions are kept between turns and the net is not there.
 
     Raises:
         ScenarioFailed: It is not deterministic, or waits for what will never come.

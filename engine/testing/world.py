@@ -3,6 +3,7 @@
 import heapq
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -29,6 +30,7 @@ from engine.replay.history import open_work, require_well_formed
 from engine.replay.live import LiveExecution
 from engine.replay.matching import Nondeterminism, shown
 from engine.replay.matching import replay as replay_history
+from engine.replay.nets import ProfileNet
 from engine.replay.turn import Committed, TurnOptions, Unregistered, run_turn
 
 START_MS = 1_700_000_000_000
@@ -198,7 +200,11 @@ class World:
             live.put_away()
         for instance, outcome in self.instances.items():
             for execution_id, history in enumerate(outcome.executions, start=1):
-                replay(self._registry, history, instance=instance, execution_id=execution_id)
+                with self._net():
+                    replay(self._registry, history, instance=instance, execution_id=execution_id)
+
+    def _net(self) -> AbstractContextManager[None]:
+        return ProfileNet() if self._options.replay_always else nullcontext()
 
     def _is_ready(self, instance: str) -> bool:
         """Messages for an instance that does not exist wait for its start, as at a provider."""
@@ -225,14 +231,15 @@ class World:
             now_ms=self.now_ms,
             status=outcome.status if outcome else None,
         )
-        turn = run_turn(
-            item,
-            self._registry,
-            self.converter,
-            self._options,
-            live=self._live.pop(instance, None),
-            new_incarnation=next(self._incarnations),
-        )
+        with self._net():
+            turn = run_turn(
+                item,
+                self._registry,
+                self.converter,
+                self._options,
+                live=self._live.pop(instance, None),
+                new_incarnation=next(self._incarnations),
+            )
         if isinstance(turn, Unregistered):
             raise ScenarioFailed(f"expected orchestration {turn.name!r} among those given, but it is not")
         if not isinstance(turn, Committed):

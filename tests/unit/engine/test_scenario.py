@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from datetime import timedelta
 
 import pytest
@@ -128,6 +129,18 @@ def test_code_that_is_not_deterministic_is_found() -> None:
 
     with pytest.raises(ScenarioFailed, match=r"event 2: expected ActivityScheduled\(.*input=0.*input=1"):
         run(counts, activities=[charge])
+
+
+def test_code_that_asks_the_host_for_the_time_is_refused() -> None:
+    @orchestration
+    async def looks_at_the_clock(ctx: OrchestrationContext) -> bool:
+        return time.time() > 0
+
+    outcome = run(looks_at_the_clock)
+    assert outcome.failure is not None
+    assert outcome.failure.type == "OutsideRefused"
+    assert "time.time" in outcome.failure.message
+    assert run(looks_at_the_clock, replay_always=False).status is Status.COMPLETED
 
 
 def test_code_that_waits_for_what_never_comes_is_said_to() -> None:
