@@ -28,7 +28,7 @@ class Node:
     def __init__(self, data: Path, port: int, log: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self._command = [COMMAND, "node", "--app-module", "app:registry", "--app", "fleet"]
+        self._command = [COMMAND, "node", "--app-module", "app:registry"]
         self._command += ["--data", str(data), "--listen", f"127.0.0.1:{port}"]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
