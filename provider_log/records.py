@@ -193,7 +193,9 @@ class SchemasAdded(Struct, frozen=True, kw_only=True):
 
 
 class TurnCommitted(Struct, frozen=True, kw_only=True):
-    """A turn, or part `part` of `parts` of one; all but `events` is on the last part.
+    """A turn, or part `part` of `parts` of one.
+
+    Events, work items, taken back or scheduled, timers and messages are spread over the parts; all else is on the last.
 
     Attributes:
         status, output, failure: As in `ExecutionMetadata`; None leaves what is stored.

@@ -53,6 +53,7 @@ class Backlog:
         self._ready: list[tuple[int, WorkKey]] = []
         self._later: list[tuple[int, int, WorkKey]] = []
         self._leases: dict[str, Lease] = {}
+        self._answered: dict[str, Lease] = {}  # their answers are admitted and not committed
         self._lease_ends: list[tuple[int, str]] = []
         self._undelivered: list[Delivery] = []
 
@@ -62,9 +63,14 @@ class Backlog:
         return sum(item.token is None for item in self._items.values())
 
     def rebuild(self, items: Iterable[Waiting]) -> None:
-        """Start again from these items. Leases of items that are still there go on, others are revoked."""
+        """Start again from these items. Leases of items that are still there go on, others are revoked.
+
+        So do leases whose answer was admitted and not committed: the worker may give it again.
+        """
         self._items = {item.key: item for item in items}
         self._ready, self._later = [], []
+        answered, self._answered = self._answered, {}
+        self._leases |= {token: lease for token, lease in answered.items() if lease.key in self._items}
         for token, lease in list(self._leases.items()):
             item = self._items.get(lease.key)
             if item is None:
@@ -72,6 +78,8 @@ class Backlog:
                 lease.revoked.set()
             else:
                 item.token, item.attempt = token, max(item.attempt, lease.attempt)
+        self._lease_ends = [(lease.until_ms, token) for token, lease in self._leases.items()]
+        heapq.heapify(self._lease_ends)
         for item in self._items.values():
             self._offer(item)
 
@@ -97,15 +105,20 @@ class Backlog:
         return True
 
     def settle(self, token: str) -> None:
-        """The worker answered: the item is done with, and nobody needs to be told."""
-        del self._items[self._leases.pop(token).key]
+        """The worker answered: the item is done with, and nobody needs to be told. `forget` it once that is durable."""
+        lease = self._answered[token] = self._leases.pop(token)
+        del self._items[lease.key]
+
+    def forget(self, token: str) -> None:
+        """The answer is committed: its lease is over whatever happens."""
+        self._answered.pop(token, None)
 
     def tick(self, now_ms: int) -> None:
         """Let items become visible and leases expire."""
         while self._later and self._later[0][0] <= now_ms:
             _, order, key = heapq.heappop(self._later)
             item = self._items.get(key)
-            if item is not None and item.token is None:
+            if item is not None and item.token is None and 0 < item.visible_at_ms <= now_ms:
                 item.visible_at_ms = 0
                 heapq.heappush(self._ready, (order, key))
         while self._lease_ends and self._lease_ends[0][0] <= now_ms:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from engine.port import InstanceInfo
 from provider_log.records import Lane
 
+_PRUNE_AT = 64
+
 
 class Wakeup:
     """Wakes everybody who waits for anything to fetch."""
 
     def __init__(self) -> None:
         self._waiters: list[asyncio.Future[None]] = []
+        self._prune_at = _PRUNE_AT
 
     def signal(self) -> None:
         """Something may be fetchable."""
@@ -26,6 +29,10 @@ class Wakeup:
     def wait(self) -> asyncio.Future[None]:
         """Done at the next signal."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._waiters) >= self._prune_at:
+            # Whoever waited in vain must not stay until something happens: an idle node polls for days.
+            self._waiters = [other for other in self._waiters if not other.done()]
+            self._prune_at = max(_PRUNE_AT, 2 * len(self._waiters))
         self._waiters.append(waiter)
         return waiter
 
@@ -95,8 +102,15 @@ class Arrivals:
                 waiter.set_result(None)
 
     def fail_all(self, error: Exception) -> None:
-        """The partition is given up: nobody here will see the records arrive."""
-        for _, _, waiter in itertools.chain.from_iterable(self._waiting.values()):
-            if not waiter.done():
-                waiter.set_exception(error)
-        self._waiting.clear()
+        """The partition has failed: nobody here will see the records arrive."""
+        for waiter in self._leave():
+            waiter.set_exception(error)
+
+    def release_all(self) -> None:
+        """The partition is another node's now, and so is waiting for the records to arrive; they are durable."""
+        for waiter in self._leave():
+            waiter.set_result(None)
+
+    def _leave(self) -> list[asyncio.Future[None]]:
+        waiting, self._waiting = self._waiting, {}
+        return [waiter for _, _, waiter in itertools.chain.from_iterable(waiting.values()) if not waiter.done()]

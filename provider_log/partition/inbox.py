@@ -6,6 +6,7 @@ of its entries are committed, because everything uncommitted is dropped by makin
 
 import enum
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -13,6 +14,9 @@ from msgspec import Struct
 
 from engine.model.messages import AnyMessage, ContinueInstance, EnqueueMessage, FireTimer, StartOrchestration
 from provider_log.records import Lane
+
+CONSUMED_BYTES = 40  # what a consumed message takes in the record of its turn at most, its id apart
+_TAKEN_BYTES_MAX = 1024 * 1024  # what all messages of a turn may take there: a quarter of a record
 
 
 class Standing(enum.Enum):
@@ -45,6 +49,11 @@ class Entry(Struct, kw_only=True):
     message_id: str | None = None
     attempt: int = 0
     order: int = 0
+
+    @property
+    def consumed_bytes(self) -> int:
+        """What the record of the turn that consumes it needs for saying so, at most."""
+        return CONSUMED_BYTES + (0 if self.message_id is None else len(self.message_id.encode()))
 
     @property
     def key(self) -> "EntryKey":
@@ -83,7 +92,8 @@ class Inbox:
         self._queues: dict[str, _Queue] = {}
         self._ready: list[tuple[int, str]] = []
         self._later: dict[EntryKey, Entry] = {}
-        self._later_heap: list[tuple[int, int, EntryKey]] = []
+        self._later_heap: list[tuple[int, int, int, EntryKey]] = []
+        self._later_count = itertools.count()  # keys have no order: a lane is not less than another
         self._locks: dict[str, Lock] = {}
         self._lock_ends: list[tuple[int, str]] = []
         self._starts_later: Counter[str] = Counter()
@@ -119,7 +129,7 @@ class Inbox:
     def _put_later(self, entry: Entry) -> None:
         self._later[entry.key] = entry
         self._starts_later[entry.instance] += _starts([entry])
-        heapq.heappush(self._later_heap, (entry.visible_at_ms, entry.order, entry.key))
+        heapq.heappush(self._later_heap, (entry.visible_at_ms, entry.order, next(self._later_count), entry.key))
 
     def _take_later(self, key: EntryKey) -> Entry | None:
         entry = self._later.pop(key, None)
@@ -180,7 +190,7 @@ class Inbox:
     def tick(self, now_ms: int) -> None:
         """Let messages become visible and locks expire."""
         while self._later_heap and self._later_heap[0][0] <= now_ms:
-            _, _, key = heapq.heappop(self._later_heap)
+            _, _, _, key = heapq.heappop(self._later_heap)
             entry = self._later.get(key)
             if entry is not None and entry.visible_at_ms <= now_ms:
                 self._take_later(key)
@@ -219,10 +229,13 @@ class Inbox:
             if not entries or standing is Standing.HELD:
                 continue
             if standing is Standing.ABSENT and not _starts(entries):
-                is_expected = self._starts_later[instance] > 0  # its start waits for its time, or for a back-off
+                # Its start waits for its time, for a back-off, or for a version that can read it.
+                is_expected = self._starts_later[instance] > 0 or len(entries) < len(queue.entries)
                 if not is_expected and all(isinstance(entry.message, EnqueueMessage) for entry in entries):
-                    return tuple(entries)
+                    self._make_ready(instance, queue, entries[0].order)  # there may be more than one record settles
+                    return tuple(_as_many_as_fit(entries))
                 continue  # without a start there is nothing to run; the next message brings us here again
+            entries = _as_many_as_fit(entries)
             for entry in entries:
                 entry.attempt += 1
             queue.token = token
@@ -273,6 +286,16 @@ class Inbox:
             self._make_ready(lock.instance, queue, min(entry.order for entry in queue.entries.values()))
         else:
             del self._queues[lock.instance]
+
+
+def _as_many_as_fit(entries: list[Entry]) -> list[Entry]:
+    """The oldest of an instance's messages, as many as the record of one turn can say that it consumed."""
+    size = 0
+    for count, entry in enumerate(entries):
+        size += entry.consumed_bytes
+        if size > _TAKEN_BYTES_MAX:
+            return entries[:count]
+    return entries
 
 
 def _starts(entries: Iterable[Entry]) -> bool:

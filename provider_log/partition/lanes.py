@@ -15,14 +15,18 @@ from provider_log.log.port import Log, LogRecord, Reader, StoredRecord
 from provider_log.partition.effects import Arrivals
 from provider_log.partition.inbox import Entry
 from provider_log.partition.live import LivePartition
-from provider_log.partition.plan import Place
+from provider_log.partition.plan import BLOB_BYTES_MAX, RECORD_BYTES_MAX, Place
 from provider_log.routing import partition_of
 from provider_log.store.keys import TERMINATOR
-from provider_log.topics import HOP_HEADER, OWNER_HEADER, VISIBLE_HEADER
+from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, OWNER_HEADER, VISIBLE_HEADER
 
 _RECORDS_AT_ONCE = 500
 _WAIT_MS = 60_000
 _FULL_WAIT_MS = 10
+_INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
+_MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
+_REASON_CHARACTERS_MAX = 2_000  # a reason quotes what was sent
+_INSTANT_DIGITS_MAX = 15  # some thirty thousand years, and no more than a row or a record can hold
 
 
 class Unusable(Exception):
@@ -45,19 +49,34 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
             return
         _arrive_message(live, place, lane, stored, headers)
     except (Unusable, codec.Malformed) as unusable:
-        letter = _dead_letter(live, place, stored, str(unusable))
-        live.messages.settle_input(lane, stored.offset, _key_text(stored), Disposition.DEAD_LETTERED, letter)
+        letter = _dead_letter(live, place, stored, str(unusable)[:_REASON_CHARACTERS_MAX])
+        instance = _key_text(stored)[:_INSTANCE_BYTES_MAX]
+        live.messages.settle_input(lane, stored.offset, instance, Disposition.DEAD_LETTERED, letter)
     arrivals.advance(lane, stored.offset)
 
 
 def _arrive_work(live: LivePartition, place: Place, stored: StoredRecord, arrivals: Arrivals) -> None:
     value = stored.value or b""
-    item = codec.decode_work_item(value)
+    try:
+        item = codec.decode_work_item(value)
+    except codec.UnknownSchema as unknown:
+        # Without its instance it cannot wait in a table; the letter keeps its bytes.
+        raise Unusable(str(unknown)) from unknown
+    _check_size(value)
+    _check_instance(r.Lane.WORKER, item.instance, None)
     _check_routing(item.instance, place)
+    if item.execution_id < 0 or item.activity_id < 0:
+        raise Unusable(
+            f"expected an execution and an activity id from 0 on, but got {item.execution_id}, {item.activity_id}"
+        )
 
     def after() -> None:
         arrivals.advance(r.Lane.WORKER, stored.offset)
 
+    if live.work.has((item.instance, item.execution_id, item.activity_id)):
+        live.messages.settle_input(r.Lane.WORKER, stored.offset, item.instance, Disposition.DUPLICATE, None)
+        after()
+        return
     live.messages.position(r.Lane.WORKER).consume(stored.offset)
     live.work.enqueue(item, value, stored.offset, after)
 
@@ -68,6 +87,7 @@ def _arrive_message(
     value = stored.value
     if value is None:
         raise Unusable("expected a message, but the record has no value")
+    _check_size(value)
     try:
         message = _decode(lane, value, stored.headers)
     except codec.UnknownSchema:
@@ -78,6 +98,10 @@ def _arrive_message(
         _forward(live, place, lane, stored, instance, headers)
         return
     message_id = message.message_id if isinstance(message, External) else None
+    if message_id is not None and len(message_id.encode()) > _MESSAGE_ID_BYTES_MAX:
+        raise Unusable(
+            f"expected a message id of at most {_MESSAGE_ID_BYTES_MAX} bytes, but it has {len(message_id.encode())}"
+        )
     if message_id is not None and live.messages.is_seen(instance, message_id):
         live.messages.settle_input(lane, stored.offset, instance, Disposition.DUPLICATE, None)
         return
@@ -107,11 +131,20 @@ def _decode(lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) ->
 
 def _check_instance(lane: r.Lane, instance: str, message: AnyMessage | None) -> None:
     if not instance or TERMINATOR.decode() in instance:
-        raise Unusable(f"expected an instance id without NUL characters, but got {instance!r}")
+        raise Unusable(f"expected an instance id without NUL characters, but got {instance[:40]!r}")
+    if len(instance.encode()) > _INSTANCE_BYTES_MAX:
+        raise Unusable(
+            f"expected an instance id of at most {_INSTANCE_BYTES_MAX} bytes, but {instance[:40]!r}… is longer"
+        )
     if lane is r.Lane.ORCHESTRATOR and isinstance(message, StartOrchestration):
         problem = root_instance_id_problem(instance)
         if problem is not None:
             raise Unusable(problem)
+
+
+def _check_size(value: bytes) -> None:
+    if len(value) > BLOB_BYTES_MAX:
+        raise Unusable(f"expected at most {BLOB_BYTES_MAX} bytes, which a changelog record holds, but got {len(value)}")
 
 
 def _check_routing(instance: str, place: Place) -> None:
@@ -139,23 +172,33 @@ def _forward(
         value=stored.value,
         headers=(*stored.headers, (HOP_HEADER, b"%d" % place.partition)),
     )
+    if record.size_bytes > (INPUT_BYTES_MAX if lane is r.Lane.ORCHESTRATOR else RECORD_BYTES_MAX):
+        raise Unusable(
+            f"expected {instance} in partition {place.partition}, but it belongs to {target}, "
+            f"and {record.size_bytes} bytes are too many to forward"
+        )
     live.messages.settle_input(lane, stored.offset, instance, Disposition.FORWARDED, record)
 
 
 def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason: str) -> LogRecord:
+    key, value = stored.key, stored.value
+    # The key is in the record twice, and the letter adds a little: what fits the input's topic may not fit this one.
+    if 2 * len(key or b"") + len(value or b"") > BLOB_BYTES_MAX:
+        reason += f" (left out: a key of {len(key or b'')} and a value of {len(value or b'')} bytes)"
+        key = value = None
     letter = r.DeadLetter(
         topic=stored.topic,
         partition=stored.partition,
         offset=stored.offset,
         reason=reason,
-        key=stored.key,
-        value=stored.value,
+        key=key,
+        value=value,
         at_ms=live.ledger.now_ms(),
     )
     return LogRecord(
         topic=place.topics.dead_letter,
         partition=place.partition,
-        key=stored.key,
+        key=key,
         value=codec.encode_dead_letter(letter),
     )
 
@@ -166,8 +209,8 @@ def _key_text(stored: StoredRecord) -> str:
 
 def _visible_at_ms(headers: Mapping[str, bytes]) -> int:
     text = headers.get(VISIBLE_HEADER, b"0")
-    if not text.isdigit():
-        raise Unusable(f"expected header {VISIBLE_HEADER} to be milliseconds since 1970, but it is {text!r}")
+    if not text.isdigit() or len(text) > _INSTANT_DIGITS_MAX:
+        raise Unusable(f"expected header {VISIBLE_HEADER} to be milliseconds since 1970, but it is {text[:40]!r}")
     return int(text)
 
 

@@ -136,8 +136,7 @@ class OrchestratorQueue:
         planned = plan_turn(instance, result, lock.entries, row, ledger.envelope(), ledger.place, self._limits)
         for entry in lock.entries:
             self._forget(entry)
-        last = planned.records[-1]
-        self._set_timers(instance, last)
+        self._set_timers(instance, planned.records)
         messages = iter(planned.own_messages)
         for record in planned.records:
             rows = ledger.admit(record, about=instance)
@@ -145,7 +144,7 @@ class OrchestratorQueue:
             self.receive(rows, [next(messages) for _ in range(staying)])
         ledger.send(*planned.outgoing)
         self._inbox.unlock(token)
-        return planned.work_items, last.cancelled
+        return planned.work_items, [key for record in planned.records for key in record.cancelled]
 
     def _refuse_known_events(self, instance: str, row: InstanceRow | None, result: TurnResult) -> None:
         is_current = row is not None and row.execution_id == result.execution_id
@@ -162,11 +161,12 @@ class OrchestratorQueue:
                 )
             previous = event.event_id
 
-    def _set_timers(self, instance: str, record: r.TurnCommitted) -> None:
-        cancelled = {(timer.execution_id, timer.timer_id) for timer in record.timers_cancelled}
-        for timer in record.timers:
+    def _set_timers(self, instance: str, records: Sequence[r.TurnCommitted]) -> None:
+        last = records[-1]
+        cancelled = {(timer.execution_id, timer.timer_id) for timer in last.timers_cancelled}
+        for timer in (timer for record in records for timer in record.timers):
             if (timer.execution_id, timer.timer_id) not in cancelled:
-                self._add(_timer_entry(instance, record.incarnation, timer), record.envelope.time_ms)
+                self._add(_timer_entry(instance, last.incarnation, timer), last.envelope.time_ms)
         for execution_id, timer_id in cancelled:
             self._inbox.remove((instance, r.Lane.TIMER, timer_id, execution_id))
 

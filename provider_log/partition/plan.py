@@ -5,6 +5,7 @@ Nothing here changes state; `provider_log.store.apply` does, from the records al
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -17,13 +18,15 @@ from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import LogRecord
-from provider_log.partition.inbox import Entry
+from provider_log.partition.inbox import CONSUMED_BYTES, Entry
 from provider_log.routing import partition_of
 from provider_log.store.tables import InstanceRow
 from provider_log.topics import HISTORY_FACTOR, INPUT_BYTES_MAX, OWNER_HEADER, VISIBLE_HEADER, Topics
 
-RECORD_OVERHEAD_BYTES = 64 * 1024  # envelope, names and consumed messages of a record beside its blobs
+RECORD_OVERHEAD_BYTES = 64 * 1024  # envelope, names and positions of a record beside its blobs
+ITEM_BYTES = CONSUMED_BYTES  # a timer or a cancelled activity takes no more, its instance apart
 RECORD_BYTES_MAX = INPUT_BYTES_MAX * HISTORY_FACTOR
+BLOB_BYTES_MAX = RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES
 ANSWER_BYTES_MAX = RECORD_BYTES_MAX // 2  # an activity's answer, and again as much in the turn that consumes it
 UNSEALED_CHAIN = r.NO_CHAIN
 
@@ -53,12 +56,14 @@ class PlannedTurn(Struct, frozen=True):
     work_items: tuple[WorkItem, ...]
 
 
-class Blobs(Struct):
-    """A part of a turn: some of its events, work items and messages."""
+class Part(Struct):
+    """A part of a turn: some of what it changes, so much that a record holds it."""
 
-    events: list[r.EventBlob]
-    scheduled: list[r.Scheduled]
-    sent: list[r.Sent]
+    events: list[r.EventBlob] = []
+    scheduled: list[r.Scheduled] = []
+    cancelled: list[r.ActivityKey] = []
+    timers: list[r.TimerSet] = []
+    sent: list[r.Sent] = []
     size: int = 0
 
 
@@ -113,14 +118,13 @@ def plan_turn(
     """
     own_messages: list[AnyMessage] = []
     outgoing: list[LogRecord] = []
-    timers: list[r.TimerSet] = []
-    parts = [Blobs([], [], [])]
+    parts = [Part()]
 
-    def part_for(size: int) -> Blobs:
+    def part_for(size: int) -> Part:
         if size > limits.record_bytes_max - RECORD_OVERHEAD_BYTES:
             raise TurnTooLarge(instance, size, limits.record_bytes_max - RECORD_OVERHEAD_BYTES)
         if parts[-1].size and parts[-1].size + size > limits.part_bytes_max:
-            parts.append(Blobs([], [], []))
+            parts.append(Part())
         parts[-1].size += size
         return parts[-1]
 
@@ -133,7 +137,8 @@ def plan_turn(
         outgoing.append(_worker_record(item, data, place))
     for message in result.messages:
         if isinstance(message, FireTimer) and message.instance == instance:
-            timers.append(r.TimerSet(message.execution_id, message.timer_id, message.fire_at_ms))
+            timer = r.TimerSet(message.execution_id, message.timer_id, message.fire_at_ms)
+            part_for(ITEM_BYTES).timers.append(timer)
             continue
         sent, record = send(message, place)
         part_for(len(sent.data)).sent.append(sent)
@@ -141,10 +146,15 @@ def plan_turn(
             own_messages.append(message)
         else:
             outgoing.append(record)
+    # What is taken back comes after all that is asked for: scheduled and cancelled in one turn leaves nothing.
+    for ref in result.cancelled_activities:
+        key = r.ActivityKey(ref.instance, ref.execution_id, ref.activity_id)
+        part_for(ITEM_BYTES + len(ref.instance.encode())).cancelled.append(key)
+    last = _last_record(instance, result, entries, row, envelope)
+    part_for(_size_of_last(last) + sum(entry.consumed_bytes for entry in entries))
     total = sum(part.size for part in parts)
     if total > limits.turn_bytes_max:
         raise TurnTooLarge(instance, total, limits.turn_bytes_max)
-    last = _last_record(instance, result, entries, row, envelope, timers)
     records = tuple(_in_parts(last, parts))
     outcome = _outcome(last, place)
     if outcome is not None:
@@ -202,12 +212,11 @@ def _last_record(
     entries: Sequence[Entry],
     row: InstanceRow | None,
     envelope: r.Envelope,
-    timers: Sequence[r.TimerSet],
 ) -> r.TurnCommitted:
-    """Everything of the turn but its blobs."""
+    """Everything of the turn but what is spread over its parts."""
     metadata = result.metadata
-    started = next((event for event in result.history_delta if isinstance(event, OrchestrationStarted)), None)
     dispositions = result.dispositions or (Disposition.APPLIED,) * len(entries)
+    started = next((event for event in result.history_delta if isinstance(event, OrchestrationStarted)), None)
     incarnation = metadata.incarnation
     if incarnation is None:
         incarnation = started.incarnation if started else row.incarnation if row else 0
@@ -227,18 +236,25 @@ def _last_record(
         failure=metadata.failure,
         set_custom_status=metadata.set_custom_status,
         custom_status=metadata.custom_status,
-        cancelled=tuple(
-            r.ActivityKey(ref.instance, ref.execution_id, ref.activity_id) for ref in result.cancelled_activities
-        ),
-        timers=tuple(timers),
         timers_cancelled=tuple(r.TimerKey(ref.execution_id, ref.timer_id) for ref in result.cancelled_timers),
         consumed=tuple(consumed_of(entry, how) for entry, how in zip(entries, dispositions, strict=True)),
     )
 
 
-def _in_parts(last: r.TurnCommitted, parts: Sequence[Blobs]) -> Iterator[r.TurnCommitted]:
-    """The turn's records: its blobs spread over the parts, all else on the last."""
-    for number, blobs in enumerate(parts):
+def _size_of_last(last: r.TurnCommitted) -> int:
+    """Bytes of what only the last part carries; small fields are in `RECORD_OVERHEAD_BYTES`."""
+    texts = [last.orchestration_name, last.orchestration_version, last.custom_status]
+    size = sum(len(text.encode()) for text in texts if text is not None)
+    if last.output is not None:
+        size += len(last.output.data)
+    if last.failure is not None:
+        size += len(msgspec.msgpack.encode(last.failure))
+    return size + ITEM_BYTES * len(last.timers_cancelled)
+
+
+def _in_parts(last: r.TurnCommitted, parts: Sequence[Part]) -> Iterator[r.TurnCommitted]:
+    """The turn's records: the parts, and on the last one all else."""
+    for number, part in enumerate(parts):
         is_last = number + 1 == len(parts)
         record = (
             last
@@ -255,9 +271,11 @@ def _in_parts(last: r.TurnCommitted, parts: Sequence[Blobs]) -> Iterator[r.TurnC
             record,
             part=number,
             parts=len(parts),
-            events=tuple(blobs.events),
-            scheduled=tuple(blobs.scheduled),
-            sent=tuple(blobs.sent),
+            events=tuple(part.events),
+            scheduled=tuple(part.scheduled),
+            cancelled=tuple(part.cancelled),
+            timers=tuple(part.timers),
+            sent=tuple(part.sent),
         )
 
 

@@ -66,7 +66,7 @@ class WorkerQueue:
             TurnTooLarge: (at once) The answer is larger than a record takes; the lease stays.
         """
         lease = self._backlog.lease(token, self._ledger.now_ms())
-        if lease is None or not self._is_wanted(lease.key):
+        if lease is None or not self.has(lease.key):
             raise LeaseLost("ack_work_item", f"expected a live lease, but invalid lock token {token}")
         instance, execution_id, activity_id = lease.key
         sent, outgoing = (None, None) if completion is None else send(completion, self._ledger.place)
@@ -83,6 +83,7 @@ class WorkerQueue:
             sent=sent,
         )
         rows = self._ledger.admit(acked, about=instance)
+        self._ledger.after_commit(lambda: self._backlog.forget(token))
         if outgoing is not None:
             self._ledger.send(outgoing)
         elif completion is not None:
@@ -97,7 +98,7 @@ class WorkerQueue:
         """
         now_ms = self._ledger.now_ms()
         lease = self._backlog.lease(token, now_ms)
-        wanted = lease is not None and self._is_wanted(lease.key)
+        wanted = lease is not None and self.has(lease.key)
         if not (wanted and self._backlog.renew(token, now_ms, extend_for_ms, self._around.node)):
             raise LeaseLost("renew_work_item_lock", f"expected a live lease, but invalid lock token {token}")
 
@@ -112,8 +113,8 @@ class WorkerQueue:
             raise LeaseLost("abandon_work_item", f"expected a lease, but invalid lock token {token}")
         self._around.wakeup.signal()
 
-    def _is_wanted(self, key: WorkKey) -> bool:
-        """Whether the item is there still with all admitted turns, committed or not."""
+    def has(self, key: WorkKey) -> bool:
+        """Whether the item is there with all admitted turns, committed or not."""
         return self._ledger.overlay.get(keys.in_execution(Table.WORK, *key)) is not None
 
     def enqueue(self, item: WorkItem, data: bytes, offset: int, arrived: Callable[[], None]) -> None:
