@@ -33,6 +33,7 @@ from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
 from provider_log.partition.partition import Partition
 from provider_log.partition.plan import Place
+from provider_log.partition.worker_queue import WorkerQueue
 from provider_log.routing import partition_of
 from provider_log.store import keys
 from provider_log.store.digest import StateDigest
@@ -250,12 +251,19 @@ class LogProvider:
 
     def _by_token(self, operation: str, token: str) -> LivePartition:
         number, _, rest = token.partition(".")
-        if not rest or not number.isdigit() or int(number) >= len(self._parts):
+        if not rest or not number.isdecimal() or int(number) >= len(self._parts):
             raise LeaseLost(operation, f"expected a lock token of this provider, but invalid lock token {token!r}")
         try:
             return self._parts[int(number)].live(operation)
         except OwnershipLost as error:
             raise LeaseLost(operation, str(error)) from error
+
+    def _work_by_token(self, operation: str, token: str) -> WorkerQueue:
+        """The worker queue that leased `token`; leases hold while their partition is in doubt."""
+        number = token.partition(".")[0]
+        if number.isdecimal() and int(number) < len(self._parts) and self._parts[int(number)].returns:
+            raise Retryable(operation, f"expected to own partition {number}, but it is being taken again")
+        return self._by_token(operation, token).work
 
     def _rotated(self) -> Iterator[LivePartition]:
         """The running partitions, each time beginning with another, so that none starves the others."""
@@ -266,7 +274,10 @@ class LogProvider:
             elif part.error is not None:
                 raise part.error
 
-    async def _poll(self, take: Callable[[], Found | None], poll_timeout_ms: int) -> Found | None:
+    async def _poll(
+        self, take: Callable[[], Found | None], due_ms: Callable[[LivePartition], int | None], poll_timeout_ms: int
+    ) -> Found | None:
+        """What `take` finds, within the time; `due_ms` says when it is worth another look, unless woken before."""
         deadline_ms = self._clock.boot_ms() + poll_timeout_ms
         while True:
             found = take()
@@ -275,7 +286,7 @@ class LogProvider:
             left_ms = deadline_ms - self._clock.boot_ms()
             if left_ms <= 0:
                 return None
-            due = [due for live in self._rotated() if (due := live.next_due_ms()) is not None]
+            due = [due for live in self._rotated() if (due := due_ms(live)) is not None]
             await self._wakeup_within(min([left_ms, *due]))
 
     async def _wakeup_within(self, timeout_ms: int) -> None:
@@ -372,7 +383,10 @@ class LogProvider:
         self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
     ) -> Sequence[OrchestrationItem]:
         """See `engine.port.Provider`."""
-        return await self._poll(lambda: self._take_items(items_max, lock_timeout_ms), poll_timeout_ms) or ()
+        return (
+            await self._poll(lambda: self._take_items(items_max, lock_timeout_ms), _message_due_ms, poll_timeout_ms)
+            or ()
+        )
 
     def _take_items(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem] | None:
         items: list[OrchestrationItem] = []
@@ -404,7 +418,7 @@ class LogProvider:
 
     async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
         """See `engine.port.Provider`."""
-        return await self._poll(lambda: self._take_work(lock_timeout_ms), poll_timeout_ms)
+        return await self._poll(lambda: self._take_work(lock_timeout_ms), _work_due_ms, poll_timeout_ms)
 
     def _take_work(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
         for live in self._rotated():
@@ -415,15 +429,20 @@ class LogProvider:
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         """See `engine.port.Provider`."""
-        await self._by_token("ack_work_item", lock_token).work.ack(lock_token, completion)
+        admitted = self._work_by_token("ack_work_item", lock_token).ack(lock_token, completion)
+        try:
+            await admitted
+        except OwnershipLost as error:
+            # The lease outlives the doubt unless the answer is in the log: asking again tells.
+            raise InDoubt("ack_work_item", str(error)) from error
 
     async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
         """See `engine.port.Provider`."""
-        self._by_token("renew_work_item_lock", lock_token).work.renew(lock_token, extend_for_ms)
+        self._work_by_token("renew_work_item_lock", lock_token).renew(lock_token, extend_for_ms)
 
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         """See `engine.port.Provider`."""
-        self._by_token("abandon_work_item", lock_token).work.abandon(
+        self._work_by_token("abandon_work_item", lock_token).abandon(
             lock_token, delay_ms, ignore_attempt=ignore_attempt
         )
 
@@ -492,6 +511,14 @@ class LogProvider:
             rows=digest.rows,
             epoch=head.epoch,
         )
+
+
+def _message_due_ms(live: LivePartition) -> int | None:
+    return live.in_ms(live.messages.next_due_ms())
+
+
+def _work_due_ms(live: LivePartition) -> int | None:
+    return live.in_ms(live.work.next_due_ms())
 
 
 async def _always(_partition: int) -> bool:

@@ -51,10 +51,9 @@ class LivePartition:
         """Unlocked messages, unleased work items, timers."""
         return self.messages.unlocked, self.work.unleased, self.messages.timers
 
-    def next_due_ms(self) -> int | None:
-        """In how many milliseconds something becomes visible or expires, or None."""
-        due = [at for at in (self.messages.next_due_ms(), self.work.next_due_ms()) if at is not None]
-        return max(0, min(due) - self.ledger.now_ms()) if due else None
+    def in_ms(self, at_ms: int | None) -> int | None:
+        """How long it is until an instant of partition time; 0 if it has passed."""
+        return None if at_ms is None else max(0, at_ms - self.ledger.now_ms())
 
     def ack_turn(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
         """Admit a turn, with what it means for the workers; see `OrchestratorQueue.admit_turn` for what is raised."""

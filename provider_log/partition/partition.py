@@ -10,7 +10,17 @@ from engine.port import InstanceInfo
 from engine.runtime.doors import Tasks, within
 from provider_log import codec
 from provider_log import records as r
-from provider_log.log.port import Fenced, Log, LogBroken, LogCorrupted, LogError, LogRecord, OffsetOutOfRange, Producer
+from provider_log.log.port import (
+    Fenced,
+    Log,
+    LogBroken,
+    LogCorrupted,
+    LogError,
+    LogRecord,
+    LogUnavailable,
+    OffsetOutOfRange,
+    Producer,
+)
 from provider_log.options import SLOTS
 from provider_log.partition.backlog import Backlog
 from provider_log.partition.effects import Arrivals, Watchers
@@ -110,8 +120,20 @@ class Partition:
         return self._live
 
     async def arrived(self, lane: r.Lane, offset: int) -> None:
-        """Return when the record at `offset` of a lane can be fetched here, or never will."""
-        await self._arrivals.reached(lane, offset)
+        """Return when the record at `offset` of a lane can be fetched here, or the partition was given up.
+
+        Raises:
+            Fatal, StateCorrupted: The partition has failed; the record waits in the log for who comes after.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._phase is not Phase.IDLE:
+            await self._arrivals.reached(lane, offset)
+
+    @property
+    def returns(self) -> bool:
+        """Whether it does not run now and will again by itself: leases are kept meanwhile."""
+        return self._phase in {Phase.DOUBT, Phase.ACQUIRING, Phase.RESTORING}
 
     def _look(self, instance: str) -> InstanceInfo | None:
         row = instance_row(self._store, instance)
@@ -144,6 +166,7 @@ class Partition:
         await self._tasks.aclose(self._around.clock, patience_ms=5_000)
         await self._close_slots()
         self._give_up(OwnershipLost("stop", "expected a running node, but it is stopping"))
+        self._arrivals.release_all()
         await self._store.close()
 
     async def _release(self) -> None:
@@ -157,7 +180,8 @@ class Partition:
             self._move(Happening.RELEASED)
         except (ProviderError, LogError, TimeoutError):
             # The log decides what happened; the next owner finds out. Nothing is lost by not having said goodbye.
-            self._move(Happening.DOUBTED)
+            if self._phase is Phase.RELEASING:  # else it has failed meanwhile
+                self._move(Happening.DOUBTED)
 
     async def _own(self, progress: Progress | None) -> None:
         """Hold the partition for as long as it is placed here, through every doubt."""
@@ -173,12 +197,12 @@ class Partition:
                 self._broke(error)
                 return
             except (LogError, RestoreStalled, TimeoutError) as error:
+                lost = OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}")
                 if self._phase is Phase.RELEASING:
+                    self._give_up(lost)
                     return
                 self._move(Happening.DOUBTED)
-                self._give_up(
-                    OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}")
-                )
+                self._give_up(lost)
                 await self._close_slots()
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
@@ -186,6 +210,7 @@ class Partition:
                     self.fenced_times += 1
                     if not await self._is_placed_here():
                         self._move(Happening.FENCED_OFF)
+                        self._arrivals.release_all()
                         self._settled.set()
                         return
 
@@ -317,7 +342,12 @@ class Partition:
         for lane in TOPIC_LANES:
             watermark = self._committed_watermark(lane)
             if watermark > 0:
-                await self._log.delete_records(self._lanes.topic(lane), self._place.partition, watermark)
+                try:
+                    await self._log.delete_records(self._lanes.topic(lane), self._place.partition, watermark)
+                except LogBroken:
+                    raise
+                except LogUnavailable:
+                    return  # what is not cut now is cut later, and is no reason to give the partition up
 
     def _committed_watermark(self, lane: r.Lane) -> int:
         data = self._store.get(keys.named(Table.POSITION, lane.value))

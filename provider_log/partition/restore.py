@@ -15,12 +15,13 @@ from provider_log.log.port import Log, OffsetOutOfRange, StoredRecord
 from provider_log.partition.head import ChangelogBroken, chained, follow
 from provider_log.store import keys
 from provider_log.store.apply import Rows, apply_body, apply_envelope
+from provider_log.store.keys import Table
 from provider_log.store.overlay import Overlay
 from provider_log.store.port import Store
-from provider_log.store.tables import HEAD, HeadRow, pack, unpack
+from provider_log.store.tables import GENESIS, HEAD, GenesisRow, HeadRow, pack, unpack
 
 _RECORDS_AT_ONCE = 1000
-_HEAD_KEY = keys.named(keys.Table.META, HEAD)
+_HEAD_KEY = keys.named(Table.META, HEAD)
 
 Progress = Callable[[int, int], None]
 """Called with the offset reached and the offset to reach."""
@@ -65,10 +66,11 @@ class Restore:
         """
         head = await self._checked_head()
         bounds = await self._log.bounds(self._topic, self._partition)
-        if head.offset < bounds.first - 1 or head.offset >= bounds.end > 0:
-            self._store.wipe()
-            head = HeadRow()
-        reader = await self._log.open_reader(self._topic, self._partition, max(head.offset + 1, bounds.first))
+        if head.offset + 1 < bounds.first:
+            raise ChangelogBroken(
+                head.offset + 1, f"expected the history to be kept for ever, but it begins at {bounds.first}"
+            )
+        reader = await self._log.open_reader(self._topic, self._partition, head.offset + 1)
         waited_since_ms = self._clock.boot_ms()
         try:
             while True:
@@ -116,12 +118,15 @@ class Restore:
         except codec.Malformed:
             return False
         if isinstance(record, r.Genesis):
-            return head.chain == chained(r.NO_CHAIN, stored.value or b"") or head.epoch > 0
+            row = self._store.get(keys.named(Table.META, GENESIS))
+            return row is not None and unpack(GenesisRow, row).application_id == record.application_id
         if isinstance(record, r.OwnershipAcquired):
             return record.owner_token == head.token
-        if record.envelope.owner_token != head.token:
-            return head.void > 0
-        return chained(record.envelope.chain, stored.value or b"") == head.chain
+        # A void record is in no chain, so it proves nothing, and the store is built again.
+        return (
+            record.envelope.owner_token == head.token
+            and chained(record.envelope.chain, stored.value or b"") == head.chain
+        )
 
     def _apply(self, head: HeadRow, stored: Sequence[StoredRecord], owner_token: bytes) -> tuple[HeadRow, bool]:
         """Apply records in order in one store write, stopping after the own acquire record."""
