@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from provider_log.cli.collector import tune_collector
 from provider_log.cli.show import console
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def bench(
                 rows[phase] = bars.add_task(phase, total=total)
             bars.update(rows[phase], completed=done)
 
+        tune_collector()
         figures = uvloop.run(measure(WORKLOADS[workload.value], Path(data), plan, show))
     if as_json:
         typer.echo(msgspec.json.encode(figures).decode())

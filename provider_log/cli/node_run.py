@@ -16,6 +16,7 @@ from engine.registry import Registry
 from engine.runtime.host import Engine, Stage
 from provider_log.cli import show
 from provider_log.cli.calling import note
+from provider_log.cli.collector import tune_collector
 from provider_log.cli.settings import Settings
 from provider_log.log_provider import LogProvider
 from provider_log.server.address import parse_address
@@ -119,6 +120,7 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
         )
         async with serving(provider, listener, token=settings.token), provider:
             progress.end()
+            tune_collector()
             engine = Engine(provider, registry)
             stop.works_for(engine)
             _say_ready(registry, settings, url)
