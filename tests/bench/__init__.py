@@ -1,0 +1,1 @@
+"""Measurements beside peers. Not collected by default: they need the peers."""
