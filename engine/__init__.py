@@ -33,7 +33,11 @@ from engine.replay.retry import RetryPolicy
 from engine.runtime.host import Engine
 from engine.runtime.options import EngineOptions
 
+DISTRIBUTION = "turnlog"
+"""Tells this package from others of its common name."""
+
 __all__ = [
+    "DISTRIBUTION",
     "ActivityContext",
     "ActivityError",
     "Category",

@@ -5,7 +5,9 @@ from msgspec import Struct
 from provider_log.log.port import TopicSpec
 
 INPUT_BYTES_MAX = 1024 * 1024  # Kafka's own default for a record: what any producer can send without settings
-HISTORY_FACTOR = 4  # an input and its envelope, doubled, still fit one record: parking or refusing it never fails on size
+HISTORY_FACTOR = (
+    4  # an input and its envelope, doubled, still fit one record: parking or refusing it never fails on size
+)
 
 OWNER_HEADER = "turnlog-owner"
 """Header of records an owner wrote itself; its value is the partition. The worker lane skips the owner's own."""

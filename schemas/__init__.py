@@ -10,6 +10,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
+DISTRIBUTION = "turnlog"
+"""Tells this package from others of its common name."""
+
 PARTS = "value"
 """The folder of types that never travel alone."""
 
