@@ -8,6 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from engine.errors import EngineError
+from provider_log.cli.audit_commands import audit
 from provider_log.cli.bench_command import bench
 from provider_log.cli.client_commands import COMMANDS
 from provider_log.cli.exits import Exit, exit_of
@@ -29,6 +30,9 @@ app.command("node")(node)
 app.command("bench")(bench)
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
+
+
+app.add_typer(audit, name="audit")
 
 
 def _print_version(asked: bool) -> None:

@@ -15,7 +15,7 @@ from engine.errors import InstanceNotFound, OrchestrationFailed, UsageError, Wai
 from engine.model.failure import Category, Failure
 from engine.model.status import TERMINAL, Status
 from engine.port import InstanceInfo
-from provider_log.cli.settings import resolve
+from provider_log.cli.settings import Resolved, resolve
 from provider_log.server import wire
 from provider_log.server.remote import RemoteProvider
 
@@ -87,9 +87,14 @@ class Node:
         return info
 
 
+def resolved(**flags: object | None) -> Resolved:
+    """Settings from `flags` (None where not given), the environment, and the file in the working directory."""
+    return resolve(flags, os.environ, Path.cwd())
+
+
 def ask(url: str | None, question: Callable[[Node], Awaitable[T]]) -> T:
     """What `question` returns, asked of the node that `url`, the environment or the settings file name."""
-    settings = resolve({"url": url}, os.environ, Path.cwd()).settings
+    settings = resolved(url=url).settings
 
     async def asked() -> T:
         async with RemoteProvider(settings.url, token=settings.token) as provider:

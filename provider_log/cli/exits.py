@@ -35,7 +35,7 @@ SAYS: dict[Exit, str] = {
     Exit.NOT_FOUND: "no such instance",
     Exit.TIMED_OUT: "not done in the time given",
     Exit.UNREACHABLE: "no node answers, or the node cannot go on",
-    Exit.DIFFERS: "log and store differ, or a history is damaged",
+    Exit.DIFFERS: "log, store and code do not agree, or a history is damaged",
     Exit.INTERRUPTED: "ended by Ctrl-C",
 }
 

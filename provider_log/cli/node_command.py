@@ -1,7 +1,5 @@
 """What does `turnlog node` do before and after the node itself runs?"""
 
-import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +11,9 @@ from rich.table import Table
 
 from engine.errors import UsageError
 from provider_log.cli import show
-from provider_log.cli.calling import print_json
-from provider_log.cli.settings import Resolved, resolve
-
-SEED = "PYTHONHASHSEED"
+from provider_log.cli.calling import print_json, resolved
+from provider_log.cli.settings import Resolved, Settings
+from provider_log.cli.user_code import fix_hash_seed, load_registry
 
 
 def node(
@@ -62,37 +59,28 @@ def node(
     as_json: Annotated[bool, typer.Option("--json", help="With --show-config: print JSON.")] = False,
 ) -> None:
     """Run a node: serve orchestrations and activities, and answer clients."""
-    flags: dict[str, object | None] = {
-        "app_module": app_module,
-        "data": data,
-        "app": app,
-        "listen": listen,
-        "partitions": partitions,
-        "log_level": log_level,
-        "log_json": log_json,
-    }
-    resolved = resolve(flags, os.environ, Path.cwd())
+    found = resolved(
+        app_module=app_module,
+        data=data,
+        app=app,
+        listen=listen,
+        partitions=partitions,
+        log_level=log_level,
+        log_json=log_json,
+    )
     if show_config:
-        _print_config(resolved, as_json=as_json)
+        _print_config(found, as_json=as_json)
         return
     if as_json:
         raise typer.BadParameter("expected --show-config with --json, but it is not there")
-    _fix_hash_seed()
-    _serve(resolved, accept_loss=accept_loss)
+    fix_hash_seed()
+    _serve(found.settings, accept_loss=accept_loss)
 
 
-def _fix_hash_seed() -> None:
-    """Start again with a fixed seed, so that sets of text have one order in every process that replays."""
-    if SEED not in os.environ:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, SEED: "0"})
-
-
-def _serve(resolved: Resolved, *, accept_loss: bool) -> None:
+def _serve(settings: Settings, *, accept_loss: bool) -> None:
     # Only a node needs the log, the store and the server; the other commands start without them.
     from provider_log.cli import node_run
-    from provider_log.cli.user_code import load_registry
 
-    settings = resolved.settings
     if settings.app_module is None:
         raise UsageError(
             "expected --app-module MODULE:REGISTRY, which says what to serve, but there is none; "
@@ -103,8 +91,8 @@ def _serve(resolved: Resolved, *, accept_loss: bool) -> None:
     anyio.run(run, backend_options={"use_uvloop": True})
 
 
-def _print_config(resolved: Resolved, *, as_json: bool) -> None:
-    rows = resolved.shown()
+def _print_config(found: Resolved, *, as_json: bool) -> None:
+    rows = found.shown()
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in rows})
         return

@@ -1,6 +1,7 @@
-"""Where is the code to serve? `module:registry`, imported from the working directory, every failure one sentence."""
+"""Where is the code to run? `module:registry`, imported from the working directory, every failure one sentence."""
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -9,6 +10,15 @@ from engine.errors import UsageError
 from engine.registry import Registry
 
 FORM = "module:registry, say fleet:registry for the name `registry` in fleet.py"
+
+
+SEED = "PYTHONHASHSEED"
+
+
+def fix_hash_seed() -> None:
+    """Start again with a fixed seed, so that sets of text have one order in every process that replays."""
+    if SEED not in os.environ:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, SEED: "0"})
 
 
 def load_registry(text: str, directory: Path) -> Registry:

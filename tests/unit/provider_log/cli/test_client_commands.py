@@ -7,12 +7,22 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from engine.clock import SystemClock
+from engine.errors import OrchestrationFailed
+from engine.model.failure import Category, Failure
+from engine.model.messages import StartOrchestration
+from engine.model.payload import NULL
 from provider_log.cli.app import run
+from provider_log.cli.calling import Node
 from provider_log.cli.exits import Exit
+from provider_log.server.app import create_app
+from provider_log.server.remote import RemoteProvider
 from tests.unit.provider_log.cli.live import live_node
+from tests.unit.provider_log.served import ServedMemory
 
 
 class Ran(NamedTuple):
@@ -253,3 +263,14 @@ def test_a_defect_shows_its_traceback(turnlog: Command, monkeypatch: pytest.Monk
     monkeypatch.setattr("provider_log.cli.calling.Node", broken)
     with pytest.raises(ZeroDivisionError):
         turnlog("status", "a")
+
+
+async def test_a_held_instance_is_no_longer_waited_for() -> None:
+    served = ServedMemory(SystemClock())
+    await served.enqueue_for_orchestrator(StartOrchestration(instance="a", name="ship", input=NULL))
+    item = await served.fetch_orchestration_item(1_000, 0)
+    assert item is not None
+    await served.hold_orchestration_item(item.lock_token, Failure(Category.NONDETERMINISM, "Nondeterminism", "moved"))
+    async with RemoteProvider(transport=httpx.ASGITransport(create_app(served))) as provider:
+        with pytest.raises(OrchestrationFailed, match="a ended with Nondeterminism: moved"):
+            await Node(provider).ended("a", None)

@@ -1,0 +1,205 @@
+"""What does the log say, without a node? `turnlog audit`."""
+
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+import typer
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from engine.errors import UsageError
+from provider_log.cli import show
+from provider_log.cli.calling import AsJson, InstanceId, Url, ask, print_json, resolved
+from provider_log.cli.exits import Exit
+from provider_log.cli.user_code import fix_hash_seed, load_registry
+
+if TYPE_CHECKING:
+    from provider_log.audit.replay import Replayed
+    from provider_log.audit.verify import Verdict
+    from provider_log.cli.calling import Node
+    from provider_log.log_provider import PartitionDigest
+
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="Log and stores. [default: turnlog-data]", show_default=False),
+]
+App = Annotated[
+    str | None, typer.Option("--app", metavar="NAME", help="Whose data it is. [default: turnlog]", show_default=False)
+]
+
+audit = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read the log back, and check it.")
+
+
+@audit.command("verify")
+def verify(
+    data: Data = None,
+    app: App = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also ask the node that runs on the data what its state is.")
+    ] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that the log keeps its rules and that the stores are what it says; changes nothing."""
+    from provider_log.audit.verify import verify as verified
+
+    if url is not None and not live:
+        raise typer.BadParameter("expected --live with --url, but it is not there")
+    settings = resolved(data=data, app=app).settings
+    digests = ask(url, partial(_owner_digests, app=settings.app)) if live else None
+    with _bar("checking the log") as progress:
+        verdict = anyio.run(
+            partial(verified, Path(settings.data), app=settings.app, owner_digests=digests, progress=progress)
+        )
+    if as_json:
+        print_json(verdict)
+    else:
+        _print_verdict(verdict)
+    if not verdict.agrees:
+        raise typer.Exit(Exit.DIFFERS)
+
+
+@audit.command("replay")
+def replay(
+    instance: InstanceId,
+    app_module: Annotated[
+        str | None,
+        typer.Option(
+            "--app-module", metavar="MODULE:REGISTRY", help="The code to take through it.", show_default=False
+        ),
+    ] = None,
+    execution: Annotated[
+        int | None,
+        typer.Option(
+            "--execution", min=1, metavar="N", help="Whose events to show; else the last.", show_default=False
+        ),
+    ] = None,
+    until_offset: Annotated[
+        int | None,
+        typer.Option("--until-offset", min=0, metavar="N", help="Nothing after this offset.", show_default=False),
+    ] = None,
+    data: Data = None,
+    app: App = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild what happened in an instance from the log alone, and ask the code whether it still does it."""
+    from provider_log.audit.replay import replay as replayed
+
+    settings = resolved(data=data, app=app, app_module=app_module).settings
+    registry = None
+    if settings.app_module is not None:
+        fix_hash_seed()
+        registry = load_registry(settings.app_module, Path.cwd())
+    with _bar("reading the log") as progress:
+        found = anyio.run(
+            partial(
+                replayed,
+                Path(settings.data),
+                instance,
+                app=settings.app,
+                until_offset=until_offset,
+                registry=registry,
+                progress=progress,
+            )
+        )
+    if as_json:
+        print_json(found)
+    else:
+        _print_replayed(found, execution)
+    if not found.agrees:
+        raise typer.Exit(Exit.DIFFERS)
+
+
+async def _owner_digests(node: "Node", *, app: str) -> "dict[int, PartitionDigest]":
+    served = await node.provider.node_info()
+    if served.app != app:
+        raise UsageError(f"expected a node of application {app!r} at {node.provider.url}, but it is {served.app!r}")
+    return {number: await node.provider.digest(number) for number in range(served.partitions)}
+
+
+def _print_verdict(verdict: "Verdict") -> None:
+    console = show.console()
+    counts = Table(box=None, show_header=False, pad_edge=False)
+    counts.add_column(justify="right")
+    counts.add_column(style="dim")
+    for name in ("partitions", "owners", "records", "void", "instances", "executions", "activities"):
+        counts.add_row(f"{getattr(verdict, name):,}", COUNTED[name])
+    console.print(counts)
+    for finding in verdict.findings:
+        console.print(Text.assemble((f"{finding.kind.value:>14} ", "red"), str(finding)))
+    if len(verdict.findings) < verdict.findings_total:
+        console.print(f"and {verdict.findings_total - len(verdict.findings):,} more")
+    compared = sum(each.store_offset is not None for each in verdict.states)
+    asked = sum(each.owner_offset is not None for each in verdict.states)
+    what = f"{compared} of {verdict.partitions} stores and {asked} owners compared"
+    if verdict.agrees:
+        console.print(Text.assemble(("the log keeps its rules", "green"), f"; {what}, all agree"))
+    else:
+        console.print(Text.assemble((f"{verdict.findings_total:,} findings", "bold red"), f"; {what}"))
+
+
+COUNTED = {
+    "partitions": "partitions",
+    "owners": "owners, one after the other",
+    "records": "records in the histories",
+    "void": "records of owners that had lost their partition, which never happened",
+    "instances": "instances",
+    "executions": "executions",
+    "activities": "activities that were asked for",
+}
+"""What each number of a verdict counts."""
+
+STYLE_OF_ANSWER = {"agrees": "green", "not_asked": "dim"}
+
+
+def _print_replayed(found: "Replayed", execution: int | None) -> None:
+    chosen = next((each for each in found.executions if each.execution_id == execution), None)
+    if execution is not None and chosen is None:
+        there = ", ".join(str(each.execution_id) for each in found.executions) or "none"
+        raise UsageError(f"expected an execution of {found.instance!r} ({there}), but it is {execution}")
+    console = show.console()
+    deleted = "; deleted" if found.deleted else ""
+    console.print(f"{found.instance}, partition {found.partition}, read up to offset {found.until_offset}{deleted}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("execution", "orchestration", "events", "offsets", "the code"):
+        table.add_column(heading, overflow="fold")
+    for each in found.executions:
+        answer = each.answer.value.replace("_", " ")
+        said = f"{answer}: {each.sentence}" if each.sentence else answer
+        table.add_row(
+            str(each.execution_id),
+            f"{each.name} {each.version}",
+            str(len(each.events)),
+            f"{each.first_offset} to {each.last_offset}",
+            Text(said, style=STYLE_OF_ANSWER.get(each.answer.value, "red")),
+        )
+    console.print(table)
+    if found.unreadable:
+        console.print(Text(f"unreadable, so nobody knows whose: offsets {list(found.unreadable)}", style="red"))
+    shown = chosen or (found.executions[-1] if found.executions else None)
+    if shown is not None:
+        console.print(f"execution {shown.execution_id}:")
+        console.print(show.history(shown.events))
+
+
+@contextmanager
+def _bar(text: str) -> Generator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    with Progress(
+        TextColumn(text),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=show.console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as progress:
+        bar = progress.add_task(text, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
