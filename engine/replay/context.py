@@ -444,6 +444,7 @@ class OrchestrationContext:
         return future
 
     def _chance(self, failed_attempts: int) -> float:
+        self._ledger.settle()  # recorded histories drew their share behind what the same callback took back
         derived = self._derived(f"jitter {self._ledger.last_event_id} {failed_attempts}")
         return int.from_bytes(derived[:6], "big") / 2**48
 

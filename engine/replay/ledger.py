@@ -1,7 +1,8 @@
 """What has the code asked for in this execution, under which event ids, and what of it is still open?
 
 The ledger is where the code's asks become events: at once, in order, with the next event id. Nothing else may stand
-between two of them, so the id is known when the code asks, in a live turn and in replay alike.
+between two of them, so the id is known when the code asks, in a live turn and in replay alike. What the code takes back
+waits for the end of the callback, or for its next ask, and is recorded by event id: anyio cancels in order of address.
 """
 
 from collections.abc import Callable
@@ -78,6 +79,7 @@ class Ledger:
         self.message_ids: set[str] = set()
         self.shut = False
         self.raise_if_evicting = raise_if_evicting
+        self._taken_back: list[int] = []
         self._waits = Waits()
         self._queues = Queues()
         self._messages: dict[int, CarriedMessage] = {}
@@ -91,6 +93,8 @@ class Ledger:
         if self.shut:
             self.raise_if_evicting()
             return 0
+        if self._taken_back:
+            self.settle()
         self.last_event_id += 1
         event = self._record_as[type(action)](self, action)
         self.outcome.append(event)
@@ -98,15 +102,31 @@ class Ledger:
 
     def take_outcome(self) -> list[AnyEvent]:
         """What was asked for since the last call, in order."""
+        self.settle()
         taken, self.outcome = self.outcome, []
         return taken
 
     def cancel(self, event_id: int) -> None:
-        """The code takes back what `event_id` asked for, which is open."""
-        self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
+        """The code takes back what `event_id` asked for, which is open; recorded by `settle`.
+
+        Raises:
+            Evicting: The execution is being put away.
+        """
+        if self.shut:
+            self.raise_if_evicting()
+        else:
+            self._taken_back.append(event_id)
+
+    def settle(self) -> None:
+        """A callback has ended: record what it took back, by event id."""
+        if self._taken_back:
+            taken_back, self._taken_back = self._taken_back, []
+            for event_id in sorted(taken_back):
+                self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
 
     def close_all(self) -> None:
         """The execution ends: take back everything that is open, oldest first."""
+        self.settle()
         for event_id in list(self.open):
             self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
 
@@ -181,7 +201,9 @@ class Ledger:
     def _hand_over(self, handed: tuple[int, int] | None) -> None:
         if handed is not None:
             reader, number = handed
-            self.futures[reader].deliver(self._messages[number].data, self.last_event_id)
+            future = self.futures[reader]
+            if not future.cancelled():  # else its own cancel, still to be recorded, passes the message on
+                future.deliver(self._messages[number].data, self.last_event_id)
 
     # How each action becomes its event. Both fields that every event has come from the ledger.
 
