@@ -68,10 +68,13 @@ class Comparison:
         total_before = self._findings.total
         after: bytes | None = None
         place = 0
+        damages: list[tuple[bytes, str]] = []
         while True:
             place, after, damage = self._scan(place, after)
             if damage is None:
                 break
+            near = self._keys[place] if place < len(self._keys) else after or b""
+            damages.append((near, damage))
             # The scan stops before the damage and cannot step over it; asking row by row can.
             while place < len(self._keys):
                 after = self._keys[place]
@@ -84,17 +87,18 @@ class Comparison:
             self._missing(self._keys[place])
             place += 1
         if self._findings.total == total_before:
-            self._ask_all()
+            for near, damage in damages:  # in what was overwritten or deleted: no row is lost, but the file is damaged
+                self._found(Kind.ROW_UNREADABLE, near, f"expected to scan up to the row, but: {damage}")
         if self._findings.total == total_before:
             self._compare_digests()
+            self._ask_all()
 
     def _scan(self, place: int, after: bytes | None) -> tuple[int, bytes | None, str | None]:
         """Compare from `after` on until the end or damage: the next expected row, the last key seen, the damage."""
         try:
             for key, value in self._store.scan(b"", after):
                 while place < len(self._keys) and self._keys[place] < key:
-                    if not self._is_unreadable(self._keys[place]):
-                        self._missing(self._keys[place])
+                    self._ask(self._keys[place])
                     place += 1
                 after = key
                 self._digest.add(key, value)
@@ -109,29 +113,21 @@ class Comparison:
 
     def _ask(self, key: bytes) -> bool:
         """Compare one row by asking for it; whether it could be read."""
-        if self._is_unreadable(key):
+        try:
+            value = self._store.get(key)
+        except StoreUnreadable as error:
+            self._found(Kind.ROW_UNREADABLE, key, f"expected to read the row, but: {error}")
             return False
-        value = self._store.get(key)
         if value is None:
             self._missing(key)
         else:
-            self._digest.add(key, value)
             self._same(key, value)
         return True
 
     def _ask_all(self) -> None:
         """Ask for every row: a damaged filter hides rows from an owner that asks, and not from a scan."""
         for key in self._keys:
-            if not self._is_unreadable(key) and self._store.get(key) is None:
-                self._missing(key)
-
-    def _is_unreadable(self, key: bytes) -> bool:
-        try:
-            self._store.get(key)
-        except StoreUnreadable as error:
-            self._found(Kind.ROW_UNREADABLE, key, f"expected to read the row, but: {error}")
-            return True
-        return False
+            self._ask(key)
 
     def _same(self, key: bytes, value: bytes) -> None:
         if value != self._expected[key]:
