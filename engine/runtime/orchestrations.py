@@ -10,8 +10,9 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from engine.errors import LeaseLost, OwnershipLost, ProviderError, Refused, TurnTooLarge
+from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused, TurnTooLarge
 from engine.model.failure import Category, Failure
+from engine.model.messages import StartOrchestration
 from engine.model.status import TERMINAL, Status
 from engine.model.turn import TurnResult
 from engine.observe import Subject, known_marks, logger, mark
@@ -154,11 +155,24 @@ class OrchestrationDispatcher:
         self._shared.counters.orchestrations_poisoned += 1
         message = (
             f"expected a turn within {self._shared.options.attempts_max} deliveries, "
-            f"but this is number {item.attempt_count}"
+            f"but this is number {item.attempt_count}{self._missing(item)}"
         )
         log.error("%s", message, extra=_about(item))
         failure = Failure(category=Category.POISON, type="Poison", message=message, retryable=False)
         return ended_by_engine(item, failure, self._shared.chance.incarnation())
+
+    def _missing(self, item: OrchestrationItem) -> str:
+        """The code this engine lacks for `item`, as the end of a sentence; nothing if it has it."""
+        starts = (message for message in item.messages if isinstance(message, StartOrchestration))
+        start = next(starts, None) if item.incarnation is None else None
+        try:
+            if start is not None:
+                self._shared.registry.orchestration(start.name, start.version)
+            elif item.orchestration_name:
+                self._shared.registry.orchestration(item.orchestration_name, item.version)
+        except NotRegistered as error:
+            return f"; {error}"
+        return ""
 
     def _do(self, item: OrchestrationItem, outcome: TurnOutcome) -> None:
         match outcome:
