@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import anyio
 from msgspec import Struct
 
 from engine.clock import Clock, SystemClock
@@ -233,11 +234,13 @@ class LogProvider:
         await self._stop()
 
     async def _stop(self) -> None:
-        for part in self._parts:
-            await part.stop()
-        self._threads.close(patience_ms=5_000)
-        if self._log is not None:
-            await self._log.close()
+        # Also when the node is cancelled: a thread left inside RocksDB when Python ends takes the process down with it.
+        with anyio.CancelScope(shield=True):
+            for part in self._parts:
+                await part.stop()
+            self._threads.close(patience_ms=5_000)
+            if self._log is not None:
+                await self._log.close()
 
     # Routing
 
