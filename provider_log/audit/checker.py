@@ -1,8 +1,8 @@
 """Can this history have happened? An independent reading of one history partition, record by record.
 
 It shares with the software it checks the record types and their decoding, and nothing else: neither `store.apply` nor
-`partition.head` nor the engine's rules of a history (tests/arch holds it to that). What these say in code that decides,
-it says again in code that only looks. See docs/decisions/0008-independent-checker.md.
+`partition.head` nor the engine's rules of a history; import-linter holds it to that. What these say in code that
+decides, it says again in code that only looks. See docs/decisions/0008-independent-checker.md.
 """
 
 from collections import Counter
@@ -60,9 +60,30 @@ class Checker:
         self._lives: dict[str, Life] = {}
         self._held: set[str] = set()
         self._turn: Turn | None = None
+        self._is_whole = True
         self._records = self._instances = self._executions = self._activities = 0
         self.ended: dict[str, Ended] = {}
         self.deleted: set[str] = set()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every record was there and no rule was broken."""
+        return self._is_whole and self._place.total == 0
+
+    @property
+    def lives(self) -> Mapping[str, Life]:
+        """Every instance that was not deleted."""
+        return self._lives
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Instances that are held."""
+        return frozenset(self._held)
+
+    @property
+    def waiting_rows(self) -> set[bytes]:
+        """Keys of the rows that a store must have for what waits: inbox, timers, work items."""
+        return self._queues.rows()
 
     @property
     def genesis(self) -> r.Genesis | None:
@@ -93,6 +114,7 @@ class Checker:
 
     def gap(self, offset: int) -> None:
         """The log cannot give the record at `offset`, which was reported; the next one begins anew."""
+        self._is_whole = False
         self._sequence.gap(offset)
         self._lose_context()
 

@@ -65,6 +65,11 @@ class Life:
         self._time_ms = 0
 
     @property
+    def last_event_id(self) -> int:
+        """Of the last execution; 0 before its first event."""
+        return self._next_id - 1
+
+    @property
     def is_over(self) -> bool:
         """Whether the last execution ended for good."""
         return self.end is not None and not isinstance(self.end, on.OrchestrationContinuedAsNew)

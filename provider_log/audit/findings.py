@@ -29,6 +29,8 @@ class Kind(enum.Enum):
     WORK = "work"
     OUTCOME = "outcome"  # the outcomes topic says other than the history
     OWNER = "owner"  # the owners topic says other than the history
+    # What the software's own `apply` makes of the log, against what the checker read in it.
+    APPLY = "apply"
     # The store against the log.
     ROW = "row"  # differs from what the log makes of it
     ROW_MISSING = "row_missing"
@@ -95,9 +97,11 @@ class Place:
         self.topic = topic
         self.partition = partition
         self.offset: int | None = None
+        self.total = 0
 
     def found(self, kind: Kind, key: str, sentence: str) -> None:
         """The record at `offset` breaks a rule."""
+        self.total += 1
         self._findings.add(
             Finding(
                 kind=kind, where=self.topic, partition=self.partition, offset=self.offset, key=key, sentence=sentence

@@ -17,6 +17,7 @@ from provider_log.audit.checker import Checker
 from provider_log.audit.compare import Comparison, table_name
 from provider_log.audit.findings import Finding, Findings, Kind
 from provider_log.audit.rebuild import Rebuild
+from provider_log.audit.second_opinion import compare_with_checker
 from provider_log.audit.side_topics import check_outcomes, check_owners, check_positions
 from provider_log.log.embedded import LogSnapshot
 from provider_log.log.port import LogCorrupted
@@ -257,6 +258,8 @@ class _PartitionAudit:
         """The history has been read."""
         end = self._rebuild.offset
         self.checker.finish()
+        if self.checker.is_sound:
+            compare_with_checker(self._rebuild.state.rows, self.checker, self._partition, self._findings)
         if self._store is not None and "store" not in self._compared:
             if self._store_offset is not None:
                 sentence = f"expected a store at offset {end} or before, but it stands at {self._store_offset}"

@@ -44,10 +44,12 @@ class Mutation(NamedTuple):
 
 LIE = Payload(b'"a lie"')
 FAILURE = Failure(category=Category.APPLICATION, type="Lie", message="a lie")
-ENVELOPED = get_args(r.EnvelopedRecord)
+ENVELOPED: tuple[type, ...] = get_args(r.EnvelopedRecord)
 ACTIVITY_ANSWERS = (on.ActivityCompleted, on.ActivityFailed)
 CHILD_ANSWERS = (on.SubOrchestrationCompleted, on.SubOrchestrationFailed)
 ANSWERS = (*ACTIVITY_ANSWERS, *CHILD_ANSWERS, on.TimerFired)
+EVENTS: tuple[type, ...] = get_args(on.AnyEvent)
+ENDS: tuple[type, ...] = get_args(on.ExecutionEnd)
 TAKEN_BACK = (on.ActivityCancelRequested, on.TimerCancelled)
 
 
@@ -122,7 +124,7 @@ def _cut(history: History) -> Iterator[tuple[int, History]]:
 
 
 def _chain_changed(history: History) -> Iterator[tuple[int, History]]:
-    for at in places(history, ENVELOPED, _any):  # pyright: ignore[reportArgumentType]  # isinstance takes a tuple
+    for at in places(history, ENVELOPED, _any):
         record = history[at].record
         chain = bytes(16) if record.envelope.chain != bytes(16) else b"x" * 16
         yield (
@@ -136,12 +138,12 @@ def _chain_changed(history: History) -> Iterator[tuple[int, History]]:
 
 
 def _end_of_batch_removed(history: History) -> Iterator[tuple[int, History]]:
-    for at in places(history, ENVELOPED, lambda one: one.envelope.last and one.envelope.count > 1):  # pyright: ignore[reportArgumentType]
+    for at in places(history, ENVELOPED, lambda one: one.envelope.last and one.envelope.count > 1):
         yield at, forged([*history[:at], *history[at + 1 :]])
 
 
 def _log_ends_in_a_batch(history: History) -> Iterator[tuple[int, History]]:
-    for at in places(history, ENVELOPED, lambda one: one.envelope.last and one.envelope.count > 1):  # pyright: ignore[reportArgumentType]
+    for at in places(history, ENVELOPED, lambda one: one.envelope.last and one.envelope.count > 1):
         yield at, history[:at]
 
 
@@ -292,7 +294,7 @@ def _starts_child(record: r.TurnCommitted) -> bool:
 
 def _acked_for_another(history: History, at: int) -> History:
     record = history[at].record
-    message = codec.decode_message(record.sent.data)
+    message: Any = codec.decode_message(record.sent.data)
     other = codec.encode_message(replace(message, activity_id=message.activity_id + 1))
     return changed(history, at, sent=replace(record.sent, data=other))
 
@@ -350,7 +352,7 @@ def _moves(record: Any) -> bool:
 
 
 def _positions_back(history: History) -> Iterator[tuple[int, History]]:
-    moves = places(history, ENVELOPED, _moves)  # pyright: ignore[reportArgumentType]
+    moves = places(history, ENVELOPED, _moves)
     for at in moves[1:]:
         back = tuple(replace(one, watermark=0, above=()) for one in history[at].record.envelope.positions)
         yield at, enveloped(history, at, positions=back)
@@ -415,13 +417,11 @@ FORGED: dict[str, Mutation] = {
         {"timer"},
     ),
     "an event is left out": Mutation(
-        at_each_event(
-            (on.AnyEvent,), lambda events, at: events[:at] + events[at + 1 :], of=lambda one: len(one.events) > 1
-        ),
+        at_each_event(EVENTS, lambda events, at: events[:at] + events[at + 1 :], of=lambda one: len(one.events) > 1),
         {"execution"},
     ),
     "an event id is repeated": Mutation(
-        at_each_event((on.AnyEvent,), lambda events, at: [events[at], *events[at:]], of=lambda one: bool(one.events)),
+        at_each_event(EVENTS, lambda events, at: [events[at], *events[at:]], of=lambda one: bool(one.events)),
         {"execution"},
     ),
     "an execution starts twice": Mutation(
@@ -431,19 +431,17 @@ FORGED: dict[str, Mutation] = {
         at_each_event((on.OrchestrationStarted,), _edited(_as_status), of=_any), {"execution"}
     ),
     "something happens after the end": Mutation(
-        at_each_event((on.ExecutionEnd,), lambda events, at: _renumbered([*events, _as_status(events[at])]), of=_any),
+        at_each_event(ENDS, lambda events, at: _renumbered([*events, _as_status(events[at])]), of=_any),
         {"execution"},
     ),
-    "an execution ends twice": Mutation(at_each_event((on.ExecutionEnd,), _answered_twice, of=_any), {"execution"}),
-    "an execution ends in no event": Mutation(
-        at_each_event((on.ExecutionEnd,), _edited(_as_status), of=_any), {"execution"}
-    ),
+    "an execution ends twice": Mutation(at_each_event(ENDS, _answered_twice, of=_any), {"execution"}),
+    "an execution ends in no event": Mutation(at_each_event(ENDS, _edited(_as_status), of=_any), {"execution"}),
     "an event cannot be decoded": Mutation(
         at_each(r.TurnCommitted, lambda one: one.events, _event_undecodable), {"undecodable"}
     ),
     "an event is of the future": Mutation(
         at_each_event(
-            (on.AnyEvent,), _edited(lambda event: replace(event, timestamp_ms=2**50)), of=lambda one: bool(one.events)
+            EVENTS, _edited(lambda event: replace(event, timestamp_ms=2**50)), of=lambda one: bool(one.events)
         ),
         {"time"},
     ),
@@ -585,7 +583,7 @@ FORGED: dict[str, Mutation] = {
 
 
 def _cut_at_the_end(history: History) -> Iterator[tuple[int, History]]:
-    ends = places(history, ENVELOPED, lambda one: one.envelope.last)  # pyright: ignore[reportArgumentType]
+    ends = places(history, ENVELOPED, lambda one: one.envelope.last)
     for at in ends[-3:]:
         yield at, history[: at + 1]
 

@@ -1,9 +1,10 @@
 """Histories as lists, for tests that change them: read, forge, put back together, check."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,7 +18,8 @@ from provider_log.log.port import LogCorrupted
 
 TOPIC = "turnlog.history"
 
-Kept = TypeVar("Kept", bound=r.AnyRecord)
+
+_decoded = functools.lru_cache(maxsize=4_096)(codec.decode_record)  # the same few records, over and over
 
 
 class Written(NamedTuple):
@@ -29,7 +31,7 @@ class Written(NamedTuple):
 
     @property
     def record(self) -> Any:
-        return codec.decode_record(self.data)
+        return _decoded(self.data)
 
     def saying(self, record: r.AnyRecord) -> "Written":
         return self._replace(data=codec.encode_record(record))
@@ -136,6 +138,6 @@ def with_events(history: Sequence[Written], at: int, events: Iterable[AnyEvent])
     return changed(history, at, events=blobs)
 
 
-def places(history: Sequence[Written], kind: type[Kept], wanted: Callable[[Kept], object]) -> list[int]:
-    """Where records of `kind` are for which `wanted` is true."""
+def places(history: Sequence[Written], kind: Any, wanted: Callable[[Any], object]) -> list[int]:
+    """Where records of `kind` (a class, or a tuple of them) are for which `wanted` is true."""
     return [at for at, written in enumerate(history) if isinstance(written.record, kind) and wanted(written.record)]

@@ -125,7 +125,7 @@ async def _live(
                     case "cancel":
                         await handle.cancel()
                     case "start again":
-                        await client.start(interpret, [], instance=f"i{number}")
+                        await client.start(interpret, ["status"], instance=f"i{number}")
                     case _:
                         await client.enqueue_message(f"nobody {number}", "letters")
         await _quiet(provider)
