@@ -113,7 +113,7 @@ class Restore:
         if stored and stored[0].offset == head.offset and self._is_same(head, stored[0]):
             return head
         log.warning(
-            "expected the store of %s/%d to stand at a record of this log, but it does not: it is made again from the log",
+            "expected a store of %s/%d that stands in this log, but it does not: it is made again from the log",
             self._topic,
             self._partition,
         )

@@ -5,6 +5,7 @@ always the state at some earlier offset, and restore goes on from there. One col
 no write-ahead log one can survive ahead of the other.
 """
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from engine.errors import Fatal, StateCorrupted, UsageError
 from engine.runtime.doors import Threads
 from provider_log.store.port import Mutations
 
@@ -27,8 +29,18 @@ _CACHE_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 32 * 1024 * 1024
 
 
-class StoreUnreadable(Exception):
+class StoreUnreadable(StateCorrupted):
     """A row cannot be read back: the disk or the file is damaged. The store can be wiped and rebuilt."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("store", message)
+
+
+class StoreUnwritable(Fatal):
+    """Rows cannot be written: the disk is full or failed. What the store lacks is in the changelog."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("store", message)
 
 
 class RocksStore:
@@ -65,7 +77,10 @@ class RocksStore:
         try:
             return Rdict(str(self._path), options=options, access_type=access)
         except Exception as error:
-            raise StoreUnreadable(f"expected a store in {self._path}, but RocksDB says: {error}") from error
+            raise StoreUnreadable(
+                f"expected a store in {self._path}, but RocksDB says: {error}; if you delete that directory, "
+                "the next start makes it again from the log"
+            ) from error
 
     def get(self, key: bytes) -> bytes | None:
         """The row, or None.
@@ -107,14 +122,21 @@ class RocksStore:
             raise StoreUnreadable(str(error)) from error
 
     def write(self, mutations: Mutations) -> None:
-        """All rows or none. Holds the GIL for about 1 µs a row."""
+        """All rows or none. Holds the GIL for about 1 µs a row.
+
+        Raises:
+            StoreUnwritable: None.
+        """
         batch = WriteBatch(raw_mode=True)
         for key, value in mutations.items():
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        self._db.write(batch, self._write_options)
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise self._unwritable(error) from error
 
     def wipe(self) -> None:
         """Remove every row, by making the directory anew."""
@@ -124,13 +146,26 @@ class RocksStore:
         self._db = self._open()
 
     async def flush(self) -> None:
-        """Write memory tables to disk, in a thread: RocksDB gives the GIL up here."""
-        await self._threads.offload(self._db.flush)
+        """Write memory tables to disk, in a thread: RocksDB gives the GIL up here.
+
+        Raises:
+            StoreUnwritable: Not all of them.
+        """
+        try:
+            await self._threads.offload(self._db.flush)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> StoreUnwritable:
+        return StoreUnwritable(f"expected to write the store in {self._path}, but RocksDB says: {error}")
 
     async def close(self) -> None:
-        """Flush and give the directory's lock up."""
+        """Flush if that is possible, and give the directory's lock up."""
         if not self._read_only:
-            await self.flush()
+            with contextlib.suppress(StoreUnwritable):  # the next owner reads what is missing from the changelog
+                await self.flush()
         self._db.close()
 
     def close_read_only(self) -> None:
