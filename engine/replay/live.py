@@ -32,6 +32,7 @@ from engine.replay.context import OrchestrationContext
 from engine.replay.failures import failure_of
 from engine.replay.ledger import Ledger
 from engine.replay.loop import CallbacksBoundPassed, DeterministicLoop, TurnAborted
+from engine.replay.refusals import OutsideRefused
 
 BYTES_BASE = 6_144  # measured: loop, root task, context and ledger of an execution that waits for nothing
 BYTES_OPEN = 1_280  # measured: a future and its event; a task that awaits it not included
@@ -128,6 +129,7 @@ class LiveExecution:
 
         Raises:
             BoundPassed: The code did not come to rest. Put the execution away.
+            OutsideRefused: The code reached outside, and a net caught it. Put the execution away.
         """
         ledger = self.ledger
         ledger.last_event_id = arrival.event_id
@@ -139,7 +141,7 @@ class LiveExecution:
         except TurnAborted as aborted:
             if isinstance(aborted.cause, CallbacksBoundPassed):
                 raise BoundPassed(str(aborted.cause)) from aborted.cause
-            if isinstance(aborted.cause, KeyboardInterrupt):  # the host's Ctrl-C, not the code's doing
+            if isinstance(aborted.cause, (OutsideRefused, KeyboardInterrupt)):  # no end of the code's: a net, a Ctrl-C
                 raise aborted.cause from None
             failure = failure_of(aborted.cause)
             self._finish(lambda: self._failed(failure))
