@@ -65,7 +65,7 @@ async def story(plan: Plan, home: Path, screen: Screen) -> list[Row]:
     """
     node = Node(home / "data", free_port(), home / "node.log")
     async with RemoteProvider(node.url) as remote:
-        seen = Seen(Client(remote, admin=remote), plan, home, screen)
+        seen = Seen(Client(remote), plan, home, screen)
         seen.ports.add(node.port)
         try:
             await started(node, remote)
