@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.audited import PARTITIONS, make_data
-from tests.unit.provider_log.audit.mutations import BROKEN, FORGED, INVISIBLE, Change
+from tests.unit.provider_log.audit.changes import Change
+from tests.unit.provider_log.audit.mutations import BROKEN, FORGED, INVISIBLE
 from tests.unit.provider_log.audit.recorded import Checked, History, check, forged, read
 
 PLACES_MAX = 12
