@@ -1,5 +1,6 @@
 """What is a provider on a log? The composition root: it names the adapters, and routes each call to a partition."""
 
+import asyncio
 import contextlib
 import heapq
 import itertools
@@ -80,7 +81,7 @@ class LogProvider:
 
     Args:
         app: Name of the application: letters, digits and dashes.
-        partitions: How many; fixed for the application's life.
+        partitions: How many; fixed for the application's life. None: what the log has, or 1 if it is new.
         open_log: Makes the log; it is closed on leaving.
         open_store: Makes the store of a partition.
         clock, chance: The doors to time and randomness.
@@ -94,7 +95,7 @@ class LogProvider:
         self,
         *,
         app: str,
-        partitions: int,
+        partitions: int | None,
         open_log: Callable[[], Awaitable[Log]],
         open_store: Callable[[int, Threads], Store],
         clock: Clock | None = None,
@@ -104,13 +105,14 @@ class LogProvider:
         is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
         progress: RestoreProgress | None = None,
     ) -> None:
-        if not APP_FORM.fullmatch(app) or partitions < 1:
+        if not APP_FORM.fullmatch(app) or (partitions is not None and partitions < 1):
             raise UsageError(
                 "expected an application name of small letters, digits and dashes, and at least one partition, "
                 f"but they are {app!r} and {partitions}"
             )
         self.app = app
-        self.partitions = partitions
+        self.partitions = partitions or 1
+        self._partitions_asked = partitions
         self._open_log = open_log
         self._open_store = open_store
         self._clock = clock or SystemClock()
@@ -131,7 +133,7 @@ class LogProvider:
         path: str | Path,
         *,
         app: str = "turnlog",
-        partitions: int = 1,
+        partitions: int | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
         options: LogProviderOptions | None = None,
@@ -141,6 +143,7 @@ class LogProvider:
     ) -> "LogProvider":
         """A provider for one process, its log and its stores in the directory `path`.
 
+        `partitions` counts for new data, and must agree with what is there; None takes what is there, or 1.
         `accept_loss` opens a log that is shorter than it was; what was lost is lost.
         """
         root = Path(path)
@@ -200,11 +203,13 @@ class LogProvider:
     async def _start(self, log: Log) -> None:
         topics = Topics.of(self.app)
         found = await log.partition_count(topics.history)
-        if found is not None and found != self.partitions:
+        asked = self._partitions_asked
+        if found is not None and asked is not None and found != asked:
             raise UsageError(
-                f"expected {self.partitions} partitions of application {self.app!r}, but the log has {found}; "
+                f"expected {asked} partitions of application {self.app!r}, but the log has {found}; "
                 "their number is fixed"
             )
+        self.partitions = found or self.partitions
         await log.create_topics(topics.specs(self.partitions))
         for number in range(self.partitions):
             around = Surroundings(
@@ -217,8 +222,7 @@ class LogProvider:
             )
             store = self._open_store(number, self._threads)
             self._parts.append(Partition(self.app, log, store, around, self._placed(number)))
-        for number, part in enumerate(self._parts):
-            await part.start(self._progress_of(number))
+        await asyncio.gather(*(part.start(self._progress_of(number)) for number, part in enumerate(self._parts)))
 
     def _placed(self, number: int) -> Callable[[], Awaitable[bool]]:
         return lambda: self._is_placed_here(number)

@@ -128,14 +128,14 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
             tune_collector()
             engine = Engine(provider, registry)
             stop.works_for(engine)
-            _say_ready(registry, settings, url)
+            _say_ready(registry, settings, url, provider.partitions)
             await engine.run()
     note("stopped")
 
 
-def _say_ready(registry: Registry, settings: Settings, url: str) -> None:
+def _say_ready(registry: Registry, settings: Settings, url: str, partitions: int) -> None:
     names = sorted({each.name for each in registry.orchestrations()})
-    note(f"ready at {url}: application {settings.app}, data in {settings.data}, partitions {settings.partitions}")
+    note(f"ready at {url}: application {settings.app}, data in {settings.data}, partitions {partitions}")
     note(f"serving {', '.join(names) or 'no orchestration'}; activities: {len(registry.activities())}")
     elsewhere = "" if url == Settings().url else f" --url {url}"
     note(f"next: turnlog start {names[0] if names else 'NAME'}{elsewhere}    Ctrl-C drains, twice stops")
