@@ -51,6 +51,11 @@ class Checker:
     Args:
         topic, partition: What it reads, for findings.
         findings: Where they go.
+
+    Attributes:
+        gave_up: A record is of a schema that only a newer version knows. It and what follows was not judged.
+        ended: How instances ended, by id.
+        deleted: Instances that were deleted and not started again.
     """
 
     def __init__(self, topic: str, partition: int, findings: Findings) -> None:
@@ -61,6 +66,7 @@ class Checker:
         self._held: set[str] = set()
         self._turn: Turn | None = None
         self._is_whole = True
+        self.gave_up = False
         self._records = self._instances = self._executions = self._activities = 0
         self.ended: dict[str, Ended] = {}
         self.deleted: set[str] = set()
@@ -114,16 +120,24 @@ class Checker:
 
     def gap(self, offset: int) -> None:
         """The log cannot give the record at `offset`, which was reported; the next one begins anew."""
+        if self.gave_up:
+            return
         self._is_whole = False
         self._sequence.gap(offset)
         self._lose_context()
 
     def feed(self, offset: int, data: bytes | None, key: bytes | None) -> None:
         """The next record, as the log gives it."""
+        if self.gave_up:
+            return
         self._place.offset = offset
         try:
             record = codec.decode_record(data or b"")
-        except (codec.Malformed, codec.UnknownSchema) as error:
+        except codec.UnknownSchema as error:
+            self._place.found(Kind.NEWER, _text(key), f"{error}; what comes after is not judged")
+            self.gave_up = True
+            return
+        except codec.Malformed as error:
             self._place.found(Kind.UNDECODABLE, _text(key), str(error))
             self._sequence.undecodable(offset, data or b"")
             self._lose_context()
@@ -144,6 +158,8 @@ class Checker:
 
     def finish(self) -> Counts:
         """The log ends here."""
+        if self.gave_up:
+            return self.counts
         if self._turn is not None:
             self._drop_turn("but the log ends")
         self._sequence.finish()

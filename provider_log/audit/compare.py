@@ -1,5 +1,6 @@
 """Does a store hold what its log makes of it? Row by row, and a name for every row that it does not."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -26,6 +27,7 @@ from provider_log.store.tables import (
     TimerRow,
     WorkRow,
     unpack,
+    unpack_number,
 )
 
 _SHOWN_MAX = 160
@@ -171,6 +173,9 @@ def _row(key: bytes, value: bytes) -> Struct | None:
 
 def _shown(key: bytes, value: bytes) -> str:
     row = _row(key, value)
+    if row is None and key[:1] == keys.table_prefix(Table.META):
+        with contextlib.suppress(msgspec.DecodeError):
+            return str(unpack_number(value))
     if row is None:
         return f"{len(value)} bytes ({hashlib.blake2b(value, digest_size=4).hexdigest()})"
     return _cut(repr(row))

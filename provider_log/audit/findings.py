@@ -12,6 +12,7 @@ class Kind(enum.Enum):
     UNREADABLE = "unreadable"  # the log's own checksums, lengths or offsets do not hold
     SHORTER = "shorter"  # the log ends before it was recorded to end
     UNDECODABLE = "undecodable"  # the bytes are no record, event, message or work item of any known schema
+    NEWER = "newer"  # a record of a schema that was released after this version: nothing behind it can be judged
     VOID = "void"  # written under an owner token that was not the newest: an alarm, for it should have been fenced
     BATCH = "batch"  # a batch has a gap, a repetition, or lacks its end
     CHAIN = "chain"  # a record before this one is not the one that was hashed, or one is missing

@@ -40,7 +40,8 @@ class PartitionVerdict(Struct, frozen=True, kw_only=True):
     """What was looked at in one partition.
 
     Attributes:
-        state: What the log makes of it: offset, hash chain and digest at its end.
+        state: What the log makes of it: offset, hash chain and digest at its end (or before the first record that
+            only a newer version knows).
         store_offset: Where the store stood that was compared; None if there is none.
         owner_offset: Where the owner stood whose answer was compared; None if none was given.
     """
@@ -243,12 +244,15 @@ class _PartitionAudit:
                 self._rebuild.gap(record.offset)
             else:
                 self.checker.feed(record.offset, record.value, record.key)
-                self._rebuild.feed(record.offset, record.value)
+                if not self.checker.gave_up:
+                    self._rebuild.feed(record.offset, record.value)
             self._look()
             yield
 
     def _look(self) -> None:
         """Compare what stands where the log is rebuilt to by now."""
+        if self.checker.gave_up:
+            return
         if self._rebuild.offset == self._store_offset:
             self._compare_store()
         if self._owner is not None and self._rebuild.offset == self._owner.offset:
@@ -258,6 +262,8 @@ class _PartitionAudit:
         """The history has been read."""
         end = self._rebuild.offset
         self.checker.finish()
+        if self.checker.gave_up:
+            return  # what the rest of the log says, only a newer version knows
         if self.checker.is_sound:
             compare_with_checker(self._rebuild.state.rows, self.checker, self._partition, self._findings)
         if self._store is not None and "store" not in self._compared:

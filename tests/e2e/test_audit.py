@@ -357,6 +357,16 @@ async def test_a_damaged_file_of_the_log_is_a_finding_and_no_traceback(data: Pat
     assert verdict.findings[0].kind.value in {"unreadable", "shorter"}
 
 
+async def test_a_record_of_a_newer_version_is_said_and_not_taken_for_damage(data: Path) -> None:
+    stored = history_of(data, 0)[5]
+    assert stored.value is not None
+    newer = LogRecord(topic=HISTORY, partition=0, key=stored.key, value=b"\xc3\x01newer sc" + stored.value[10:])
+    rewrite(data, HISTORY, 0, 5, newer)
+    (finding,) = (await verify(data)).findings
+    assert (finding.kind.value, finding.where, finding.offset) == ("newer", HISTORY, 5)
+    assert "a newer version may know it" in finding.sentence
+
+
 async def test_what_is_no_log_is_refused(tmp_path: Path, data: Path) -> None:
     with pytest.raises(LogNotOpened, match="expected a log at"):
         await verify(tmp_path / "nowhere")

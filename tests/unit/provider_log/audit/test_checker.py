@@ -61,3 +61,11 @@ def test_what_nobody_can_see_is_not_claimed_to_be_seen(name: str, histories: lis
     checked = list(spread(change, histories))
     assert checked
     assert all(not found.findings for _, found in checked), reason
+
+
+def test_behind_a_record_that_only_a_newer_version_knows_nothing_is_judged(histories: list[History]) -> None:
+    history = histories[0]
+    middle = len(history) // 2
+    newer = history[middle]._replace(data=b"\xc3\x01newer sc" + history[middle].data[10:])
+    (finding,) = check([*history[:middle], newer, *history[middle + 1 :]], 0).findings
+    assert (finding.kind.value, finding.offset) == ("newer", history[middle].offset)
