@@ -250,20 +250,25 @@ def check_instances(owned: Sequence[Owned]) -> set[str]:
 
 
 def check_journal(owned: Sequence[Owned], lives: Mapping[int, int], journal: Sequence[Begun]) -> None:
-    """Once an activity's answer is in the log, the activity never begins again; within a life it begins once."""
-    acked = {
-        (record.instance, record.activity_id): (lives[epoch], record.attempt)
-        for epoch, record in owned
-        if isinstance(record, r.WorkItemAcked)
-    }
+    """An activity begins after its turn is in the log, never again after its answer is, and once in each life."""
+    scheduled: dict[tuple[str, int], int] = {}
+    acked: dict[tuple[str, int], tuple[int, int]] = {}
+    for epoch, record in owned:
+        if isinstance(record, r.TurnCommitted):
+            scheduled |= {(work.instance, work.activity_id): lives[epoch] for work in record.scheduled}
+        elif isinstance(record, r.WorkItemAcked):
+            key = (record.instance, record.activity_id)
+            assert key not in acked
+            acked[key] = (lives[epoch], record.attempt)
     begun: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for line in journal:
         begun.setdefault((line.instance, line.activity_id), []).append((line.life, line.attempt))
-    for activity, (life, attempt) in acked.items():
-        assert begun[activity][-1] == (life, attempt), f"{activity} began in {begun[activity]}, answered in {life}"
-        assert len({each for each, _ in begun[activity]}) == len(begun[activity]), f"{activity}: {begun[activity]}"
-    assert sum(isinstance(record, r.WorkItemAcked) for _, record in owned) == len(acked)
-    assert len(acked) == STEPS * len({instance for instance, _ in acked})
+    assert len(scheduled) == STEPS * len({instance for instance, _ in scheduled})
+    assert scheduled.keys() == acked.keys() == begun.keys()
+    for activity, times in begun.items():
+        assert times[0][0] >= scheduled[activity], f"{activity} began in {times}, scheduled in {scheduled[activity]}"
+        assert times[-1] == acked[activity], f"{activity} began in {times}, answered in {acked[activity]}"
+        assert len({life for life, _ in times}) == len(times), f"{activity} began in {times}"
 
 
 @pytest.mark.parametrize(
