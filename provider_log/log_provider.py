@@ -27,6 +27,7 @@ from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
+from provider_log.log.embedded.directory import write_atomically
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
@@ -152,7 +153,7 @@ class LogProvider:
         async def open_log() -> Log:
             log = await EmbeddedLog.open(root / "log", clock=used_clock, accept_loss=accept_loss, chance=chance)
             try:
-                _claim(root, app)
+                claim_directory(root, app)
             except BaseException:
                 await log.close()
                 raise
@@ -514,7 +515,7 @@ async def _always(_partition: int) -> bool:
     return True
 
 
-def _claim(root: Path, app: str) -> None:
+def claim_directory(root: Path, app: str) -> None:
     """Write down whose directory `root` is. Its stores are those of one application; another's log would not fit.
 
     Raises:
@@ -523,6 +524,7 @@ def _claim(root: Path, app: str) -> None:
     path = root / "application"
     owner = path.read_text().strip() if path.exists() else None
     if owner is None:
-        path.write_text(app + "\n")
+        # Whole or not at all: an empty one, left by a crash or a full disk, would be nobody's for ever.
+        write_atomically(path, f"{app}\n".encode())
     elif owner != app:
         raise UsageError(f"expected {root} to be the data of application {app!r}, but it is that of {owner!r}")

@@ -5,13 +5,16 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from engine.errors import EngineError
+from engine.errors import EngineError, UsageError
 from engine.model.status import Status
 from provider_log import records as r
+from provider_log.log_provider import claim_directory
 from provider_log.server.remote import RemoteProvider
 from provider_log.store import keys
 from tests.e2e.forged import append_history, open_log, repair
@@ -190,6 +193,23 @@ async def test_a_store_that_cannot_be_read_is_told_with_what_to_do(shop: Path, d
 
 
 # The directory
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from provider_log.log_provider import claim_directory
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+claim_directory(Path(sys.argv[1]), "shop")
+"""
+
+
+def test_a_disk_that_is_full_at_the_first_start_leaves_no_directory_that_nobody_owns(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in ran.stderr
+    claim_directory(tmp_path, "other")
+    with pytest.raises(UsageError, match="to be the data of application 'shop', but it is that of 'other'"):
+        claim_directory(tmp_path, "shop")
 
 
 async def test_a_newer_format_names_both(shop: Path) -> None:
