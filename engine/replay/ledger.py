@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from engine.errors import UsageError
 from engine.model.actions import (
     AnyAction,
     CallActivity,
@@ -43,6 +44,7 @@ from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
 from engine.replay.history import Asked, carried_number
 
+FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 REASON_CANCELLED = "the code cancelled it"
 REASON_ENDED = "the orchestration ended"
 
@@ -146,7 +148,15 @@ class Ledger:
     # Timers: the loop's view of this ledger.
 
     def create_timer(self, fire_at_ms: int) -> int:
-        """A durable timer; its event id is its token."""
+        """A durable timer; its event id is its token.
+
+        Raises:
+            UsageError: It would fire after the year 9999.
+        """
+        if fire_at_ms > FIRE_AT_MS_MAX:
+            raise UsageError(
+                f"expected a timer that fires before the year 10000, but it would {fire_at_ms / 1000:.3g} s after 1970"
+            )
         return self.ask(CreateTimer(fire_at_ms=fire_at_ms))
 
     def cancel_timer(self, token: int) -> None:
