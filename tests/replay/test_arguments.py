@@ -37,11 +37,11 @@ REFUSED: list[tuple[Call, str]] = [
     (lambda ctx: ctx.schedule_activity("a", deadline=UNTYPED), "expected deadline to be a timedelta, but it is 5"),
     (lambda ctx: ctx.schedule_activity("a", retry=UNTYPED), "expected retry to be a RetryPolicy, but it is 5"),
     (
-        lambda ctx: ctx.schedule_activity("a", retries=UNTYPED),
+        lambda ctx: cast("Any", ctx).schedule_activity("a", retries=5),
         "expected options of an activity among retry, timeout, deadline, session_id, tag, but got retries",
     ),
     (
-        lambda ctx: ctx.schedule_sub_orchestration("c", tag=UNTYPED),
+        lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", tag="gpu"),
         "expected options of a sub-orchestration among instance, version, but got tag",
     ),
     (lambda ctx: ctx.schedule_sub_orchestration("c", version="new"), "expected version like '1.0.0', but it is 'new'"),
