@@ -270,9 +270,10 @@ class OrchestrationDispatcher:
                 mark("turn.ack_lease_lost")
                 self._shared.counters.turns_lost += 1
                 log.info("the turn came too late: %s", error, extra=_about(item))
-            case TurnTooLarge():
+            case TurnTooLarge(size=size, size_max=size_max):
                 mark("turn.too_large")
-                failure = Failure(category=Category.LIMIT, type="LimitPassed", message=str(error), retryable=False)
+                message = f"expected a turn of at most {size_max} bytes, but it asks for {size}"
+                failure = Failure(category=Category.LIMIT, type="LimitPassed", message=message, retryable=False)
                 self._do(item, ended_by_engine(item, failure, self._shared.chance.incarnation()))
             case Refused():
                 # The same turn would be refused again; counted attempts end it as poison.

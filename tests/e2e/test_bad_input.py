@@ -229,22 +229,52 @@ async def test_an_input_no_record_holds_is_refused(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orchestration", "value", "says"),
+    ("orchestration", "value", "category", "says"),
     [
-        ("label", "3000000", "ActivityError: ResultTooLarge: expected the result of activity print_label to have at "),
-        ("label", "9000000", "ActivityError: ResultTooLarge: expected the result of activity print_label to have at "),
-        ("lengths", "[1000000, 1000000, 1000000, 1000000, 1000000, 1000000, 1000000, 1000000, 1000000]", "LimitPassed"),
-        ("lengths", "[5000000]", "LimitPassed"),
-        ("spell", "5000000", "LimitPassed"),
-        ("spell", "9000000", "LimitPassed: expected payloads of at most 8388608 bytes"),
+        (
+            "label",
+            "3000000",
+            Category.APPLICATION,
+            "ActivityError: ResultTooLarge: expected the result of activity print_label to have at most 2097152 bytes",
+        ),
+        (
+            "label",
+            "9000000",
+            Category.APPLICATION,
+            "ActivityError: ResultTooLarge: expected the result of activity print_label to have at most 8388608 bytes",
+        ),
+        (
+            "lengths",
+            json.dumps([1_000_000] * 9),
+            Category.LIMIT,
+            "LimitPassed: expected a turn of at most 16777216 bytes, but it asks for 18",
+        ),
+        (
+            "lengths",
+            "[5000000]",
+            Category.LIMIT,
+            "LimitPassed: expected a turn of at most 4128768 bytes, but it asks for 5000",
+        ),
+        (
+            "spell",
+            "5000000",
+            Category.LIMIT,
+            "LimitPassed: expected a turn of at most 4128768 bytes, but it asks for 5000",
+        ),
+        ("spell", "9000000", Category.LIMIT, "LimitPassed: expected payloads of at most 8388608 bytes"),
     ],
+    ids=["result", "payload of a result", "turn", "input in a turn", "output in a turn", "payload of an output"],
 )
 async def test_what_code_gives_away_is_bounded_and_more_fails_the_instance(
-    node: Node, orchestration: str, value: str, says: str
+    node: Node, orchestration: str, value: str, category: Category, says: str
 ) -> None:
     ran = await node.turnlog("start", orchestration, value, "--wait")
     assert ran.code == 1
     assert f" ended with {says}" in ran.err
+    started = ran.err.splitlines()[0].removeprefix("started ")
+    failure = (await node.client.status(started)).failure
+    assert failure is not None
+    assert failure.category is category
     await still_serves(node)
 
 
