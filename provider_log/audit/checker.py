@@ -61,7 +61,7 @@ class Checker:
     def __init__(self, topic: str, partition: int, findings: Findings) -> None:
         self._place = Place(findings, topic, partition)
         self._sequence = Sequence(self._place)
-        self._queues = Queues(self._place.found, partition)
+        self._queues = Queues(self._found_in_queues, partition)
         self._lives: dict[str, Life] = {}
         self._held: set[str] = set()
         self._turn: Turn | None = None
@@ -70,6 +70,11 @@ class Checker:
         self._records = self._instances = self._executions = self._activities = 0
         self.ended: dict[str, Ended] = {}
         self.deleted: set[str] = set()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every record could be read."""
+        return self._is_whole
 
     @property
     def is_sound(self) -> bool:
@@ -119,7 +124,10 @@ class Checker:
         )
 
     def gap(self, offset: int) -> None:
-        """The log cannot give the record at `offset`, which was reported; the next one begins anew."""
+        """The log cannot give the record at `offset`, which was reported.
+
+        What waits is not judged from here on, and of each instance only the first thing that does not fit is said.
+        """
         if self.gave_up:
             return
         self._is_whole = False
@@ -139,6 +147,7 @@ class Checker:
             return
         except codec.Malformed as error:
             self._place.found(Kind.UNDECODABLE, _text(key), str(error))
+            self._is_whole = False
             self._sequence.undecodable(offset, data or b"")
             self._lose_context()
             return
@@ -168,7 +177,19 @@ class Checker:
     # What every rule needs.
 
     def _found_at(self, instance: str) -> Callable[[Kind, str], None]:
-        return lambda kind, sentence: self._place.found(kind, instance, sentence)
+        def found(kind: Kind, sentence: str) -> None:
+            life = self._lives.get(instance)
+            if self._is_whole or life is None:
+                self._place.found(kind, instance, sentence)
+            elif not life.unjudged:
+                self._place.found(kind, instance, f"{sentence}; a record before it is lost")
+                life.unjudged = True  # the rest would follow from the first
+
+        return found
+
+    def _found_in_queues(self, kind: Kind, key: str, sentence: str) -> None:
+        if self._is_whole:  # else messages are numbered otherwise than anybody can tell
+            self._place.found(kind, key, sentence)
 
     def _decoded(self, decode: Callable[[bytes], T], data: bytes, instance: str, what: str) -> T | None:
         try:
@@ -250,7 +271,7 @@ class Checker:
 
     def _read_events(self, record: r.TurnCommitted, turn: Turn, life: Life) -> None:
         found = self._found_at(record.instance)
-        if life.repaired:
+        if life.unjudged:
             return
         if record.execution_id != life.execution_id:
             life.begin(record.execution_id, found)
@@ -270,7 +291,7 @@ class Checker:
         found = self._found_at(record.instance)
         for scheduled in record.scheduled:
             item = self._decoded(codec.decode_work_item, scheduled.data, record.instance, "work item")
-            if item is not None:
+            if item is not None and self._is_whole:
                 turn.hand_out(scheduled, item, found)
             self._queues.schedule(scheduled)
         for activity in record.cancelled:
@@ -311,7 +332,7 @@ class Checker:
                     answer = answer_of(message, record) if message else None
             if answer is not None:
                 given[answer] += 1
-        if not life.repaired:
+        if self._is_whole and not life.unjudged:
             turn.finish(record, given, from_lanes, self._queues, self._found_at(record.instance))
         if record.status in TERMINAL:
             self._end(record)
@@ -346,7 +367,7 @@ class Checker:
             and (message.execution_id, message.activity_id) == (record.execution_id, record.activity_id)
         )
         if not answers:
-            self._place.found(
+            self._found_in_queues(
                 Kind.ANSWER,
                 record.instance,
                 f"expected the answer of activity {record.activity_id}, execution {record.execution_id}, "
@@ -379,7 +400,7 @@ class Checker:
         for row in record.rows:
             touched = self._queues.repair(row)
             if touched is not None and (life := self._lives.get(touched)) is not None:
-                life.repaired = True
+                life.unjudged = True
 
     _read_as: ClassVar[dict[type, Callable[["Checker", Any], None]]] = {
         r.OwnershipAcquired: _acquired,

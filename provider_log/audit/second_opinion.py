@@ -39,7 +39,7 @@ def compare_with_checker(rows: Mapping[bytes, bytes], checker: Checker, partitio
     for key in sorted(waiting - expected):
         found(key, "expected no row, for nothing waits by what the records say, but apply makes one")
     for instance, life in checker.lives.items():
-        if life.repaired:
+        if life.unjudged:
             continue
         key = keys.instance_prefix(Table.INSTANCE, instance)
         data = rows.get(key)

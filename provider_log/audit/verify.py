@@ -301,7 +301,8 @@ class _PartitionAudit:
     def _compare_store(self) -> None:
         self._compared.add("store")
         if self._store is not None:
-            Comparison(self._rebuild.state.rows, self._store, self._partition, self._findings).run()
+            rows, is_whole = self._rebuild.state.rows, self.checker.is_whole
+            Comparison(rows, self._store, self._partition, self._findings, is_whole=is_whole).run()
 
     def _compare_owner(self, owner: PartitionDigest) -> None:
         self._compared.add("owner")

@@ -16,11 +16,13 @@ from engine.errors import InstanceNotFound, UsageError
 from engine.registry import Registry, orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Threads
+from provider_log import codec
 from provider_log.audit.findings import Finding
 from provider_log.audit.replay import Answer, replay
 from provider_log.audit.verify import Verdict, verify
 from provider_log.log.embedded import EmbeddedLog, LogSnapshot, frame
 from provider_log.log.port import LogCorrupted, LogNotOpened, LogRecord, StoredRecord
+from provider_log.records import TurnCommitted
 from provider_log.store.keys import describe
 from provider_log.store.rocks import RocksStore, StoreUnreadable
 from provider_log.topics import Topics
@@ -251,14 +253,22 @@ async def test_a_record_cut_from_the_log_is_named(data: Path, tmp_path: Path) ->
         shutil.rmtree(copy)
 
 
-async def test_a_record_cut_from_the_log_is_told_by_the_rows_it_made(data: Path) -> None:
-    committed = [one for one in history_of(data, 0) if one.key is not None and one.value is not None]
-    cut = committed[len(committed) // 2]
-    rewrite(data, HISTORY, 0, cut.offset, None)
-    verdict = await verify(data)
-    assert cut.key is not None
-    rows = [one for one in verdict.findings if one.kind.value.startswith("row") and cut.key.decode() in one.key]
-    assert rows, f"expected rows of {cut.key!r} among {verdict.findings}"
+async def test_a_record_cut_from_the_log_is_told_by_the_rows_it_made_and_by_no_others(
+    data: Path, tmp_path: Path
+) -> None:
+    turns = [one for one in history_of(data, 0) if isinstance(codec.decode_record(one.value or b""), TurnCommitted)]
+    for cut in turns[:: len(turns) // 6]:
+        copy = Path(shutil.copytree(data, tmp_path / f"cut-{cut.offset}"))
+        rewrite(copy, HISTORY, 0, cut.offset, None)
+        verdict = await verify(copy)
+        assert cut.key is not None
+        instance = cut.key.decode()
+        rows = [one for one in verdict.findings if one.kind.value.startswith("row")]
+        assert rows
+        assert {one.where for one in rows} <= {"INSTANCE", "EXECUTION", "HISTORY", "SEEN", "SEEN_ORDER", "POSITION"}
+        named = {one.key for one in verdict.findings if instance not in one.key}
+        assert named <= {"", "POSITION orchestrator", "POSITION messages", "POSITION worker"}, verdict.findings
+        shutil.rmtree(copy)
 
 
 async def test_a_byte_changed_in_a_record_is_named(data: Path, tmp_path: Path) -> None:
