@@ -33,7 +33,7 @@ class _Definition:
         self.function = function
         self.name = name
         self.is_async = inspect.iscoroutinefunction(function)
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = _parameters(function)
         required = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
         taken = [p for p in parameters[context_parameters:] if p.kind not in {p.KEYWORD_ONLY, p.VAR_KEYWORD}]
         if len(required) > context_parameters + 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
@@ -76,7 +76,7 @@ class ActivityDefinition(_Definition):
     _takes = "a context, annotated `ActivityContext`, and one input by position"
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
-        first = next(iter(inspect.signature(function).parameters.values()), None)
+        first = next(iter(_parameters(function)), None)
         if first is not None and first.annotation is first.empty and first.name in CONTEXT_NAMES:
             raise UsageError(
                 f"expected the context of activity {name} to be annotated, `{first.name}: ActivityContext`, "
@@ -99,7 +99,7 @@ class OrchestrationDefinition(_Definition):
     def __init__(self, function: Callable[..., Any], name: str, version: str) -> None:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"expected orchestration {name} to be an async def, but {function!r} is none")
-        if not inspect.signature(function).parameters:
+        if not _parameters(function):
             raise UsageError(
                 f"expected orchestration {name} to take an OrchestrationContext first, but it takes nothing"
             )
@@ -226,8 +226,17 @@ class Registry:
         return [self._activities[name] for name in sorted(self._activities)]
 
 
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:
+        raise UsageError(
+            f"expected a function whose parameters can be read, but those of {function!r} cannot; wrap it in one"
+        ) from None
+
+
 def _first_annotation(function: Callable[..., Any]) -> object:
-    first = next(iter(inspect.signature(function).parameters.values()), None)
+    first = next(iter(_parameters(function)), None)
     if first is None:
         return None
     # Under `from __future__ import annotations` it is text, and the module's other names may not exist yet.

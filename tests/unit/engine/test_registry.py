@@ -7,6 +7,7 @@ import pytest
 
 from engine import ActivityContext, NotRegistered, OrchestrationContext, Registry, UsageError, activity, orchestration
 from engine.registry import activity_definition, orchestration_definition
+from engine.testing import run
 
 
 @activity
@@ -157,6 +158,16 @@ def test_an_input_by_keyword_alone_is_refused() -> None:
 
     with pytest.raises(UsageError, match="one input by position, but it takes name"):
         activity(work)
+
+
+@orchestration
+async def wants_a_word(ctx: OrchestrationContext) -> str:
+    return await ctx.schedule_activity("word", 5, output=str)
+
+
+def test_a_built_in_without_a_signature_is_told_to_be_wrapped() -> None:
+    with pytest.raises(UsageError, match=r"parameters can be read, but those of <class 'str'> cannot; wrap it in one"):
+        run(wants_a_word, activities={"word": str})
 
 
 @pytest.mark.parametrize("wrong", ["greet", 5])
