@@ -47,7 +47,7 @@ class Lanes(RuleBasedStateMachine):
             return  # what was consumed once is no owner's export
         self.read_up_to += 1
         self.skipped.add(offset)
-        self.position.skip(offset)
+        self.position.pass_over(offset)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
