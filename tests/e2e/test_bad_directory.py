@@ -14,6 +14,7 @@ import pytest
 from engine.errors import EngineError, UsageError
 from engine.model.status import Status
 from provider_log import records as r
+from provider_log.audit.verify import verify
 from provider_log.log_provider import claim_directory
 from provider_log.server.remote import RemoteProvider
 from provider_log.store import keys
@@ -117,6 +118,8 @@ async def test_a_log_shorter_than_it_was_is_refused_unless_the_loss_is_accepted(
         await stop(node)
     async with running_node(shop, **SEED) as node:
         assert [info.instance for info in await node.client.list_instances()] == ["w1", "w2"]
+    verdict = await verify(data)
+    assert verdict.agrees, [str(finding) for finding in verdict.findings]
 
 
 async def test_a_record_of_a_newer_version_stops_the_node_and_says_to_upgrade(shop: Path) -> None:
@@ -200,6 +203,7 @@ async def test_a_store_that_cannot_be_read_is_told_with_what_to_do(shop: Path, d
 FULL = """
 import resource, sys
 from pathlib import Path
+from provider_log.audit.verify import verify
 from provider_log.log_provider import claim_directory
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
