@@ -16,7 +16,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from engine.errors import LeaseLost, Refused
 from engine.model.events import CustomStatusUpdated, OrchestrationStarted
 from engine.model.failure import Category, Failure
-from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
+from engine.model.messages import (
+    AnyMessage,
+    CompleteActivity,
+    EnqueueMessage,
+    FireTimer,
+    RaiseEvent,
+    StartOrchestration,
+)
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResult
@@ -51,6 +58,7 @@ class AnyCalls(RuleBasedStateMachine):
         self.work: list[FetchedWorkItem] = []
         self.acking: list[asyncio.Future[None]] = []
         self.sent = 0
+        self.message: AnyMessage | None = None
         self.last_event: Counter[tuple[str, int]] = Counter()
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -101,10 +109,11 @@ class AnyCalls(RuleBasedStateMachine):
 
     @rule(instance=instances, delay_ms=delays, is_event=st.booleans(), again=st.booleans())
     def send(self, instance: str, delay_ms: int, *, is_event: bool, again: bool) -> None:
-        self.sent += not again
-        kind = RaiseEvent if is_event else EnqueueMessage
-        message = kind(instance=instance, name="n", data=NULL, message_id=f"m{self.sent}")
-        self.do(self.provider.enqueue_for_orchestrator(message, delay_ms))
+        if self.message is None or not again:
+            self.sent += 1
+            kind = RaiseEvent if is_event else EnqueueMessage
+            self.message = kind(instance=instance, name="n", data=NULL, message_id=f"m{self.sent}")
+        self.do(self.provider.enqueue_for_orchestrator(self.message, delay_ms))
 
     @rule(instance=instances, number=st.integers(900, 902))
     def send_work(self, instance: str, number: int) -> None:

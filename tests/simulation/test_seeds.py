@@ -143,7 +143,10 @@ class Run:
             except LogError:
                 await self.world.clock.sleep_ms(5)
             else:
-                return
+                if self.chance.uniform(0, 1) >= 0.3:
+                    return
+                # It never heard the answer: by the time it asks again the message may have been consumed.
+                await self.world.clock.sleep_ms(int(self.chance.uniform(0, 100)))
 
     # The node
 
