@@ -18,7 +18,7 @@ from provider_log.audit.verify import verify
 from provider_log.log_provider import claim_directory
 from provider_log.server.remote import RemoteProvider
 from provider_log.store import keys
-from tests.e2e.forged import append_history, open_log, repair
+from tests.e2e.log_at_rest import append_history, open_log, repair
 from tests.e2e.node_process import PATIENCE_S, Node, Ran, make_shop, next_line, running, running_node, turnlog
 
 NODE = ("node", "--app-module", "shop:registry", "--listen", "127.0.0.1:0")

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from engine import Client, Engine, EngineOptions, Registry
-from engine.clock import SystemClock
 from engine.errors import OrchestrationFailed
 from engine.model.failure import Category
 from provider_log import codec
-from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import LogRecord
 from provider_log.log_provider import LogProvider
+from tests.e2e.log_at_rest import open_log, read_all
 from tests.e2e.node_process import PATIENCE_S, Node, running_node
 
 SHOP = """
@@ -154,7 +153,7 @@ async def test_records_that_are_no_messages_become_dead_letters_with_the_reason(
         await still_serves(node)
         node.process.kill()
         await node.ends()
-    log = await EmbeddedLog.open(shop / "turnlog-data" / "log", clock=SystemClock())
+    log = await open_log(shop)
     start = {"type": "StartOrchestration", "instance": "j1", "name": "buy", "input": ORDER}
     as_json = (("content-type", b"application/json"),)
     for key, value, headers in (
@@ -173,9 +172,8 @@ async def test_records_that_are_no_messages_become_dead_letters_with_the_reason(
         node.process.send_signal(signal.SIGTERM)
         assert await node.ends() == 0
 
-    log = await EmbeddedLog.open(shop / "turnlog-data" / "log", clock=SystemClock())
-    reader = await log.open_reader("turnlog.dead-letter", 0, 0)
-    letters = [codec.decode_dead_letter(stored.value or b"") for stored in await reader.read(10, 0)]
+    log = await open_log(shop)
+    letters = [codec.decode_dead_letter(stored.value or b"") for stored in await read_all(log, "turnlog.dead-letter")]
     await log.close()
     assert [(letter.key, letter.topic) for letter in letters] == [
         (key, "turnlog.orchestrator") for key in (b"cut", b"typo", b"noise", b"empty")

@@ -24,10 +24,10 @@ from engine.model.status import TERMINAL, Status
 from provider_log import codec
 from provider_log import records as r
 from provider_log.audit.verify import verify
-from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import StoredRecord
 from provider_log.server.remote import RemoteProvider
 from provider_log.topics import Topics
+from tests.e2e.log_at_rest import open_log, read_all
 from tests.e2e.node_process import PATIENCE_S, next_line, running
 
 READY_AT = re.compile(r"ready at (http://\S+:\d+)")
@@ -180,15 +180,6 @@ class Mountain:
         return results
 
 
-async def read_all(log: EmbeddedLog, topic: str, partition: int) -> list[StoredRecord]:
-    bounds = await log.bounds(topic, partition)
-    reader = await log.open_reader(topic, partition, bounds.first)
-    found: list[StoredRecord] = []
-    while some := await reader.read(1_000, 0):
-        found.extend(some)
-    return found
-
-
 class Owned(NamedTuple):
     """A record of a history, and by which owner of the partition it was written, counted from 1."""
 
@@ -289,7 +280,7 @@ async def test_what_is_killed_again_and_again_ends_and_nothing_happens_twice(
     assert mountain.begun() < INSTANCES * STEPS, "expected work to be left at every kill"
     assert await mountain.live_to_the_end(kills + 1) == {f"climb-{n}": climbed(n) for n in range(INSTANCES)}
 
-    log = await EmbeddedLog.open(tmp_path / "turnlog-data" / "log", clock=SystemClock())
+    log = await open_log(tmp_path)
     topics = Topics.of("turnlog")
     instances: set[str] = set()
     outcomes: list[str] = []

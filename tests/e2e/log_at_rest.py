@@ -1,4 +1,4 @@
-"""How does a test write what no node would write? Into the log of a node that is down, as a next owner would."""
+"""What is in the log of a node that is down, and how does a test write what no node would write?"""
 
 from pathlib import Path
 
