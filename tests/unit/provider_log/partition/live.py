@@ -9,9 +9,10 @@ from engine.runtime.doors import Chance
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import LogRecord, StoredRecord
+from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition.backlog import Backlog
-from provider_log.partition.effects import Arrivals, Wakeup, Watchers
+from provider_log.partition.effects import Arrivals, Watchers
 from provider_log.partition.lanes import arrive
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
