@@ -80,8 +80,7 @@ async def select(*awaitables: Awaitable[Any]) -> Selected[Any]:
         losers = [future for future in futures if future is not futures[winner]]
         return Selected(winner, futures[winner].result())
     finally:
-        if not isinstance(sys.exception(), GeneratorExit):  # put away: nothing may be asked any more
-            _cancel(losers)
+        _cancel(losers)
 
 
 def as_completed(*awaitables: Awaitable[T]) -> "Completions[T]":

@@ -1,10 +1,9 @@
 """What can an orchestration ask for? The context: its only door to the world.
 
 Asking is eager: the call records what is asked for, awaiting only waits. Every call raises Evicting while the
-execution is put away; let it pass.
+execution is put away; let it pass. A call that does not come from the orchestration's own turn raises UsageError.
 """
 
-import asyncio
 import hashlib
 import logging
 import uuid
@@ -16,6 +15,7 @@ from engine.activity_context import ActivityContext
 from engine.converter import Converter
 from engine.errors import UsageError
 from engine.model.actions import (
+    AnyAction,
     CallActivity,
     ContinueAsNew,
     DequeueMessage,
@@ -29,6 +29,7 @@ from engine.registry import activity_definition, orchestration_definition
 from engine.replay import arguments, combinators
 from engine.replay.futures import AskedFuture, DurableFuture
 from engine.replay.ledger import Ledger
+from engine.replay.loop import DeterministicLoop
 from engine.replay.retry import ONCE, Attempts, AttemptsFuture, RetryPolicy
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
@@ -100,7 +101,7 @@ class OrchestrationContext:
     as_completed = staticmethod(combinators.as_completed)
 
     def __init__(
-        self, name: str, version: str, *, ledger: Ledger, loop: asyncio.AbstractEventLoop, converter: Converter
+        self, name: str, version: str, *, ledger: Ledger, loop: DeterministicLoop, converter: Converter
     ) -> None:
         self.instance = ledger.instance
         self.execution_id = ledger.execution_id
@@ -250,7 +251,7 @@ class OrchestrationContext:
         )
 
         def call() -> AskedFuture[Any]:
-            return self._asked(self._ledger.ask(action), output, f"output of activity {name}")
+            return self._asked(self._ask(action), output, f"output of activity {name}")
 
         retry = arguments.policy(options.get("retry"))
         timeout = arguments.duration(options.get("timeout"), "timeout")
@@ -321,7 +322,7 @@ class OrchestrationContext:
             instance=arguments.instance_id(options.get("instance")),
             version=arguments.version(options.get("version"), "version"),
         )
-        return self._asked(self._ledger.ask(action), output, f"output of orchestration {name}")
+        return self._asked(self._ask(action), output, f"output of orchestration {name}")
 
     @overload
     def start_detached(
@@ -366,7 +367,7 @@ class OrchestrationContext:
         payload = self._converter.encode(value, f"input of orchestration {name}")
         arguments.instance_id(instance)
         arguments.version(version, "version")
-        self._ledger.ask(StartDetached(name=name, instance=instance, input=payload, version=version))
+        self._ask(StartDetached(name=name, instance=instance, input=payload, version=version))
 
     # Waiting.
 
@@ -376,6 +377,7 @@ class OrchestrationContext:
         Raises:
             UsageError: `delay` is no timedelta, or ends after the year 9999.
         """
+        self._loop.require_turn()
         event_id = self._ledger.create_timer(self._ledger.now_ms + arguments.milliseconds(delay))
         return self._asked(event_id, None, "a timer's nothing")
 
@@ -393,7 +395,7 @@ class OrchestrationContext:
             UsageError: `name` cannot be a name.
         """
         asked = WaitExternal(name=arguments.name(name, "the name of an external event"))
-        return self._asked(self._ledger.ask(asked), expected, f"external event {name}")
+        return self._asked(self._ask(asked), expected, f"external event {name}")
 
     @overload
     def dequeue(self, queue: str, expected: type[O], /) -> DurableFuture[O]: ...
@@ -407,7 +409,7 @@ class OrchestrationContext:
         Raises:
             UsageError: `queue` cannot be a name.
         """
-        event_id = self._ledger.ask(DequeueMessage(name=arguments.name(queue, "the name of a queue")))
+        event_id = self._ask(DequeueMessage(name=arguments.name(queue, "the name of a queue")))
         future = self._asked(event_id, expected, f"message of queue {queue}", on_read=self._ledger.message_read)
         self._ledger.read_queue(event_id, queue)
         return future
@@ -424,7 +426,7 @@ class OrchestrationContext:
             ConversionError: The input has no payload.
             UsageError: `version` is none.
         """
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         arguments.version(version, "version")
         payload = self._converter.encode(value, f"input of orchestration {self.name}")
         self.continued = ContinueAsNew(input=payload, version=version)
@@ -437,26 +439,28 @@ class OrchestrationContext:
         Raises:
             UsageError: It is no string, or has no UTF-8 form. A longer one than the bound fails the instance.
         """
-        self._ledger.ask(
-            UpdateCustomStatus(status=None if status is None else arguments.text(status, "a custom status"))
-        )
+        self._ask(UpdateCustomStatus(status=None if status is None else arguments.text(status, "a custom status")))
 
     @property
     def custom_status(self) -> str | None:
         """What was set last, by this execution or the ones before it."""
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         return self._ledger.custom_status
 
     def utc_now(self) -> datetime:
         """Time of the event that woke the code; it stands still until the next."""
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         return EPOCH + timedelta(milliseconds=self._ledger.now_ms)
 
     def new_guid(self) -> uuid.UUID:
         """An id nobody else has: the same on every replay, another for every call, execution and life."""
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         self._guids += 1
         return uuid.UUID(bytes=self._derived(f"guid {self._guids}"), version=5)
+
+    def _ask(self, action: AnyAction) -> int:
+        self._loop.require_turn()
+        return self._ledger.ask(action)
 
     def _asked(
         self, event_id: int, expected: Any, what: str, on_read: Callable[[int], None] | None = None

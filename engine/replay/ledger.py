@@ -23,26 +23,21 @@ from engine.model.actions import (
     WaitExternal,
 )
 from engine.model.events import (
-    ActivityCancelRequested,
     ActivityScheduled,
     AnyEvent,
     CarriedMessage,
     CustomStatusUpdated,
     ExecutionEnd,
     ExternalSubscribed,
-    ExternalSubscriptionCancelled,
     OrchestrationChained,
     QueueSubscribed,
-    QueueSubscriptionCancelled,
-    SubOrchestrationCancelRequested,
     SubOrchestrationScheduled,
-    TimerCancelled,
     TimerCreated,
 )
 from engine.model.ids import child_instance
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
-from engine.replay.history import Asked, carried_number
+from engine.replay.history import Asked, carried_number, taken_back
 
 FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 REASON_CANCELLED = "the code cancelled it"
@@ -276,29 +271,16 @@ class Ledger:
         source = action.source_event_id
         asked = self.open.pop(source)
         self.futures.pop(source, None)
-        event_id, now_ms = self.last_event_id, self.now_ms
         match asked:
-            case ActivityScheduled():
-                return ActivityCancelRequested(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
-            case TimerCreated():
-                return TimerCancelled(event_id=event_id, timestamp_ms=now_ms, source_event_id=source)
             case SubOrchestrationScheduled():
                 self.cancelled_children[source] = asked.instance
-                return SubOrchestrationCancelRequested(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
             case ExternalSubscribed():
                 self._waits.close(asked.name, source)
-                return ExternalSubscriptionCancelled(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
             case QueueSubscribed():
                 self._hand_over(self._queues.close(asked.name, source))
-                return QueueSubscriptionCancelled(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
+            case ActivityScheduled() | TimerCreated():
+                pass
+        return taken_back(asked, self.last_event_id, self.now_ms, action.reason)
 
     _record_as: ClassVar[dict[type, Callable[["Ledger", Any], AnyEvent]]] = {
         CallActivity: _call_activity,

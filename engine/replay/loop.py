@@ -190,6 +190,21 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             if self._evictions <= EVICTIONS_MAX:
                 raise Evicting
 
+    def require_turn(self) -> None:
+        """Refuse a call of the context that does not come from this loop's own code.
+
+        Raises:
+            UsageError: It comes from another thread, an activity or another orchestration: replay would not see it.
+            Evicting: As `raise_if_evicting`.
+        """
+        if running_loop() is not self:
+            raise UsageError(
+                "expected the context to be used by its own orchestration in its turn, but it is used from outside; "
+                "an activity has an ActivityContext, everybody else a Client"
+            )
+        if self.evicting:
+            self.raise_if_evicting()
+
     def refuse(self, name: str, instead: str | None = None) -> NoReturn:
         """End the turn because code used `name`, and raise it; `refusals.INSTEAD` says what to use if nothing is given.
 

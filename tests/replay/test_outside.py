@@ -1,9 +1,12 @@
 """What becomes of an instance whose code reaches outside, where a net sees it?"""
 
 import asyncio
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
+from engine.errors import UsageError
 from engine.model.failure import Category
 from engine.model.ids import ParentLink
 from engine.model.messages import FailSubOrchestration
@@ -102,3 +105,37 @@ def test_with_the_option_it_fails_in_its_first_turn_too() -> None:
 
     assert kinds(instance.history) == ["OrchestrationStarted", "OrchestrationFailed"]
     replay(looks_at_once, instance.history)
+
+
+def test_a_context_that_leaked_out_of_its_turn_is_refused_and_the_history_is_as_it_was() -> None:
+    leaked: list[OrchestrationContext] = []
+
+    @orchestration
+    async def leaks(ctx: OrchestrationContext) -> str:
+        leaked.append(ctx)
+        return await ctx.schedule_activity("first", output=str)
+
+    instance = Instance(leaks)
+    instance.start()
+    (ctx,) = leaked
+    uses: list[Callable[[], object]] = [
+        lambda: ctx.schedule_activity("second"),
+        lambda: ctx.schedule_sub_orchestration("child"),
+        lambda: ctx.start_detached("other", instance="other"),
+        lambda: ctx.schedule_timer(timedelta(seconds=1)),
+        lambda: ctx.wait_event("event"),
+        lambda: ctx.dequeue("queue"),
+        lambda: ctx.set_custom_status("shown"),
+        ctx.continue_as_new,
+        ctx.utc_now,
+        ctx.new_guid,
+    ]
+    for use in uses:
+        with pytest.raises(UsageError, match="used from outside; an activity has an ActivityContext"):
+            use()
+    instance.give(instance.completed(2, "done"))
+
+    assert instance.output == "done"
+    assert kinds(instance.history)[1:] == ["ActivityScheduled", "ActivityCompleted", "OrchestrationCompleted"]
+    with pytest.raises(UsageError, match="used from outside"):  # not Evicting, which would end the caller's thread
+        ctx.utc_now()
