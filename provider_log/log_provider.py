@@ -29,9 +29,9 @@ from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.embedded.directory import write_atomically
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
+from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
-from provider_log.partition.effects import Wakeup
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase

@@ -16,9 +16,10 @@ from engine.clock import Clock
 from engine.runtime.doors import Chance
 from provider_log import records as r
 from provider_log.log.port import LogRecord
+from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import batch as batches
-from provider_log.partition.effects import Wakeup, Watchers
+from provider_log.partition.effects import Watchers
 from provider_log.partition.partition_time import PartitionTime
 from provider_log.partition.plan import Place, unsealed
 from provider_log.partition.restore import put_head
