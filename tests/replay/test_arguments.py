@@ -96,3 +96,15 @@ def test_what_is_right_is_asked_for() -> None:
     assert instance.status is Status.RUNNING
     timers = [event for event in instance.history if type(event).__name__ == "TimerCreated"]
     assert [getattr(event, "fire_at_ms") - instance.now_ms for event in timers] == [1, 0]  # noqa: B009  # of timers
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["as the output", "as an input"])
+def test_a_forgotten_await_is_named(inside: bool) -> None:
+    @orchestration
+    async def forgets(ctx: OrchestrationContext) -> object:
+        asked = ctx.schedule_activity(greet, "Ann")
+        return await ctx.schedule_activity("greet", asked) if inside else asked
+
+    result = Instance(forgets).start()
+    assert result.metadata.failure is not None
+    assert "to be a value, but it is AskedFuture: await it first" in result.metadata.failure.message
