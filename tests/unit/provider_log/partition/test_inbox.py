@@ -10,7 +10,7 @@ from provider_log.records import Lane
 
 NULL = Payload(b"null")
 LOCK_MS = 100
-INSTANCES = ("a", "b")
+INSTANCES: tuple[str, ...] = ("a", "b")
 delays = st.sampled_from((0, 0, 30, 70))
 
 
