@@ -48,7 +48,9 @@ async def tomorrow(ctx: OrchestrationContext) -> str:
 
 @orchestration
 async def two_orders(ctx: OrchestrationContext) -> list[object]:
-    return [await ctx.dequeue("orders"), await ctx.dequeue("orders")]
+    first = await ctx.dequeue("orders")
+    ctx.set_custom_status("one is here")
+    return [first, await ctx.dequeue("orders")]
 
 
 @orchestration(name="two_orders")
@@ -107,7 +109,9 @@ async def busy(lived: Lived) -> None:
     for number in range(5):
         assert await lived.client.wait(f"family-{number}") == number * 4
         await becomes(lived, f"tomorrow-{number}", Status.RUNNING)
-        await becomes(lived, f"orders-{number}", Status.RUNNING)
+        info = await becomes(lived, f"orders-{number}", Status.RUNNING)
+        while info.custom_status is None:
+            info = await lived.provider.changed(info.instance, info.revision)
 
 
 @pytest.mark.parametrize("partitions", PARTITIONS)
