@@ -179,6 +179,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._failed = [task for task in self._failed if not retrieved(task)]
         return list(self._failed)
 
+    @property
+    def unfinished(self) -> int:
+        """Tasks that have not ended, the root task among them."""
+        return len(self._unfinished)
+
     def raise_if_evicting(self) -> None:
         """Raise Evicting while the execution is put away, at most `EVICTIONS_MAX` times a task.
 
