@@ -5,6 +5,7 @@ always the state at some earlier offset, and restore goes on from there. One col
 no write-ahead log one can survive ahead of the other.
 """
 
+import asyncio
 import contextlib
 import shutil
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from rocksdict import (
 )
 
 from engine.errors import Fatal, StateCorrupted, UsageError
-from engine.runtime.doors import Threads
+from engine.runtime.doors import Threads, future_of
 from provider_log.store.port import Mutations
 
 _CACHE_BYTES = 64 * 1024 * 1024
@@ -63,6 +64,7 @@ class RocksStore:
         # The stub calls it a method; it is a property (measured: as a method it does nothing).
         setattr(self._write_options, "disable_wal", True)  # noqa: B010
         self._db = self._open()
+        self._flushing: asyncio.Future[None] | None = None
 
     def _open(self) -> Rdict:
         options = Options(raw_mode=True)
@@ -151,12 +153,19 @@ class RocksStore:
         Raises:
             StoreUnwritable: Not all of them.
         """
+        await self._settled()
+        self._flushing = future_of(self._threads.offload(self._db.flush))
         try:
-            await self._threads.offload(self._db.flush)
+            await asyncio.shield(self._flushing)
         except UsageError:
             raise
         except Exception as error:
             raise self._unwritable(error) from error
+
+    async def _settled(self) -> None:
+        """Wait for a flush whose caller was cancelled: it goes on in its thread, and nobody may close under it."""
+        while self._flushing is not None and not self._flushing.done():
+            await asyncio.wait({self._flushing})
 
     def _unwritable(self, error: Exception) -> StoreUnwritable:
         return StoreUnwritable(f"expected to write the store in {self._path}, but RocksDB says: {error}")
