@@ -26,7 +26,8 @@ class DurableFuture(NumberedFuture[T], Generic[T]):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, number: int, event_id: int) -> None:
-        super().__init__(loop, number)
+        super().__init__(loop=loop)
+        self.number = number
         self.event_id = event_id
         self.finished_at = 0
         self._failure: tuple[type[ActivityError], Failure] | None = None
