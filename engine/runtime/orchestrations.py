@@ -25,6 +25,7 @@ from engine.runtime.options import back_off_ms
 from engine.runtime.poison import ended_by_engine
 from engine.runtime.reactions import REPEATABLE, Reaction, pause_after, reaction_to, repeated
 from engine.runtime.shared import Shared
+from engine.runtime.watchdog import Watchdog
 
 log = logger("turns")
 known_marks(
@@ -59,6 +60,7 @@ class OrchestrationDispatcher:
         self._tasks = Tasks("turnlog.turns", shared.fail)
         self._in_flight = 0
         self._durable_again = asyncio.Event()
+        self._watchdog = Watchdog(shared.options.turn_ms_max)
 
     @property
     def in_flight(self) -> int:
@@ -81,6 +83,13 @@ class OrchestrationDispatcher:
         Raises:
             ProviderError: One that ends the engine.
         """
+        self._watchdog.start()
+        try:
+            await self._run()
+        finally:
+            self._watchdog.close()
+
+    async def _run(self) -> None:
         options, provider = self._shared.options, self._shared.provider
         failures = 0
         while True:
@@ -139,7 +148,8 @@ class OrchestrationDispatcher:
 
     def _turn(self, item: OrchestrationItem, live: LiveExecution | None) -> TurnOutcome:
         shared = self._shared
-        return run_turn(
+        take = functools.partial(
+            run_turn,
             item,
             shared.registry,
             shared.converter,
@@ -147,6 +157,7 @@ class OrchestrationDispatcher:
             live=live,
             new_incarnation=shared.chance.incarnation(),
         )
+        return self._watchdog.watched(item, take)
 
     def _poisoned(self, item: OrchestrationItem, live: LiveExecution | None) -> TurnOutcome:
         if live is not None:
