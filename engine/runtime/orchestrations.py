@@ -10,7 +10,15 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused, TurnTooLarge
+from engine.errors import (
+    LeaseLost,
+    NotRegistered,
+    OrchestrationHeld,
+    OwnershipLost,
+    ProviderError,
+    Refused,
+    TurnTooLarge,
+)
 from engine.model.failure import Category, Failure
 from engine.model.messages import StartOrchestration
 from engine.model.status import TERMINAL, Status
@@ -307,7 +315,7 @@ class OrchestrationDispatcher:
         self._in_background("abandon", item, lambda: provider.abandon_orchestration_item(item.lock_token, delay_ms))
 
     def _hold(self, item: OrchestrationItem, failure: Failure) -> None:
-        log.warning("held: %s: %s", failure.type, failure.message, extra=_about(item))
+        log.warning("%s", OrchestrationHeld(item.instance, failure), extra=_about(item))
         self._shared.counters.turns_held += 1
         provider = self._shared.provider
         self._in_background("hold", item, lambda: provider.hold_orchestration_item(item.lock_token, failure))

@@ -160,6 +160,8 @@ async def test_it_is_told_where_it_was(bench: Bench, caplog: pytest.LogCaptureFi
     assert told.levelno == logging.ERROR
     assert told.__dict__["instance"] == handle.instance
     assert "(spins)" in told.getMessage()
+    (next_step,) = [record for record in caplog.records if record.name == "turnlog.turns"]
+    assert next_step.getMessage().endswith(f"start the node with it, then `turnlog resume {handle.instance}`")
 
 
 async def test_code_that_was_mended_goes_on(bench: Bench) -> None:
