@@ -8,7 +8,7 @@ import typer
 
 from engine.clock import SystemClock
 from engine.errors import UsageError
-from engine.model.status import Status
+from engine.model.status import TERMINAL, Status
 from engine.port import InstanceInfo
 from provider_log.audit.timeline import timeline
 from provider_log.cli import show
@@ -50,11 +50,13 @@ def start(
         raise typer.BadParameter("expected --wait with --timeout, but it is not there")
 
     async def question(node: Node) -> tuple[str, InstanceInfo | None]:
+        before = await node.provider.get_instance_info(instance) if instance else None
         handle = await node.client.start(name, value, instance=instance, version=version)
-        if not wait:
-            return handle.instance, None
-        note(f"started {handle.instance}")
-        return handle.instance, await node.ended(handle.instance, timeout)
+        if before is not None:
+            note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")
+        elif wait:
+            note(f"started {handle.instance}")
+        return handle.instance, await node.ended(handle.instance, timeout) if wait else None
 
     started, info = ask(url, question)
     if info is not None:
@@ -74,15 +76,15 @@ def event(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Raise an event for an instance."""
+    """Raise an event for an instance. One that nobody waits for is dropped; `enqueue` keeps what it sends."""
     value = value_of(data)
 
-    async def question(node: Node) -> None:
-        await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo:
+        info = await node.existing(instance)
         await node.client.raise_event(instance, name, value, message_id=message_id)
+        return info
 
-    ask(url, question)
-    _print_accepted(instance, f"event {name} is on its way to {instance}", as_json=as_json)
+    _print_accepted(ask(url, question), f"event {name} is on its way to {instance}", as_json=as_json)
 
 
 def enqueue(
@@ -93,15 +95,15 @@ def enqueue(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a message in a queue of an instance."""
+    """Put a message in a queue of an instance; it is kept until it is read."""
     value = value_of(data)
 
-    async def question(node: Node) -> None:
-        await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo:
+        info = await node.existing(instance)
         await node.client.enqueue_message(instance, queue, value, message_id=message_id)
+        return info
 
-    ask(url, question)
-    _print_accepted(instance, f"a message for queue {queue} is on its way to {instance}", as_json=as_json)
+    _print_accepted(ask(url, question), f"a message for queue {queue} is on its way to {instance}", as_json=as_json)
 
 
 def cancel(
@@ -114,12 +116,12 @@ def cancel(
 ) -> None:
     """Ask an instance to end; its code may clean up first."""
 
-    async def question(node: Node) -> None:
-        await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo:
+        info = await node.existing(instance)
         await node.client.cancel(instance, reason)
+        return info
 
-    ask(url, question)
-    _print_accepted(instance, f"{instance} is asked to end", as_json=as_json)
+    _print_accepted(ask(url, question), f"{instance} is asked to end", as_json=as_json)
 
 
 def resume(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
@@ -130,7 +132,10 @@ def resume(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> No
         await node.client.resume(instance)
 
     ask(url, question)
-    _print_accepted(instance, f"{instance} goes on", as_json=as_json)
+    if as_json:
+        print_json(shapes.Accepted(instance))
+    else:
+        typer.echo(f"{instance} goes on")
 
 
 def status(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
@@ -213,7 +218,9 @@ def history(
     title = f"{instance}, execution {shown} of {info.current_execution_id}"
     if svg is None:
         typer.echo(f"{title}: {info.status.value}")
-    if not found.events:
+    if not found.events and shown == info.current_execution_id:
+        note(f"no events yet; `turnlog status {_quoted(instance)}` says how it stands")
+    elif not found.events:
         note(f"no events in execution {shown}; `turnlog history {_quoted(instance)}` shows the latest")
     elif svg is None:
         show.console().print(show.history(found.events))
@@ -249,11 +256,16 @@ def _print_end(info: InstanceInfo, *, as_json: bool) -> None:
         typer.echo(show.payload(info.output, indent=True))
 
 
-def _print_accepted(instance: str, text: str, *, as_json: bool) -> None:
+def _print_accepted(seen: InstanceInfo, text: str, *, as_json: bool) -> None:
+    """What was sent, or, for an instance that has ended, that nothing comes of it; on stderr what a held one does."""
     if as_json:
-        print_json(shapes.Accepted(instance))
+        print_json(shapes.Accepted(seen.instance))
+    elif seen.status in TERMINAL:
+        typer.echo(f"{seen.instance} has ended ({seen.status.value}): nothing will happen")
     else:
         typer.echo(text)
+    if seen.status is Status.HELD:
+        note(f"{seen.instance} is held: it takes this once it goes on; next: turnlog resume {_quoted(seen.instance)}")
 
 
 def _quoted(instance: str) -> str:

@@ -158,7 +158,7 @@ async def test_an_event_that_cannot_be_read_holds_its_instance_and_no_other(shop
         history = await node.turnlog("history", "a1")
         assert (history.code, "expected event 1 of a1, execution 1, to decode" in history.err) == (6, True)
         waited = await node.turnlog("wait", "a1")
-        assert (waited.code, "a1 ended with HistoryCorrupted" in waited.err) == (1, True)
+        assert (waited.code, "a1 is held: HistoryCorrupted" in waited.err) == (1, True)
         await welcome(node, "w1")
 
 

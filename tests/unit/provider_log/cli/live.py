@@ -1,5 +1,6 @@
 """What do the commands talk to in these tests? A node of this process: real HTTP, a real engine, a store in memory."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -41,11 +42,16 @@ async def approval(ctx: OrchestrationContext) -> object:
 
 
 @orchestration
+async def reaches_out(ctx: OrchestrationContext) -> None:
+    asyncio.get_running_loop().stop()
+
+
+@orchestration
 async def reader(ctx: OrchestrationContext) -> object:
     return await ctx.dequeue("lines")
 
 
-REGISTRY = Registry(orchestrations=[welcome, order, approval, reader], activities=[greet, reserve])
+REGISTRY = Registry(orchestrations=[welcome, order, approval, reaches_out, reader], activities=[greet, reserve])
 
 
 @asynccontextmanager

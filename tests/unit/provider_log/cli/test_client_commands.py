@@ -75,6 +75,15 @@ def test_a_start_that_waits_prints_what_the_orchestration_returned(turnlog: Comm
     assert again.json["output"] == {"said": "hello Ann"}
 
 
+def test_a_start_of_what_exists_says_so(turnlog: Command) -> None:
+    turnlog("start", "welcome", '"Ann"', "--id", "s2", "--wait")
+    again = turnlog("start", "welcome", '"Bob"', "--id", "s2")
+    assert (again.code, again.out) == (Exit.OK, "s2\n")
+    assert again.err.startswith("s2 exists already and is completed: nothing was started\n")
+    waits = turnlog("start", "welcome", '"Bob"', "--id", "s2", "--wait")
+    assert waits.err == "s2 exists already and is completed: nothing was started\n"
+
+
 def test_a_wait_prints_the_output_or_all_of_the_state(turnlog: Command) -> None:
     turnlog("start", "welcome", '"Ann"', "--id", "w1")
     assert turnlog("wait", "w1").out == '{\n  "said": "hello Ann"\n}\n'
@@ -135,6 +144,29 @@ def test_a_cancelled_instance_says_why(turnlog: Command) -> None:
     assert "closed for today" in ran.err
 
 
+@pytest.mark.parametrize("arguments", [("cancel",), ("event", "decision"), ("enqueue", "lines")])
+def test_what_comes_after_the_end_is_said_to_change_nothing(turnlog: Command, arguments: tuple[str, ...]) -> None:
+    command, *rest = arguments
+    turnlog("start", "welcome", '"Ann"', "--id", "late", "--wait")
+    assert turnlog(command, "late", *rest) == (Exit.OK, "late has ended (completed): nothing will happen\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [
+        (("cancel", "blocked"), "blocked is asked to end\n"),
+        (("event", "blocked", "decision"), "event decision is on its way to blocked\n"),
+        (("enqueue", "blocked", "lines"), "a message for queue lines is on its way to blocked\n"),
+    ],
+)
+def test_what_a_held_instance_is_sent_waits_until_it_is_resumed(
+    turnlog: Command, arguments: tuple[str, ...], out: str
+) -> None:
+    turnlog("start", "reaches_out", "--id", "blocked", "--wait")
+    held = "blocked is held: it takes this once it goes on; next: turnlog resume blocked\n"
+    assert turnlog(*arguments) == (Exit.OK, out, held)
+
+
 def test_what_is_not_held_cannot_be_resumed(turnlog: Command) -> None:
     turnlog("start", "approval", "--id", "r1")
     ran = turnlog("resume", "r1")
@@ -185,7 +217,18 @@ def test_a_history_is_a_timeline_that_says_what_answers_what(turnlog: Command) -
     assert [(event["event_id"], event["type"]) for event in events][-1] == (5, "OrchestrationCompleted")
     assert events[3]["result"] == "hello Ann"
     ran = turnlog("history", "h1", "--execution", "2")
-    assert "no events in execution 2" in ran.err
+    assert ran.err == "no events in execution 2; `turnlog history h1` shows the latest\n"
+
+
+def test_a_latest_execution_without_events_does_not_send_people_to_itself(
+    turnlog: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> tuple[()]:
+        return ()
+
+    turnlog("start", "welcome", '"Ann"', "--id", "h3", "--wait")
+    monkeypatch.setattr("engine.client.Client.history", nothing)
+    assert turnlog("history", "h3").err == "no events yet; `turnlog status h3` says how it stands\n"
 
 
 def test_a_history_can_be_drawn(turnlog: Command, tmp_path: Path) -> None:
@@ -250,6 +293,11 @@ def test_no_node_is_exit_5_and_says_what_to_start(turnlog: Command) -> None:
         "turnlog: expected a node at http://127.0.0.1:9, but nothing listens there; start one with `turnlog node`, "
         "or say where it is with --url or TURNLOG_URL\n"
     )
+
+
+def test_the_help_says_which_of_two_ways_to_send_keeps_what_is_sent(turnlog: Command) -> None:
+    assert "One that nobody waits for is dropped; `enqueue` keeps" in " ".join(turnlog("event", "--help").out.split())
+    assert "it is kept until it is read" in " ".join(turnlog("enqueue", "--help").out.split())
 
 
 def test_the_version_and_the_help_are_there(turnlog: Command) -> None:
