@@ -333,7 +333,9 @@ class LogProvider:
             return await self._log.append(record)
         except RecordTooLarge as error:
             raise Refused(
-                operation, f"expected a message of at most {INPUT_BYTES_MAX} bytes, but this one has {size}"
+                operation,
+                f"expected a message of at most {INPUT_BYTES_MAX} bytes, but this one has {size}; "
+                "keep large values elsewhere and pass a reference",
             ) from error
         except LogBroken as error:
             raise Fatal(operation, str(error)) from error

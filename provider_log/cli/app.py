@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from engine.errors import EngineError
+from engine.errors import EngineError, ProviderError
 from provider_log.cli.audit_commands import audit
 from provider_log.cli.bench_command import bench
 from provider_log.cli.client_commands import COMMANDS
@@ -67,7 +67,9 @@ def run(arguments: Sequence[str]) -> int:
         ours = next(_ours_in(error), None)
         if ours is None:
             raise
-        typer.echo(f"turnlog: {' '.join(str(ours).split())}", err=True)
+        # The port's method is for logs: who typed a command knows none of them.
+        text = str(ours).removeprefix(f"{ours.operation}: ") if isinstance(ours, ProviderError) else str(ours)
+        typer.echo(f"turnlog: {' '.join(text.split())}", err=True)
         return exit_of(ours)
     return Exit.OK
 

@@ -15,6 +15,7 @@ from engine.observe import log_to, logger
 from engine.registry import Registry
 from engine.replay.nets import install_audit_net
 from engine.runtime.host import Engine, Stage
+from engine.runtime.options import EngineOptions
 from provider_log.cli import show
 from provider_log.cli.calling import note
 from provider_log.cli.collector import tune_collector
@@ -35,10 +36,12 @@ class Stop:
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self._engine: Engine | None = None
+        self._drain_ms = 0
 
-    def works_for(self, engine: Engine) -> None:
-        """From here on there is work to drain."""
+    def works_for(self, engine: Engine, drain_ms: int) -> None:
+        """From here on there is work to drain, for at most `drain_ms`."""
         self._engine = engine
+        self._drain_ms = drain_ms
 
     def __call__(self) -> None:
         if self._engine is None:
@@ -48,7 +51,10 @@ class Stop:
         self._engine.request_stop()
         match stage:
             case Stage.NEW | Stage.RUNNING:
-                note("draining: what has begun may end; once more stops at once")
+                note(
+                    f"draining: what has begun may end, for at most {self._drain_ms / 1000:g} s; "
+                    "once more stops at once"
+                )
             case Stage.DRAINING:
                 note("stopping at once: what has begun is done again after the next start")
             case Stage.STOPPING | Stage.STOPPED:
@@ -126,16 +132,26 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
         async with serving(provider, listener, token=settings.token), provider:
             progress.end()
             tune_collector()
-            engine = Engine(provider, registry)
-            stop.works_for(engine)
-            _say_ready(registry, settings, url, provider.partitions)
+            options = EngineOptions()
+            engine = Engine(provider, registry, options)
+            stop.works_for(engine, options.drain_ms)
+            say_ready(registry, settings, url, provider.partitions)
             await engine.run()
     note("stopped")
 
 
-def _say_ready(registry: Registry, settings: Settings, url: str, partitions: int) -> None:
+def say_ready(registry: Registry, settings: Settings, url: str, partitions: int) -> None:
+    """Where it answers, what it serves, and what to do next, on standard error."""
     names = sorted({each.name for each in registry.orchestrations()})
     note(f"ready at {url}: application {settings.app}, data in {settings.data}, partitions {partitions}")
     note(f"serving {', '.join(names) or 'no orchestration'}; activities: {len(registry.activities())}")
     elsewhere = "" if url == Settings().url else f" --url {url}"
-    note(f"next: turnlog start {names[0] if names else 'NAME'}{elsewhere}    Ctrl-C drains, twice stops")
+    note(f"next: turnlog start {_example(registry)}{elsewhere}    Ctrl-C drains, twice stops")
+
+
+def _example(registry: Registry) -> str:
+    """An orchestration that can be started, with a place for its input if it takes one."""
+    first = min(registry.orchestrations(), key=lambda each: each.name, default=None)
+    if first is None:
+        return "NAME"
+    return f"{first.name} '<JSON>'" if registry.orchestration(first.name, None).takes_input else first.name

@@ -74,7 +74,7 @@ async def test_a_full_disk_ends_the_node_with_a_sentence_and_loses_nothing_ackno
         said = await everything(node)
     assert "Traceback" not in said
     last = said.splitlines()[-1]
-    assert last.startswith("turnlog: own: partition 0: expected every write and fsync of the log to succeed, but ")
+    assert last.startswith("turnlog: partition 0: expected every write and fsync of the log to succeed, but ")
     assert last.endswith("File too large")
     assert len(acknowledged) > 3
 
@@ -191,7 +191,7 @@ async def test_a_store_that_cannot_be_read_is_told_with_what_to_do(shop: Path, d
     for file in (shop / "turnlog-data" / "store" / "0").glob("MANIFEST-*"):
         file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"noise" * 100)
     said = await refusal(shop, 6)
-    assert said.startswith("turnlog: store: expected a store in turnlog-data/store/0, but RocksDB says: Corruption: ")
+    assert said.startswith("turnlog: expected a store in turnlog-data/store/0, but RocksDB says: Corruption: ")
     assert said.endswith("; if you delete that directory, the next start makes it again from the log")
     shutil.rmtree(shop / "turnlog-data" / "store" / "0")
     async with running_node(shop, **SEED) as node:

@@ -218,7 +218,8 @@ async def test_an_input_no_record_holds_is_refused(node: Node) -> None:
     (node.directory / "input.json").write_text(json.dumps("x" * 1_100_000))
     ran = await node.turnlog("start", "length", "@input.json", "--id", "i1")
     assert ran.code == 2
-    assert "expected a message of at most 1048576 bytes, but this one has 11000" in ran.err
+    assert ran.err.startswith("turnlog: expected a message of at most 1048576 bytes, but this one has 11000")
+    assert ran.err.endswith("; keep large values elsewhere and pass a reference\n")
     (node.directory / "input.json").write_text(json.dumps("x" * 5_000_000))
     ran = await node.turnlog("start", "length", "@input.json", "--id", "i1")
     assert (ran.code, "expected a body of at most 4194304 bytes, but it is longer" in ran.err) == (2, True)

@@ -71,7 +71,7 @@ async def test_the_first_signal_drains(shop: Path, number: signal.Signals) -> No
         await node.client.start("ship", "lamp", instance="s1")
         assert await node.weighs() == "lamp"
         node.process.send_signal(number)
-        await node.says("draining: what has begun may end")
+        await node.says("draining: what has begun may end, for at most 10 s; once more stops at once")
         await node.may_end("3 kg")
         await node.says("stopped")
         assert await node.ends() == 0

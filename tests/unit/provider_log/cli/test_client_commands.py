@@ -171,6 +171,7 @@ def test_what_is_not_held_cannot_be_resumed(turnlog: Command) -> None:
     turnlog("start", "approval", "--id", "r1")
     ran = turnlog("resume", "r1")
     assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert ran.err.startswith("turnlog: expected ")  # not the name of a method of the port
     assert "held" in ran.err
 
 
