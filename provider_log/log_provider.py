@@ -25,6 +25,7 @@ from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
+from provider_log.log.kafka import ClientSettings, KafkaLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
@@ -180,6 +181,63 @@ class LogProvider:
     def ready(self) -> bool:
         """Whether every partition is owned and restored."""
         return bool(self._parts) and all(part.phase is Phase.RUNNING for part in self._parts)
+
+    @classmethod
+    def kafka(
+        cls,
+        bootstrap: str,
+        path: str | Path,
+        *,
+        app: str = "turnlog",
+        partitions: int = 1,
+        settings: ClientSettings | None = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        options: LogProviderOptions | None = None,
+        node: str = "node",
+        progress: RestoreProgress | None = None,
+    ) -> "LogProvider":
+        """A provider whose log is the topics of `app` on Apache Kafka.
+
+        Args:
+            bootstrap: One or more brokers, `host:port`, with commas between them.
+            path: The directory of the stores: they are built from the topics anew where they are missing.
+            app: Name of the application; its topics are created if they are not there.
+            partitions: How many; fixed for the application's life.
+            settings: How to be let in by the brokers.
+            clock: The door to time.
+            chance: The door to randomness.
+            options: Numbers; two transactional ids of each partition are used if not given.
+            node: Who this is, for people who read the log.
+            progress: Told how far each partition is restored.
+        """
+        root = Path(path)
+        used_clock = clock or SystemClock()
+
+        async def open_log() -> Log:
+            log = await KafkaLog.open(bootstrap, clock=used_clock, settings=settings)
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                _claim(root, app)
+            except BaseException:
+                await log.close()
+                raise
+            return log
+
+        def open_store(partition: int, threads: Threads) -> Store:
+            return RocksStore(root / "store" / str(partition), threads)
+
+        return cls(
+            app=app,
+            partitions=partitions,
+            open_log=open_log,
+            open_store=open_store,
+            clock=used_clock,
+            chance=chance,
+            options=options or LogProviderOptions(slots_used=2),
+            node=node,
+            progress=progress,
+        )
 
     async def __aenter__(self) -> Self:
         """Open, acquire, restore.

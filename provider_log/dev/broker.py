@@ -16,7 +16,7 @@ BOOTSTRAP = "KAFKA_BOOTSTRAP"
 """Names a broker that runs already, host:port."""
 
 START_MS = 60_000
-STOP_MS = 20_000
+STOP_MS = 5_000
 _LOOK_MS = 50
 _CLUSTER_ID = "dHVybmxvZy1kZXYta2Fma2E"  # any 16 bytes in base64url: the data is thrown away
 

@@ -69,7 +69,7 @@ class Appender:
 
 
 class _Lane:
-    """What waits for one partition, and the numbers by which the brokers know copies. One batch at most is under way."""
+    """What waits for one partition, and the numbers by which brokers know copies. One batch at most is under way."""
 
     def __init__(
         self, place: Place, batch_bytes_max: int, cluster: Cluster, links: Links, clock: Clock, append_ms: int
