@@ -217,7 +217,6 @@ class LogProvider:
         async def open_log() -> Log:
             log = await KafkaLog.open(bootstrap, clock=used_clock, settings=settings)
             try:
-                root.mkdir(parents=True, exist_ok=True)
                 _claim(root, app)
             except BaseException:
                 await log.close()
@@ -571,6 +570,7 @@ def _claim(root: Path, app: str) -> None:
     Raises:
         UsageError: It is another application's.
     """
+    root.mkdir(parents=True, exist_ok=True)
     path = root / "application"
     owner = path.read_text().strip() if path.exists() else None
     if owner is None:

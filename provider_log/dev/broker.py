@@ -5,7 +5,7 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -158,7 +158,7 @@ class Broker:
 
 
 @contextmanager
-def running_broker() -> Iterator[Broker]:
+def running_broker() -> Generator[Broker]:
     """A new broker, stopped and its data removed at the end.
 
     Raises:
@@ -183,7 +183,7 @@ def running_broker() -> Iterator[Broker]:
 
 
 @contextmanager
-def bootstrap_servers() -> Iterator[str]:
+def bootstrap_servers() -> Generator[str]:
     """The broker of `KAFKA_BOOTSTRAP` if it is set, else a new one for as long as the block runs."""
     if known := os.environ.get(BOOTSTRAP):
         yield known

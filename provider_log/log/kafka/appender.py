@@ -10,7 +10,7 @@ from engine.clock import Clock
 from engine.runtime.doors import Tasks, within
 from provider_log.log.kafka.batches import SEQUENCES, Identity, RecordBatch, batches_of
 from provider_log.log.kafka.cluster import Cluster
-from provider_log.log.kafka.codes import ELSEWHERE, TOO_LARGE, Code, name_of, refusal
+from provider_log.log.kafka.codes import COORDINATOR_ELSEWHERE, ELSEWHERE, TOO_LARGE, Code, name_of, refusal
 from provider_log.log.kafka.link import Links, Unanswered, Unsent
 from provider_log.log.kafka.producer import ALL_REPLICAS, Place, acknowledged
 from provider_log.log.kafka.topics import Topics
@@ -98,7 +98,7 @@ class _Lane:
         self.waiting = []
         sent = waiting
         try:
-            identity = await self._identified()
+            identity = await within(self._clock, self._identified(), self._append_ms)
             records = [record for record, _ in waiting]
             now_ms = self._clock.now_ms()
             made = batches_of(records, self._batch_bytes_max, identity, self._sequence, now_ms, is_transactional=False)
@@ -118,11 +118,14 @@ class _Lane:
 
     async def _identified(self) -> Identity:
         """The numbers this lane writes under; new ones if those before may be spent."""
-        if self._identity is None:
+        while self._identity is None:
             answer = await self._cluster.ask_any(InitProducerIdRequest(None, 0))
-            if answer.error_code != Code.NONE:
+            if answer.error_code == Code.NONE:
+                self._identity, self._sequence = Identity(answer.producer_id, answer.producer_epoch), 0
+            elif answer.error_code in COORDINATOR_ELSEWHERE:
+                await self._clock.sleep_ms(_RETRY_MS)
+            else:
                 raise refusal(answer.error_code, "a producer id")
-            self._identity, self._sequence = Identity(answer.producer_id, answer.producer_epoch), 0
         return self._identity
 
     async def _acknowledged(self, batch: RecordBatch) -> int:

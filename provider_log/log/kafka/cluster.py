@@ -61,7 +61,7 @@ class Cluster:
         self.cluster_id = answer.cluster_id or self.cluster_id
         for code, topic, _, partitions in answer.topics:
             if code == Code.NONE:
-                self._leaders[topic] = {partition: leader for _, partition, leader, *_ in partitions}
+                self._leaders[topic] = {partition: leader for _, partition, leader, _, _, _ in partitions}
             elif code in ELSEWHERE:
                 self._leaders.pop(topic, None)
             else:

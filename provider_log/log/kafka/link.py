@@ -6,6 +6,7 @@ is pinned exactly.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypedDict, TypeVar
@@ -15,7 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request
 
 from engine.clock import Clock
-from engine.runtime.doors import settled_within, within
+from engine.runtime.doors import within
 
 Answer = TypeVar("Answer")
 
@@ -103,13 +104,17 @@ class Links:
         self._closed(self)
         connections, self._connections = self._connections, {}
         closed = {future for connection in connections.values() if (future := connection.close()) is not None}
-        await settled_within(self._clock, closed, _CLOSE_MS)
+        if closed:
+            with contextlib.suppress(TimeoutError):
+                await within(self._clock, asyncio.wait(closed), _CLOSE_MS)
 
     async def _connected(self, address: Address) -> AIOKafkaConnection:
         async with self._connecting.setdefault(address, asyncio.Lock()):
             known = self._connections.get(address)
-            if known is not None and known.connected():
-                return known
+            if known is not None:
+                if known.connected():
+                    return known
+                known.close()  # the broker has closed it, which it does not notice by itself
             connection = AIOKafkaConnection(
                 address.host,
                 address.port,

@@ -243,5 +243,5 @@ def acknowledged(
 ) -> Iterator[tuple[str, int, int, int]]:
     """Topic, partition, code and first offset of each batch of a produce request's answer."""
     for topic, partitions in topics:
-        for partition, code, offset, *_ in partitions:
+        for partition, code, offset, _, _ in partitions:
             yield topic, partition, code, offset

@@ -53,16 +53,18 @@ class KafkaReader:
                 self._fetched = None
             # At least one question, however little time there is: what lies there already is not waited for.
             left_ms = max(0, deadline_ms - self._clock.boot_ms())
+            failed: Exception | None = None
             try:
                 self._fetched = await self._fetch(min(left_ms, _WAIT_MS))
             except LogBroken:
                 raise
             except (Elsewhere, Unsent, Unanswered, LogUnavailable) as error:
+                failed = error
                 self._cluster.moved(self._topic)
-                if self._clock.boot_ms() >= deadline_ms:
-                    raise LogUnavailable(f"expected to read {self._topic}/{self._partition}, but: {error}") from error
-                await self._clock.sleep_ms(_RETRY_MS)
+                await self._clock.sleep_ms(min(left_ms, _RETRY_MS))
             if self._fetched is None and self._clock.boot_ms() >= deadline_ms:
+                if failed is not None:
+                    raise LogUnavailable(f"expected to read {self._topic}/{self._partition}, but: {failed}") from failed
                 return ()
 
     async def close(self) -> None:

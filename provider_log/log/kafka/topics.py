@@ -113,12 +113,13 @@ class Topics:
         if not absent:
             return
         replicas = self._replication_factor or min(_REPLICAS, self._cluster.size)
+        anywhere: list[tuple[int, list[int]]] = []
         wanted = [
             (
                 spec.name,
                 spec.partitions,
                 replicas,
-                [],
+                anywhere,
                 [(rule.setting, rule.value(spec, replicas)) for rule in RULES],
             )
             for spec in absent
@@ -133,7 +134,7 @@ class Topics:
             led = {
                 topic
                 for code, topic, _, partitions in found.topics
-                if code == Code.NONE and all(leader >= 0 for _, _, leader, *_ in partitions)
+                if code == Code.NONE and all(leader >= 0 for _, _, leader, _, _, _ in partitions)
             }
             if led == set(names):
                 return
@@ -198,7 +199,7 @@ class Topics:
         async def ask(leader: Address) -> None:
             request = DeleteRecordsRequest([(topic, [(partition, before)])], self._answer_ms)
             answer = await self._links.ask(leader, request, longer_ms=self._answer_ms)
-            [(_, [(_, _, code, *_), *_], *_), *_] = answer.topics
+            [(_, [(_, _, code, _)], _)] = answer.topics
             if code == Code.OFFSET_OUT_OF_RANGE:
                 raise OffsetOutOfRange(f"expected to cut {topic}/{partition} up to its end at most, but got {before}")
             check_leader(code, f"to cut {topic}/{partition}")
@@ -224,5 +225,5 @@ class Topics:
                 raise UnknownTopic(f"expected a topic that was created, but got {topic}")
             if code != Code.NONE:
                 raise refusal(code, f"the settings of topic {topic}")
-            found[topic] = {name: value for name, value, *_ in entries}
+            found[topic] = {name: value for name, value, _, _, _, _ in entries}
         return found
