@@ -18,6 +18,7 @@ BOOTSTRAP = "KAFKA_BOOTSTRAP"
 START_MS = 60_000
 STOP_MS = 5_000
 _LOOK_MS = 50
+_LOG_CHARACTERS = 4_000
 _CLUSTER_ID = "dHVybmxvZy1kZXYta2Fma2E"  # any 16 bytes in base64url: the data is thrown away
 
 # One node is both roles, its internal topics are small, and nothing waits for others to join. The heap of the log
@@ -123,8 +124,17 @@ class Broker:
             if self._ended_within(_LOOK_MS):
                 break
         self.stop()
-        text = (self._directory / "kafka.log").read_text(errors="replace")
-        raise UsageError(f"expected a broker on {self.bootstrap}, but it does not answer: {text[-4_000:]}")
+        raise UsageError(f"expected a broker on {self.bootstrap}, but it does not answer: {self._log_end()}")
+
+    def wait(self) -> None:
+        """Return never; if the child ends by itself, say so.
+
+        Raises:
+            UsageError: It ended; the text has the end of its log.
+        """
+        assert self._child is not None
+        code = self._child.wait()
+        raise UsageError(f"expected a broker until Ctrl-C, but it ended with code {code}: {self._log_end()}")
 
     def stop(self) -> None:
         """End the child: asked at first, killed if it does not listen."""
@@ -135,6 +145,9 @@ class Broker:
             self._child.kill()
             self._child.wait()
         self._child = None
+
+    def _log_end(self) -> str:
+        return (self._directory / "kafka.log").read_text(errors="replace")[-_LOG_CHARACTERS:]
 
     def _ended_within(self, timeout_ms: int) -> bool:
         assert self._child is not None
