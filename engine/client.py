@@ -76,6 +76,10 @@ class Handle(Generic[O]):
         """As `Client.status`."""
         return await self._client.status(self.instance)
 
+    async def changed(self, seen: int = 0) -> InstanceInfo:
+        """As `Client.changed`."""
+        return await self._client.changed(self.instance, seen)
+
     async def raise_event(self, name: str, data: object = None) -> None:
         """As `Client.raise_event`."""
         await self._client.raise_event(self.instance, name, data)
@@ -101,7 +105,7 @@ class Client:
 
     Args:
         provider: Both views of the port: a provider in this process, or a remote one.
-        admin: For `list_instances`, `list_executions` and `resume`; often the same object.
+        admin: For `list_instances`, `list_executions` and `resume`; the provider itself if it is one and none is given.
         converter: The one the engine has.
         options: Numbers.
         clock: Of time-outs and pauses.
@@ -119,7 +123,7 @@ class Client:
         chance: Chance | None = None,
     ) -> None:
         self._provider = provider
-        self._admin = admin
+        self._admin = admin or (provider if isinstance(provider, ProviderAdmin) else None)
         self._converter = converter or JsonConverter()
         self._options = options or ClientOptions()
         self._clock = clock or SystemClock()
@@ -253,6 +257,13 @@ class Client:
             raise InstanceNotFound(f"expected an instance {instance!r}, but there is none")
         return info
 
+    async def changed(self, instance: str, seen: int = 0) -> InstanceInfo:
+        """Wait until the instance exists with a revision above `seen`, and return its state. Waits for ever.
+
+        With the revision of the state seen last, no change is missed: each call returns at once if there was one.
+        """
+        return await self._repeated(lambda: self._provider.changed(instance, seen))
+
     @overload
     async def wait(self, instance: str, timeout: float | None = None) -> Any: ...
     @overload
@@ -324,7 +335,7 @@ class Client:
     def _administration(self) -> ProviderAdmin:
         if self._admin is None:
             raise UsageError(
-                "expected a client with an admin, but this one was made without: Client(…, admin=provider)"
+                "expected a provider that can be administered, but this one cannot: Client(provider, admin=…)"
             )
         return self._admin
 

@@ -19,7 +19,7 @@ recorded. What is compared is the plaintext, never the bytes after codecs.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -79,6 +79,9 @@ class JsonConverter:
         except ConversionError:
             raise
         except Exception as error:  # enc_hook runs the user's model_dump, which may raise anything
+            if isinstance(value, Awaitable):
+                kind = type(cast("object", value)).__qualname__
+                raise ConversionError(f"expected {what} to be a value, but it is {kind}: await it first") from error
             raise ConversionError(
                 f"expected {what} to have a JSON form, but {type(value).__qualname__} has none: {error}"
             ) from error

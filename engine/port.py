@@ -12,7 +12,7 @@ Rules that hold for every method:
 """
 
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import anyio
 from msgspec import Struct
@@ -290,6 +290,7 @@ class Provider(Mailbox, InstanceView, Protocol):
         ...
 
 
+@runtime_checkable
 class ProviderAdmin(Protocol):
     """What operators ask and order."""
 

@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, cast, get_type_hints, overload
+from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
 
 from engine.activity_context import ActivityContext
 from engine.errors import NotRegistered, UsageError
@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_VERSION = "1.0.0"
 VERSION_FORM = re.compile(r"\d+(\.\d+)*")
 
+CONTEXT_NAMES = frozenset({"ctx", "context"})
+
 _ACTIVITY = "__turnlog_activity__"
 _ORCHESTRATION = "__turnlog_orchestration__"
 
@@ -25,17 +27,19 @@ _ORCHESTRATION = "__turnlog_orchestration__"
 class _Definition:
     """What the two kinds of functions have in common."""
 
+    _takes: ClassVar[str]
+
     def __init__(self, function: Callable[..., Any], name: str, context_parameters: int) -> None:
         self.function = function
         self.name = name
         self.is_async = inspect.iscoroutinefunction(function)
-        parameters = list(inspect.signature(function).parameters.values())
-        required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
-        taken = parameters[context_parameters:]
-        if len(taken) > 1 and len(required) > context_parameters + 1:
+        parameters = _parameters(function)
+        required = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+        taken = [p for p in parameters[context_parameters:] if p.kind not in {p.KEYWORD_ONLY, p.VAR_KEYWORD}]
+        if len(required) > context_parameters + 1 or any(p.kind is p.KEYWORD_ONLY for p in required):
             raise UsageError(
-                f"expected {function.__qualname__} to take at most one input, but it takes {len(taken)}; "
-                "put them in a dataclass"
+                f"expected {function.__qualname__} to take at most {self._takes}, but it takes "
+                f"{', '.join(p.name for p in parameters)}; put several inputs in a dataclass"
             )
         self._input_parameter = taken[0].name if taken else None
 
@@ -69,7 +73,15 @@ class _Definition:
 class ActivityDefinition(_Definition):
     """An activity: `async def` or `def`, with or without a context, with or without an input."""
 
+    _takes = "a context, annotated `ActivityContext`, and one input by position"
+
     def __init__(self, function: Callable[..., Any], name: str) -> None:
+        first = next(iter(_parameters(function)), None)
+        if first is not None and first.annotation is first.empty and first.name in CONTEXT_NAMES:
+            raise UsageError(
+                f"expected the context of activity {name} to be annotated, `{first.name}: ActivityContext`, "
+                "but it is not; without that it would be the input"
+            )
         self.takes_context = _first_annotation(function) is ActivityContext
         super().__init__(function, name, context_parameters=int(self.takes_context))
 
@@ -82,14 +94,16 @@ class ActivityDefinition(_Definition):
 class OrchestrationDefinition(_Definition):
     """An orchestration: `async def`, a context first, with or without an input."""
 
+    _takes = "a context and one input by position"
+
     def __init__(self, function: Callable[..., Any], name: str, version: str) -> None:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"expected orchestration {name} to be an async def, but {function!r} is none")
-        if not inspect.signature(function).parameters:
+        if not _parameters(function):
             raise UsageError(
                 f"expected orchestration {name} to take an OrchestrationContext first, but it takes nothing"
             )
-        if not VERSION_FORM.fullmatch(version):
+        if not isinstance(version, str) or not VERSION_FORM.fullmatch(version):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise UsageError(f"expected a version like {DEFAULT_VERSION!r} for {name}, but it is {version!r}")
         super().__init__(function, name, context_parameters=1)
         self.version = version
@@ -212,19 +226,31 @@ class Registry:
         return [self._activities[name] for name in sorted(self._activities)]
 
 
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:
+        raise UsageError(
+            f"expected a function whose parameters can be read, but those of {function!r} cannot; wrap it in one"
+        ) from None
+
+
 def _first_annotation(function: Callable[..., Any]) -> object:
-    first = next(iter(inspect.signature(function).parameters.values()), None)
+    first = next(iter(_parameters(function)), None)
     if first is None:
         return None
     # Under `from __future__ import annotations` it is text, and the module's other names may not exist yet.
     if isinstance(first.annotation, str):
-        return function.__globals__.get(first.annotation.strip("\"'").rsplit(".", 1)[-1])
+        name = first.annotation.strip("\"'").rsplit(".", 1)[-1]
+        return ActivityContext if name == ActivityContext.__name__ else function.__globals__.get(name)
     return first.annotation
 
 
 def _name(function: Callable[..., Any], name: str | None) -> str:
-    if name == "":
-        raise UsageError(f"expected a name for {function!r}, but it is empty")
+    if not callable(function):
+        raise UsageError(f"expected a decorator without arguments or with name=…, but it was given {function!r}")
+    if name is not None and (not isinstance(name, str) or not name):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+        raise UsageError(f"expected a name for {function!r}, but it is {name!r}")
     return name or function.__name__
 
 

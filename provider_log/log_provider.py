@@ -1,5 +1,6 @@
 """What is a provider on a log? The composition root: it names the adapters, and routes each call to a partition."""
 
+import asyncio
 import contextlib
 import heapq
 import itertools
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import anyio
 from msgspec import Struct
 
 from engine.clock import Clock, SystemClock
@@ -25,11 +27,12 @@ from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
+from provider_log.log.embedded.directory import write_atomically
 from provider_log.log.kafka import ClientSettings, KafkaLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
+from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
-from provider_log.partition.effects import Wakeup
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
@@ -80,7 +83,7 @@ class LogProvider:
 
     Args:
         app: Name of the application: letters, digits and dashes.
-        partitions: How many; fixed for the application's life.
+        partitions: How many; fixed for the application's life. None: what the log has, or 1 if it is new.
         open_log: Makes the log; it is closed on leaving.
         open_store: Makes the store of a partition.
         clock, chance: The doors to time and randomness.
@@ -94,7 +97,7 @@ class LogProvider:
         self,
         *,
         app: str,
-        partitions: int,
+        partitions: int | None,
         open_log: Callable[[], Awaitable[Log]],
         open_store: Callable[[int, Threads], Store],
         clock: Clock | None = None,
@@ -104,13 +107,14 @@ class LogProvider:
         is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
         progress: RestoreProgress | None = None,
     ) -> None:
-        if not APP_FORM.fullmatch(app) or partitions < 1:
+        if not APP_FORM.fullmatch(app) or (partitions is not None and partitions < 1):
             raise UsageError(
                 "expected an application name of small letters, digits and dashes, and at least one partition, "
                 f"but they are {app!r} and {partitions}"
             )
         self.app = app
-        self.partitions = partitions
+        self.partitions = partitions or 1
+        self._partitions_asked = partitions
         self._open_log = open_log
         self._open_store = open_store
         self._clock = clock or SystemClock()
@@ -131,7 +135,7 @@ class LogProvider:
         path: str | Path,
         *,
         app: str = "turnlog",
-        partitions: int = 1,
+        partitions: int | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
         options: LogProviderOptions | None = None,
@@ -141,6 +145,7 @@ class LogProvider:
     ) -> "LogProvider":
         """A provider for one process, its log and its stores in the directory `path`.
 
+        `partitions` counts for new data, and must agree with what is there; None takes what is there, or 1.
         `accept_loss` opens a log that is shorter than it was; what was lost is lost.
         """
         root = Path(path)
@@ -149,7 +154,7 @@ class LogProvider:
         async def open_log() -> Log:
             log = await EmbeddedLog.open(root / "log", clock=used_clock, accept_loss=accept_loss, chance=chance)
             try:
-                _claim(root, app)
+                claim_directory(root, app)
             except BaseException:
                 await log.close()
                 raise
@@ -256,11 +261,13 @@ class LogProvider:
     async def _start(self, log: Log) -> None:
         topics = Topics.of(self.app)
         found = await log.partition_count(topics.history)
-        if found is not None and found != self.partitions:
+        asked = self._partitions_asked
+        if found is not None and asked is not None and found != asked:
             raise UsageError(
-                f"expected {self.partitions} partitions of application {self.app!r}, but the log has {found}; "
+                f"expected {asked} partitions of application {self.app!r}, but the log has {found}; "
                 "their number is fixed"
             )
+        self.partitions = found or self.partitions
         await log.create_topics(topics.specs(self.partitions))
         for number in range(self.partitions):
             around = Surroundings(
@@ -273,8 +280,7 @@ class LogProvider:
             )
             store = self._open_store(number, self._threads)
             self._parts.append(Partition(self.app, log, store, around, self._placed(number)))
-        for number, part in enumerate(self._parts):
-            await part.start(self._progress_of(number))
+        await asyncio.gather(*(part.start(self._progress_of(number)) for number, part in enumerate(self._parts)))
 
     def _placed(self, number: int) -> Callable[[], Awaitable[bool]]:
         return lambda: self._is_placed_here(number)
@@ -290,11 +296,13 @@ class LogProvider:
         await self._stop()
 
     async def _stop(self) -> None:
-        for part in self._parts:
-            await part.stop()
-        self._threads.close(patience_ms=5_000)
-        if self._log is not None:
-            await self._log.close()
+        # Also when the node is cancelled: a thread left inside RocksDB when Python ends takes the process down with it.
+        with anyio.CancelScope(shield=True):
+            for part in self._parts:
+                await part.stop()
+            self._threads.close(patience_ms=5_000)
+            if self._log is not None:
+                await self._log.close()
 
     # Routing
 
@@ -564,7 +572,7 @@ async def _always(_partition: int) -> bool:
     return True
 
 
-def _claim(root: Path, app: str) -> None:
+def claim_directory(root: Path, app: str) -> None:
     """Write down whose directory `root` is. Its stores are those of one application; another's log would not fit.
 
     Raises:
@@ -574,6 +582,7 @@ def _claim(root: Path, app: str) -> None:
     path = root / "application"
     owner = path.read_text().strip() if path.exists() else None
     if owner is None:
-        path.write_text(app + "\n")
+        # Whole or not at all: an empty one, left by a crash or a full disk, would be nobody's for ever.
+        write_atomically(path, f"{app}\n".encode())
     elif owner != app:
         raise UsageError(f"expected {root} to be the data of application {app!r}, but it is that of {owner!r}")

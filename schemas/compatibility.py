@@ -20,8 +20,9 @@ def changes_forbidden(older: avro.Named, newer: avro.Named) -> list[str]:
 
 
 def shapes_forbidden(schema: avro.Named) -> list[str]:
-    """What keeps a self-contained schema from ever growing, or from being understood; empty if nothing does."""
-    return [finding for named in avro.definitions(schema).values() for finding in _shape(named)]
+    """What keeps a self-contained schema from growing, being understood or being read safely; empty if nothing does."""
+    findings = [finding for named in avro.definitions(schema).values() for finding in _shape(named)]
+    return [*findings, *_recursion(schema, ())]
 
 
 def lock_broken(lock: tuple[Released, ...], texts: Mapping[str, str], today: Mapping[str, avro.Named]) -> list[str]:
@@ -135,9 +136,36 @@ def _shape(named: avro.Named) -> Iterator[str]:
     for field in named.fields:
         if not field.doc:
             yield f"{name}.{field.name}: expected a doc, but it has none"
+        if _innermost(field.type) == "null":
+            yield f"{name}.{field.name}: expected a type that takes at least a byte, but it is null"
         if isinstance(field.type, tuple) and (len(field.type) != 2 or field.type[0] != "null"):
             yield f"{name}.{field.name}: expected a union of null and one type, but it is another"
         elif isinstance(field.type, tuple) and field.default is not None:
             yield f"{name}.{field.name}: expected an optional field to default to null, but it does not"
         elif isinstance(field.type, avro.Array) and field.default != []:
             yield f"{name}.{field.name}: expected an array to default to [], but it does not"
+
+
+def _innermost(schema: avro.Schema) -> avro.Schema:
+    """What an array holds, or an array of arrays: of items that take no byte there are as many as a count says."""
+    while isinstance(schema, avro.Array):
+        schema = schema.items
+    return schema
+
+
+def _recursion(schema: avro.Schema, around: tuple[str, ...]) -> Iterator[str]:
+    """Types that hold themselves: their readers recurse as deep as the input says, and few stacks are that deep."""
+    match schema:
+        case str():
+            if schema in around:
+                yield f"{schema}: expected a type that does not hold itself, but it does"
+        case avro.Array():
+            yield from _recursion(schema.items, around)
+        case avro.Enum():
+            pass
+        case avro.Record():
+            for field in schema.fields:
+                yield from _recursion(field.type, (*around, avro.full_name(schema)))
+        case _:
+            for branch in schema:
+                yield from _recursion(branch, around)

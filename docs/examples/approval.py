@@ -28,7 +28,7 @@ async def main() -> None:
             chair = await client.start(purchase, 60_000)
             yacht = await client.start(purchase, 50)
             # An event is for whoever waits for it, and lost if nobody does: let the first turn come to its wait.
-            await provider.changed(chair.instance, seen=0)
+            await chair.changed()
             await chair.raise_event("approved", "Grace")
             print("the chair:", await chair.wait())
             print("the yacht:", await yacht.wait())

@@ -34,9 +34,9 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as data:
         async with LogProvider.embedded(data) as provider, Engine(provider, registry):
             tonight = await Client(provider).start(evening)
-            seen = await provider.changed(tonight.instance, 0)
+            seen = await tonight.changed()
             while seen.custom_status != "reading":
-                seen = await provider.changed(tonight.instance, seen.revision)
+                seen = await tonight.changed(seen.revision)
             await tonight.cancel("bedtime")
             try:
                 await tonight.wait()

@@ -16,7 +16,7 @@ class Category(enum.Enum):
 
     APPLICATION = "application"  # user code raised: the author of that code
     CANCELLED = "cancelled"  # somebody asked for the end: nobody
-    NONDETERMINISM = "nondeterminism"  # code left the recorded path: the author, by deploying code that fits
+    NONDETERMINISM = "nondeterminism"  # code left its path or reached outside: the author, by deploying code that fits
     LIMIT = "limit"  # a documented bound was passed: the author
     POISON = "poison"  # delivered too often without an answer: the operator
     INFRASTRUCTURE = "infrastructure"  # the engine or its provider failed: the operator

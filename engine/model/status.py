@@ -6,7 +6,7 @@ import enum
 class Status(enum.Enum):
     """State of an instance, or of one of its executions.
 
-    `HELD`: its code left the recorded path; it waits for an operator and for code that fits.
+    `HELD`: its code left the recorded path or reached outside; it waits for an operator and for code that fits.
     `SUSPENDED`: an operator paused it. `CONTINUED_AS_NEW`: of an execution only, its successor goes on.
     """
 

@@ -36,6 +36,7 @@ from engine.model.turn import Disposition
 from engine.replay.live import LiveExecution
 
 Admitted = tuple[Disposition, AnyEvent | None]
+AnswerEvent = ActivityCompleted | ActivityFailed | TimerFired | SubOrchestrationCompleted | SubOrchestrationFailed
 Answer = CompleteActivity | FailActivity | FireTimer | CompleteSubOrchestration | FailSubOrchestration
 
 
@@ -74,63 +75,48 @@ def collision(message: StartOrchestration, parent: ParentLink | None) -> FailSub
     )
 
 
-def _ours(message: Answer, live: LiveExecution, source: int, asked: type) -> Disposition:
-    """APPLIED if the answer is awaited, else why not."""
+def _if_awaited(message: Answer, live: LiveExecution, asked: type, event: AnswerEvent) -> Admitted:
+    """APPLIED with `event` if the answer is awaited, else why not."""
     if message.incarnation != live.incarnation:
-        return Disposition.OTHER_INCARNATION
+        return Disposition.OTHER_INCARNATION, None
     if message.execution_id != live.execution_id:
-        return Disposition.STALE
-    if type(live.ledger.open.get(source)) is asked:
-        return Disposition.APPLIED
-    return Disposition.DUPLICATE if source in live.ledger.answered else Disposition.STALE
+        return Disposition.STALE, None
+    if type(live.ledger.open.get(event.source_event_id)) is asked:
+        return Disposition.APPLIED, event
+    return (Disposition.DUPLICATE if event.source_event_id in live.ledger.answered else Disposition.STALE), None
 
 
 def _complete_activity(message: CompleteActivity, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    source = message.activity_id
-    disposition = _ours(message, live, source, ActivityScheduled)
-    if disposition is not Disposition.APPLIED:
-        return disposition, None
-    return disposition, ActivityCompleted(
-        event_id=event_id, timestamp_ms=now_ms, source_event_id=source, result=message.result
+    event = ActivityCompleted(
+        event_id=event_id, timestamp_ms=now_ms, source_event_id=message.activity_id, result=message.result
     )
+    return _if_awaited(message, live, ActivityScheduled, event)
 
 
 def _fail_activity(message: FailActivity, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    source = message.activity_id
-    disposition = _ours(message, live, source, ActivityScheduled)
-    if disposition is not Disposition.APPLIED:
-        return disposition, None
-    return disposition, ActivityFailed(
-        event_id=event_id, timestamp_ms=now_ms, source_event_id=source, failure=message.failure
+    event = ActivityFailed(
+        event_id=event_id, timestamp_ms=now_ms, source_event_id=message.activity_id, failure=message.failure
     )
+    return _if_awaited(message, live, ActivityScheduled, event)
 
 
 def _fire_timer(message: FireTimer, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    source = message.timer_id
-    disposition = _ours(message, live, source, TimerCreated)
-    if disposition is not Disposition.APPLIED:
-        return disposition, None
-    return disposition, TimerFired(event_id=event_id, timestamp_ms=now_ms, source_event_id=source)
+    event = TimerFired(event_id=event_id, timestamp_ms=now_ms, source_event_id=message.timer_id)
+    return _if_awaited(message, live, TimerCreated, event)
 
 
 def _complete_child(message: CompleteSubOrchestration, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    source = message.event_id
-    disposition = _ours(message, live, source, SubOrchestrationScheduled)
-    if disposition is not Disposition.APPLIED:
-        return disposition, None
-    return disposition, SubOrchestrationCompleted(
-        event_id=event_id, timestamp_ms=now_ms, source_event_id=source, result=message.result
+    event = SubOrchestrationCompleted(
+        event_id=event_id, timestamp_ms=now_ms, source_event_id=message.event_id, result=message.result
     )
+    return _if_awaited(message, live, SubOrchestrationScheduled, event)
 
 
 def _fail_child(message: FailSubOrchestration, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    source = message.event_id
-    disposition = _ours(message, live, source, SubOrchestrationScheduled)
-    if disposition is not Disposition.APPLIED:
-        return disposition, None
-    return disposition, SubOrchestrationFailed(
-        event_id=event_id, timestamp_ms=now_ms, source_event_id=source, failure=message.failure
+    event = SubOrchestrationFailed(
+        event_id=event_id, timestamp_ms=now_ms, source_event_id=message.event_id, failure=message.failure
     )
+    return _if_awaited(message, live, SubOrchestrationScheduled, event)
 
 
 def _raise_event(message: RaiseEvent, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:

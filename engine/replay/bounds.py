@@ -22,7 +22,8 @@ class TurnOptions(Struct, frozen=True, kw_only=True):
         custom_status_bytes_max: Size of a custom status, UTF-8.
         turn_events_max: New events of one turn.
         payload_bytes_max: Size of each input, output and carried message the code gives away.
-        on_nondeterminism: `hold` sets the instance aside until code that fits is there; `fail` ends it.
+        on_nondeterminism: What becomes of an instance whose code leaves the recorded path or reaches outside: `hold`
+            sets it aside until code that fits is there; `fail` ends it.
         replay_always: No execution is kept between turns: every turn replays its history.
     """
 

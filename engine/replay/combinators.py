@@ -80,8 +80,7 @@ async def select(*awaitables: Awaitable[Any]) -> Selected[Any]:
         losers = [future for future in futures if future is not futures[winner]]
         return Selected(winner, futures[winner].result())
     finally:
-        if not isinstance(sys.exception(), GeneratorExit):  # put away: nothing may be asked any more
-            _cancel(losers)
+        _cancel(losers)
 
 
 def as_completed(*awaitables: Awaitable[T]) -> "Completions[T]":
@@ -98,7 +97,7 @@ class Completions(Generic[T]):
     def __init__(self, futures: list[asyncio.Future[T]]) -> None:
         self._left = len(futures)
         self._done: deque[asyncio.Future[T]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._arrived = asyncio.Event()
         for future in sorted((future for future in futures if future.done()), key=_finished_at):
             self._done.append(future)
         for future in futures:
@@ -109,18 +108,17 @@ class Completions(Generic[T]):
         return self
 
     async def __anext__(self) -> asyncio.Future[T]:
-        if self._left == 0:
-            raise StopAsyncIteration
         while not self._done:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            if self._left == 0:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()  # several tasks may take from one iterator
         self._left -= 1
         return self._done.popleft()
 
     def _note(self, future: asyncio.Future[T]) -> None:
         self._done.append(future)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._arrived.set()
 
 
 def _as_futures(awaitables: Sequence[Awaitable[T]]) -> list[asyncio.Future[T]]:

@@ -1,10 +1,9 @@
 """What can an orchestration ask for? The context: its only door to the world.
 
 Asking is eager: the call records what is asked for, awaiting only waits. Every call raises Evicting while the
-execution is put away; let it pass.
+execution is put away; let it pass. A call that does not come from the orchestration's own turn raises UsageError.
 """
 
-import asyncio
 import hashlib
 import logging
 import uuid
@@ -16,21 +15,21 @@ from engine.activity_context import ActivityContext
 from engine.converter import Converter
 from engine.errors import UsageError
 from engine.model.actions import (
+    AnyAction,
     CallActivity,
     ContinueAsNew,
-    CreateTimer,
     DequeueMessage,
     StartDetached,
     StartSubOrchestration,
     UpdateCustomStatus,
     WaitExternal,
 )
-from engine.model.ids import root_instance_id_problem
 from engine.model.payload import Payload
 from engine.registry import activity_definition, orchestration_definition
-from engine.replay import combinators
+from engine.replay import arguments, combinators
 from engine.replay.futures import AskedFuture, DurableFuture
 from engine.replay.ledger import Ledger
+from engine.replay.loop import DeterministicLoop
 from engine.replay.retry import ONCE, Attempts, AttemptsFuture, RetryPolicy
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
@@ -102,7 +101,7 @@ class OrchestrationContext:
     as_completed = staticmethod(combinators.as_completed)
 
     def __init__(
-        self, name: str, version: str, *, ledger: Ledger, loop: asyncio.AbstractEventLoop, converter: Converter
+        self, name: str, version: str, *, ledger: Ledger, loop: DeterministicLoop, converter: Converter
     ) -> None:
         self.instance = ledger.instance
         self.execution_id = ledger.execution_id
@@ -177,7 +176,7 @@ class OrchestrationContext:
 
         Raises:
             ConversionError: The input has no payload.
-            UsageError: The function is not decorated with `@activity`.
+            UsageError: The function is not decorated with `@activity`, or an option is unknown or of the wrong type.
         """
         attempts = self._attempts(activity, value, output, options)
         if isinstance(attempts, DurableFuture):
@@ -236,8 +235,9 @@ class OrchestrationContext:
     def _attempts(
         self, activity: Callable[..., Any] | str, value: object, output: Any, options: ActivityOptions
     ) -> AskedFuture[Any] | Attempts[Any]:
+        arguments.options(options, ActivityOptions.__annotations__, "an activity")
         if isinstance(activity, str):
-            name = activity
+            name = arguments.name(activity, "the name of an activity")
         else:
             definition = activity_definition(activity)
             name, output = definition.name, definition.output_type
@@ -246,14 +246,16 @@ class OrchestrationContext:
         action = CallActivity(
             name=name,
             input=self._converter.encode(value, f"input of activity {name}"),
-            session_id=options.get("session_id"),
-            tag=options.get("tag"),
+            session_id=arguments.name(options["session_id"], "session_id") if "session_id" in options else None,
+            tag=arguments.name(options["tag"], "tag") if "tag" in options else None,
         )
 
         def call() -> AskedFuture[Any]:
-            return self._asked(self._ledger.ask(action), output, f"output of activity {name}")
+            return self._asked(self._ask(action), output, f"output of activity {name}")
 
-        retry, timeout, deadline = options.get("retry"), options.get("timeout"), options.get("deadline")
+        retry = arguments.policy(options.get("retry"))
+        timeout = arguments.duration(options.get("timeout"), "timeout")
+        deadline = arguments.duration(options.get("deadline"), "deadline")
         if retry is None and timeout is None and deadline is None:
             return call()
         return Attempts(
@@ -307,18 +309,20 @@ class OrchestrationContext:
 
         Raises:
             ConversionError: The input has no payload.
-            UsageError: The function is not decorated with `@orchestration`, or `instance` cannot be an id.
+            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, `version` is
+                none, or an option is unknown.
         """
+        arguments.options(options, ChildOptions.__annotations__, "a sub-orchestration")
         name = _orchestration_name(orchestration)
         if not isinstance(orchestration, str):
             output = orchestration_definition(orchestration).output_type
         action = StartSubOrchestration(
             name=name,
             input=self._converter.encode(value, f"input of orchestration {name}"),
-            instance=_checked_id(options.get("instance")),
-            version=options.get("version"),
+            instance=arguments.instance_id(options.get("instance")),
+            version=arguments.version(options.get("version"), "version"),
         )
-        return self._asked(self._ledger.ask(action), output, f"output of orchestration {name}")
+        return self._asked(self._ask(action), output, f"output of orchestration {name}")
 
     @overload
     def start_detached(
@@ -356,19 +360,25 @@ class OrchestrationContext:
 
         Raises:
             ConversionError: The input has no payload.
-            UsageError: The function is not decorated with `@orchestration`, or `instance` cannot be an id.
+            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, or `version` is
+                none.
         """
         name = _orchestration_name(orchestration)
         payload = self._converter.encode(value, f"input of orchestration {name}")
-        _checked_id(instance)
-        self._ledger.ask(StartDetached(name=name, instance=instance, input=payload, version=version))
+        arguments.instance_id(instance)
+        arguments.version(version, "version")
+        self._ask(StartDetached(name=name, instance=instance, input=payload, version=version))
 
     # Waiting.
 
     def schedule_timer(self, delay: timedelta) -> DurableFuture[None]:
-        """A future that is done `delay` from now. `asyncio.sleep` is the same, as a coroutine."""
-        milliseconds = max(0, -(-delay // timedelta(milliseconds=1)))
-        event_id = self._ledger.ask(CreateTimer(fire_at_ms=self._ledger.now_ms + milliseconds))
+        """A future that is done `delay` from now, rounded up to milliseconds. `asyncio.sleep` is its coroutine.
+
+        Raises:
+            UsageError: `delay` is no timedelta, or ends after the year 9999.
+        """
+        self._loop.require_turn()
+        event_id = self._ledger.create_timer(self._ledger.now_ms + arguments.milliseconds(delay))
         return self._asked(event_id, None, "a timer's nothing")
 
     @overload
@@ -378,17 +388,28 @@ class OrchestrationContext:
     def wait_event(self, name: str, expected: Any = Any, /) -> DurableFuture[Any]:
         """The next external event `name` that arrives from now on; what arrived before is lost.
 
-        Several waits of one name get one event each, oldest wait first.
+        Several waits of one name get one event each, oldest wait first. The future raises ConversionError if the data
+        is not of the type `expected`.
+
+        Raises:
+            UsageError: `name` cannot be a name.
         """
-        return self._asked(self._ledger.ask(WaitExternal(name=name)), expected, f"external event {name}")
+        asked = WaitExternal(name=arguments.name(name, "the name of an external event"))
+        return self._asked(self._ask(asked), expected, f"external event {name}")
 
     @overload
     def dequeue(self, queue: str, expected: type[O], /) -> DurableFuture[O]: ...
     @overload
     def dequeue(self, queue: str, /) -> DurableFuture[Any]: ...
     def dequeue(self, queue: str, expected: Any = Any, /) -> DurableFuture[Any]:
-        """The next unread message of `queue`. Messages are kept until they are read, over continue-as-new too."""
-        event_id = self._ledger.ask(DequeueMessage(name=queue))
+        """The next unread message of `queue`. Messages are kept until they are read, over continue-as-new too.
+
+        The future raises ConversionError if the message is not of the type `expected`; it counts as read then.
+
+        Raises:
+            UsageError: `queue` cannot be a name.
+        """
+        event_id = self._ask(DequeueMessage(name=arguments.name(queue, "the name of a queue")))
         future = self._asked(event_id, expected, f"message of queue {queue}", on_read=self._ledger.message_read)
         self._ledger.read_queue(event_id, queue)
         return future
@@ -403,33 +424,43 @@ class OrchestrationContext:
 
         Raises:
             ConversionError: The input has no payload.
+            UsageError: `version` is none.
         """
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
+        arguments.version(version, "version")
         payload = self._converter.encode(value, f"input of orchestration {self.name}")
         self.continued = ContinueAsNew(input=payload, version=version)
         # To the types nothing comes back, so that it can stand where any output is returned; `live` sees what does.
         return cast("Never", self.continued)  # pyright: ignore[reportGeneralTypeIssues]  # see the line above
 
     def set_custom_status(self, status: str | None) -> None:
-        """Show `status` in queries from the end of this turn on; None shows nothing."""
-        self._ledger.ask(UpdateCustomStatus(status=status))
+        """Show `status` in queries from the end of this turn on; None shows nothing.
+
+        Raises:
+            UsageError: It is no string, or has no UTF-8 form. A longer one than the bound fails the instance.
+        """
+        self._ask(UpdateCustomStatus(status=None if status is None else arguments.text(status, "a custom status")))
 
     @property
     def custom_status(self) -> str | None:
         """What was set last, by this execution or the ones before it."""
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         return self._ledger.custom_status
 
     def utc_now(self) -> datetime:
         """Time of the event that woke the code; it stands still until the next."""
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         return EPOCH + timedelta(milliseconds=self._ledger.now_ms)
 
     def new_guid(self) -> uuid.UUID:
         """An id nobody else has: the same on every replay, another for every call, execution and life."""
-        self._ledger.raise_if_evicting()
+        self._loop.require_turn()
         self._guids += 1
         return uuid.UUID(bytes=self._derived(f"guid {self._guids}"), version=5)
+
+    def _ask(self, action: AnyAction) -> int:
+        self._loop.require_turn()
+        return self._ledger.ask(action)
 
     def _asked(
         self, event_id: int, expected: Any, what: str, on_read: Callable[[int], None] | None = None
@@ -444,6 +475,7 @@ class OrchestrationContext:
         return future
 
     def _chance(self, failed_attempts: int) -> float:
+        self._ledger.settle()  # recorded histories drew their share behind what the same callback took back
         derived = self._derived(f"jitter {self._ledger.last_event_id} {failed_attempts}")
         return int.from_bytes(derived[:6], "big") / 2**48
 
@@ -454,10 +486,6 @@ class OrchestrationContext:
 
 
 def _orchestration_name(orchestration: Callable[..., Any] | str) -> str:
-    return orchestration if isinstance(orchestration, str) else orchestration_definition(orchestration).name
-
-
-def _checked_id(instance: str | None) -> str | None:
-    if instance is not None and (problem := root_instance_id_problem(instance)) is not None:
-        raise UsageError(problem)
-    return instance
+    if isinstance(orchestration, str):
+        return arguments.name(orchestration, "the name of an orchestration")
+    return orchestration_definition(orchestration).name

@@ -9,6 +9,7 @@ from engine.errors import ActivityError
 from engine.model.failure import Category, Failure
 
 OTHERS_MAX = 32  # an exception group of a wide fan-out can hold thousands of the same
+MEMBERS_MAX = 64  # of groups within groups, all together: a fan-out of fan-outs multiplies
 CAUSES_MAX = 8  # chains are for readers
 MESSAGE_CHARS_MAX = 8_192  # a failure stays in a history and has to fit a record, whatever an exception drags along
 STACK_CHARS_MAX = 8_192
@@ -22,7 +23,7 @@ def failure_of(error: BaseException, category: Category = Category.APPLICATION) 
     An exception with an attribute `retryable` that is False says that trying again cannot help. The failure inside an
     ActivityError or SubOrchestrationError becomes the cause.
     """
-    return _failure_of(error, category, CAUSES_MAX)
+    return _failure_of(error, category, CAUSES_MAX, iter(range(MEMBERS_MAX)))
 
 
 def type_of(kind: type[BaseException]) -> str:
@@ -32,18 +33,21 @@ def type_of(kind: type[BaseException]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _failure_of(error: BaseException, category: Category, causes_left: int) -> Failure:
+def _failure_of(error: BaseException, category: Category, causes_left: int, members_left: Iterator[int]) -> Failure:
     others: tuple[Failure, ...] = ()
     cause: Failure | None = None
     retryable = getattr(error, "retryable", True) is not False
     if causes_left > 0:
         members = cast("tuple[BaseException, ...]", getattr(error, "exceptions", ()))
         if isinstance(error, _GROUP):
-            others = tuple(_failure_of(member, category, causes_left - 1) for member in members[:OTHERS_MAX])
+            others = tuple(
+                _failure_of(member, category, causes_left - 1, members_left)
+                for member, _ in zip(members[:OTHERS_MAX], members_left, strict=False)
+            )
         if isinstance(error, ActivityError):
             cause, retryable = error.failure, error.failure.retryable
         elif error.__cause__ is not None:
-            cause = _failure_of(error.__cause__, category, causes_left - 1)
+            cause = _failure_of(error.__cause__, category, causes_left - 1, members_left)
     return Failure(
         category=category,
         type=type_of(type(error)),

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 from engine.errors import ActivityError
 from engine.model.failure import Failure
 from engine.model.payload import Payload
+from engine.replay.handles import NumberedFuture
 
 T = TypeVar("T")
 
@@ -14,28 +15,23 @@ Decode = Callable[[Payload], Any]
 """How a payload becomes the future's result; raises ConversionError."""
 
 
-class DurableFuture(asyncio.Future[T], Generic[T]):
+class DurableFuture(NumberedFuture[T], Generic[T]):
     """The result of something an orchestration asked for. Await it, as often as you like; `cancel()` takes it back.
 
     It is asked for when this object is made, not when it is awaited. Losing the last reference does nothing.
 
     Attributes:
-        event_id: The event that recorded what was asked for; 0 for work of several events (a retried activity).
+        event_id: The event that recorded what was asked for; of a retried activity its first attempt.
         finished_at: The event that finished it, 0 while it is open: what decides who came first.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, number: int, event_id: int) -> None:
-        super().__init__(loop=loop)
-        self._number = number
+        super().__init__(loop, number)
         self.event_id = event_id
         self.finished_at = 0
         self._failure: tuple[type[ActivityError], Failure] | None = None
         # Durable failures are in the history; asyncio need not complain that nobody looked at one.
         self._log_traceback = False
-
-    def __hash__(self) -> int:
-        """The order of asking, not the address: sets of futures are in the same order on every replay."""
-        return self._number
 
     def __await__(self) -> Generator[Any, None, T]:
         """As asyncio's own, but the result is read through `result`, which may build a fresh exception."""

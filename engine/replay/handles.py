@@ -1,12 +1,14 @@
-"""What does the deterministic loop hand out? Handles of ready callbacks, timers that are durable, numbered tasks."""
+"""What does the deterministic loop hand out? Handles of ready callbacks, durable timers, numbered tasks and futures."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from operator import is_
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from engine.replay.refusals import Refusing
+
+T = TypeVar("T")
 
 AnyLoop = asyncio.AbstractEventLoop
 
@@ -45,6 +47,16 @@ class ReadyHandle(asyncio.Handle):
         """Whether it was cancelled."""
         return self.callback is None
 
+    def told_of(self) -> tuple[int, int] | None:
+        """What orders it among callbacks that no task owns: the task or future it is told of; None if none of ours."""
+        if self.owner is None and len(self.args) == 1:
+            told = self.args[0]
+            if isinstance(told, NumberedTask):
+                return 0, told.number
+            if isinstance(told, NumberedFuture):
+                return 1, cast("NumberedFuture[Any]", told).number
+        return None
+
     def repeats(self, callback: Callable[..., object], args: tuple[Any, ...]) -> bool:
         """Whether it is the same call again. Arguments by identity: their own `==` is not ours to call."""
         return self.callback == callback and len(self.args) == len(args) and all(map(is_, self.args, args))
@@ -68,6 +80,17 @@ class LoopTimer(asyncio.TimerHandle):
         super().__init__(when, callback, args, loop, context)
         self.action = ReadyHandle(callback, args, context, None)
         self.token: int | None = None
+
+
+class NumberedFuture(asyncio.Future[T]):
+    """A future that hashes by its number, and whose callbacks run in that order where one callback woke many."""
+
+    def __init__(self, loop: AnyLoop, number: int) -> None:
+        super().__init__(loop=loop)
+        self.number = number
+
+    def __hash__(self) -> int:
+        return self.number
 
 
 class NumberedTask(asyncio.Task[Any]):

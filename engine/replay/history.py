@@ -78,6 +78,14 @@ BY_CODE = frozenset({Category.APPLICATION, Category.CANCELLED})
 """Categories of a failure that code ended with; with any other the engine ended the execution."""
 
 
+def taken_back(asked: Asked, event_id: int, timestamp_ms: int, reason: str) -> AnyEvent:
+    """The event that takes `asked` back; a timer's has no reason."""
+    placed = {"event_id": event_id, "timestamp_ms": timestamp_ms, "source_event_id": asked.event_id}
+    if isinstance(asked, TimerCreated):
+        return TimerCancelled(**placed)
+    return CANCELS[type(asked)](**placed, reason=reason)
+
+
 def open_work(history: Sequence[AnyEvent]) -> list[Asked]:
     """What a history has asked for and neither got nor taken back, by event id."""
     asked: dict[int, Asked] = {}

@@ -1,7 +1,8 @@
 """What has the code asked for in this execution, under which event ids, and what of it is still open?
 
 The ledger is where the code's asks become events: at once, in order, with the next event id. Nothing else may stand
-between two of them, so the id is known when the code asks, in a live turn and in replay alike.
+between two of them, so the id is known when the code asks, in a live turn and in replay alike. What the code takes back
+waits for the end of the callback, or for its next ask, and is recorded by event id: anyio cancels in order of address.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from engine.errors import UsageError
 from engine.model.actions import (
     AnyAction,
     CallActivity,
@@ -21,27 +23,23 @@ from engine.model.actions import (
     WaitExternal,
 )
 from engine.model.events import (
-    ActivityCancelRequested,
     ActivityScheduled,
     AnyEvent,
     CarriedMessage,
     CustomStatusUpdated,
     ExecutionEnd,
     ExternalSubscribed,
-    ExternalSubscriptionCancelled,
     OrchestrationChained,
     QueueSubscribed,
-    QueueSubscriptionCancelled,
-    SubOrchestrationCancelRequested,
     SubOrchestrationScheduled,
-    TimerCancelled,
     TimerCreated,
 )
 from engine.model.ids import child_instance
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
-from engine.replay.history import Asked, carried_number
+from engine.replay.history import Asked, carried_number, taken_back
 
+FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 REASON_CANCELLED = "the code cancelled it"
 REASON_ENDED = "the orchestration ended"
 
@@ -78,6 +76,7 @@ class Ledger:
         self.message_ids: set[str] = set()
         self.shut = False
         self.raise_if_evicting = raise_if_evicting
+        self._taken_back: list[int] = []
         self._waits = Waits()
         self._queues = Queues()
         self._messages: dict[int, CarriedMessage] = {}
@@ -91,6 +90,8 @@ class Ledger:
         if self.shut:
             self.raise_if_evicting()
             return 0
+        if self._taken_back:
+            self.settle()
         self.last_event_id += 1
         event = self._record_as[type(action)](self, action)
         self.outcome.append(event)
@@ -98,15 +99,31 @@ class Ledger:
 
     def take_outcome(self) -> list[AnyEvent]:
         """What was asked for since the last call, in order."""
+        self.settle()
         taken, self.outcome = self.outcome, []
         return taken
 
     def cancel(self, event_id: int) -> None:
-        """The code takes back what `event_id` asked for, which is open."""
-        self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
+        """The code takes back what `event_id` asked for, which is open; recorded by `settle`.
+
+        Raises:
+            Evicting: The execution is being put away.
+        """
+        if self.shut:
+            self.raise_if_evicting()
+        else:
+            self._taken_back.append(event_id)
+
+    def settle(self) -> None:
+        """A callback has ended: record what it took back, by event id."""
+        if self._taken_back:
+            taken_back, self._taken_back = self._taken_back, []
+            for event_id in sorted(taken_back):
+                self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
 
     def close_all(self) -> None:
         """The execution ends: take back everything that is open, oldest first."""
+        self.settle()
         for event_id in list(self.open):
             self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
 
@@ -126,7 +143,15 @@ class Ledger:
     # Timers: the loop's view of this ledger.
 
     def create_timer(self, fire_at_ms: int) -> int:
-        """A durable timer; its event id is its token."""
+        """A durable timer; its event id is its token.
+
+        Raises:
+            UsageError: It would fire after the year 9999.
+        """
+        if fire_at_ms > FIRE_AT_MS_MAX:
+            raise UsageError(
+                f"expected a timer that fires before the year 10000, but it would {fire_at_ms / 1000:.3g} s after 1970"
+            )
         return self.ask(CreateTimer(fire_at_ms=fire_at_ms))
 
     def cancel_timer(self, token: int) -> None:
@@ -181,7 +206,9 @@ class Ledger:
     def _hand_over(self, handed: tuple[int, int] | None) -> None:
         if handed is not None:
             reader, number = handed
-            self.futures[reader].deliver(self._messages[number].data, self.last_event_id)
+            future = self.futures[reader]
+            if not future.cancelled():  # else its own cancel, still to be recorded, passes the message on
+                future.deliver(self._messages[number].data, self.last_event_id)
 
     # How each action becomes its event. Both fields that every event has come from the ledger.
 
@@ -244,29 +271,16 @@ class Ledger:
         source = action.source_event_id
         asked = self.open.pop(source)
         self.futures.pop(source, None)
-        event_id, now_ms = self.last_event_id, self.now_ms
         match asked:
-            case ActivityScheduled():
-                return ActivityCancelRequested(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
-            case TimerCreated():
-                return TimerCancelled(event_id=event_id, timestamp_ms=now_ms, source_event_id=source)
             case SubOrchestrationScheduled():
                 self.cancelled_children[source] = asked.instance
-                return SubOrchestrationCancelRequested(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
             case ExternalSubscribed():
                 self._waits.close(asked.name, source)
-                return ExternalSubscriptionCancelled(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
             case QueueSubscribed():
                 self._hand_over(self._queues.close(asked.name, source))
-                return QueueSubscriptionCancelled(
-                    event_id=event_id, timestamp_ms=now_ms, source_event_id=source, reason=action.reason
-                )
+            case ActivityScheduled() | TimerCreated():
+                pass
+        return taken_back(asked, self.last_event_id, self.now_ms, action.reason)
 
     _record_as: ClassVar[dict[type, Callable[["Ledger", Any], AnyEvent]]] = {
         CallActivity: _call_activity,

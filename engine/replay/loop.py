@@ -4,8 +4,9 @@ One loop drives one execution. Between two calls of `run` nothing moves: time st
 are durable ones, and what is ready was made ready by events. The rules of this file, each with a test that
 fails without it:
 
-1. Order never comes from an address. Tasks are numbered and hash by number, and the wake-ups that one callback caused
-   run in order of task number: TaskGroup, anyio and `asyncio.wait` iterate sets.
+1. Order never comes from an address. Tasks are numbered and hash by number, and what one callback caused goes in order
+   of number: the wake-ups of tasks, the callbacks of futures, the work it took back. TaskGroup, anyio and
+   `asyncio.wait` iterate sets.
 2. Nothing of the host reaches the code: an empty context, own task names, own hooks for async generators.
 3. Nothing is left to the collector: unfinished tasks are held here, in order of creation, until `put_away`.
 4. What asyncio would log ends the turn: `run` raises TurnAborted, and the loop runs no more.
@@ -49,8 +50,8 @@ AnyAsyncGenerator = AsyncGeneratorType[Any, Any]
 _salts = count(1)
 
 
-class TimerService(Protocol):
-    """Who makes the loop's timers durable."""
+class Books(Protocol):
+    """Who records what the code asks for, the loop's timers among it."""
 
     def create_timer(self, fire_at_ms: int) -> int:
         """Ask for a timer at that instant, milliseconds since 1970; returns a token for it."""
@@ -58,6 +59,10 @@ class TimerService(Protocol):
 
     def cancel_timer(self, token: int) -> None:
         """The code stopped waiting for a timer that has not fired."""
+        ...
+
+    def settle(self) -> None:
+        """A callback has ended: what it took back is recorded now, in an order that does not come from its own."""
         ...
 
 
@@ -87,18 +92,18 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     """The loop of one execution.
 
     Args:
-        timers: Takes the loop's timers.
+        books: Takes the loop's timers, and is told of the end of every callback.
         callbacks_max: How many callbacks one `run` may run.
     """
 
     __slots__ = (
-        "_asyncgens", "_asyncgens_swept", "_callbacks_max", "_cause", "_evictions", "_failed", "_numbers", "_ready",
-        "_root", "_salt", "_time", "_timers", "_unfinished", "_waiting", "evicting",
+        "_asyncgens", "_asyncgens_swept", "_books", "_callbacks_max", "_cause", "_evictions", "_failed", "_numbers",
+        "_ready", "_root", "_salt", "_time", "_unfinished", "_waiting", "evicting",
     )  # fmt: skip
 
-    def __init__(self, timers: TimerService, *, callbacks_max: int) -> None:
+    def __init__(self, books: Books, *, callbacks_max: int) -> None:
         self.evicting = False
-        self._timers = timers
+        self._books = books
         self._callbacks_max = callbacks_max
         self._time = 0.0
         self._ready: list[ReadyHandle] = []
@@ -174,6 +179,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._failed = [task for task in self._failed if not retrieved(task)]
         return list(self._failed)
 
+    @property
+    def unfinished(self) -> int:
+        """Tasks that have not ended, the root task among them."""
+        return len(self._unfinished)
+
     def raise_if_evicting(self) -> None:
         """Raise Evicting while the execution is put away, at most `EVICTIONS_MAX` times a task.
 
@@ -184,6 +194,21 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self._evictions += 1
             if self._evictions <= EVICTIONS_MAX:
                 raise Evicting
+
+    def require_turn(self) -> None:
+        """Refuse a call of the context that does not come from this loop's own code.
+
+        Raises:
+            UsageError: It comes from another thread, an activity or another orchestration: replay would not see it.
+            Evicting: As `raise_if_evicting`.
+        """
+        if running_loop() is not self:
+            raise UsageError(
+                "expected the context to be used by its own orchestration in its turn, but it is used from outside; "
+                "an activity has an ActivityContext, everybody else a Client"
+            )
+        if self.evicting:
+            self.raise_if_evicting()
 
     def refuse(self, name: str, instead: str | None = None) -> NoReturn:
         """End the turn because code used `name`, and raise it; `refusals.INSTEAD` says what to use if nothing is given.
@@ -231,7 +256,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         if when <= self._time:
             self._ready.append(timer.action)
         elif not isinf(when) and not self.evicting:
-            timer.token = self._timers.create_timer(ceil(when * 1000 - DEADLINE_SLACK_MS))
+            timer.token = self._books.create_timer(ceil(when * 1000 - DEADLINE_SLACK_MS))
             self._waiting[timer.token] = timer
         return timer
 
@@ -239,7 +264,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         assert isinstance(handle, LoopTimer)
         handle.action.cancel()
         if handle.token is not None and self._waiting.pop(handle.token, None) is not None:
-            self._timers.cancel_timer(handle.token)
+            self._books.cancel_timer(handle.token)
 
     def create_future(self) -> asyncio.Future[Any]:
         self.raise_if_evicting()
@@ -317,7 +342,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self._drain()
 
     def _drain(self) -> None:
-        ready = self._ready
+        ready, settle = self._ready, self._books.settle
         rearmed = 0  # callbacks in a row that did nothing but arm themselves again
         ran = 0
         for ran, handle in enumerate(ready, start=1):
@@ -336,6 +361,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 self._note_end(handle.owner)
             if self._cause is not None:
                 break
+            settle()
             added = len(ready) - before
             if added > 1:
                 _sort_wake_ups(ready, before, handle.owner)
@@ -416,16 +442,19 @@ def _sort_wake_ups(ready: list[ReadyHandle], start: int, yielding: NumberedTask 
     """Put the handles from `start` that belong to tasks in order of task number, in their own places.
 
     Not that of the task that ran: `await sleep(0)` after `create_task` lets the new task begin first, as everywhere.
+    The callbacks that are told of a future with a number (gather's, say) are put in order of that likewise.
     """
-    places = [place for place in range(start, len(ready)) if ready[place].owner not in (None, yielding)]
+    woken = [place for place in range(start, len(ready)) if ready[place].owner not in (None, yielding)]
+    _sort_places(ready, woken, lambda handle: cast(NumberedTask, handle.owner).number)
+    told = [place for place in range(start, len(ready)) if ready[place].told_of() is not None]
+    _sort_places(ready, told, ReadyHandle.told_of)
+
+
+def _sort_places(ready: list[ReadyHandle], places: list[int], key: Callable[[ReadyHandle], Any]) -> None:
     if len(places) > 1:
-        woken = sorted((ready[place] for place in places), key=_number)
-        for place, handle in zip(places, woken, strict=True):
+        handles = sorted((ready[place] for place in places), key=key)
+        for place, handle in zip(places, handles, strict=True):
             ready[place] = handle
-
-
-def _number(handle: ReadyHandle) -> int:
-    return 0 if handle.owner is None else handle.owner.number
 
 
 _ASYNCIO_TASKS = asyncio.tasks.__dict__

@@ -33,6 +33,7 @@ from engine.model.failure import Failure
 from engine.model.payload import Payload
 from engine.replay.history import ARRIVALS, CANCELLED_BY, ended_by_engine
 from engine.replay.live import BoundPassed, LiveExecution
+from engine.replay.refusals import OutsideRefused
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SHOWN_CHARS_MAX = 200
@@ -76,6 +77,7 @@ def replay(live: LiveExecution, history: Sequence[AnyEvent], converter: Converte
 
     Raises:
         Nondeterminism: The code does not ask for what is recorded. Put `live` away.
+        OutsideRefused: The code reached outside. Put `live` away.
     """
     python = live.started.python
     closing = _closing_start(history)
@@ -93,6 +95,10 @@ def replay(live: LiveExecution, history: Sequence[AnyEvent], converter: Converte
         position += 1
         try:
             outcome = live.apply(arrival)
+        except OutsideRefused:
+            if position == closing:
+                break
+            raise
         except BoundPassed as passed:
             if position == closing:
                 break

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from engine.converter import Converter
 from engine.errors import HistoryCorrupted, NotRegistered
@@ -32,9 +32,11 @@ from engine.replay.admission import admit, collision
 from engine.replay.bounds import TurnOptions, require_within_bounds
 from engine.replay.effects import Effects
 from engine.replay.ending import closing
+from engine.replay.failures import failure_of
 from engine.replay.history import require_well_formed
 from engine.replay.live import BoundPassed, LiveExecution
 from engine.replay.matching import PYTHON, Nondeterminism, replay
+from engine.replay.refusals import OutsideRefused
 
 ENGINE_LEVEL = "1"
 """Stamped on every execution: what an engine that changes the rules of replay will tell old executions by."""
@@ -98,7 +100,7 @@ def run_turn(
     except HistoryCorrupted as error:
         turn.drop_live()
         return Held(_failure(Category.INFRASTRUCTURE, error))
-    except Nondeterminism as error:
+    except (Nondeterminism, OutsideRefused) as error:
         turn.drop_live()
         failure = _failure(Category.NONDETERMINISM, error)
         return Held(failure) if options.on_nondeterminism == "hold" else end_turn(item, failure)
@@ -293,7 +295,11 @@ class _Turn:
                 if event is not None:
                     self._step(live, event, effects)
         except BoundPassed as passed:
-            return self._end_by_bound(live, effects, passed)
+            return self._end_by_engine(live, effects, _failure(Category.LIMIT, passed, "LimitPassed"))
+        except OutsideRefused as refused:
+            if self._options.on_nondeterminism == "hold":
+                raise
+            return self._end_by_engine(live, effects, _failure(Category.NONDETERMINISM, refused))
         live.lineage = self._item.lineage
         keep = live if live.end is None and not self._options.replay_always else None
         result = effects.result(self._dispositions, ledger.custom_status)
@@ -302,11 +308,11 @@ class _Turn:
         return Committed(result, keep)
 
     def _step(self, live: LiveExecution, arrival: AnyEvent, effects: Effects) -> None:
-        """One arrival and its outcome: both become part of the turn, or only the arrival, if a bound is passed."""
+        """One arrival and its outcome: both become part of the turn, or only the arrival, if the engine ends it."""
         try:
             outcome = live.apply(arrival)
             require_within_bounds(outcome, len(effects.delta), self._options)
-        except BoundPassed:
+        except (BoundPassed, OutsideRefused):
             effects.add([arrival])
             raise
         effects.add([arrival, *outcome])
@@ -329,14 +335,13 @@ class _Turn:
         effects.replies += replies
         return disposition
 
-    def _end_by_bound(self, live: LiveExecution, effects: Effects, passed: BoundPassed) -> TurnOutcome:
-        """The code passed a bound: what it asked for in that step is dropped, and the instance fails."""
+    def _end_by_engine(self, live: LiveExecution, effects: Effects, failure: Failure) -> TurnOutcome:
+        """The code did what ends it: what it asked for in that step is dropped, and the instance fails."""
         started, execution_id = live.started, live.execution_id
         self.drop_live()
         before: Sequence[AnyEvent] = () if effects.delta[0].event_id == FIRST_EVENT else self._item.history.load()
         so_far = [*before, *effects.delta]
         ended = _effects_of(live.instance, execution_id, started, so_far)
-        failure = Failure(category=Category.LIMIT, type="LimitPassed", message=str(passed), retryable=False)
         ended.add([*effects.delta, *closing(so_far, failure, effects.delta[-1].timestamp_ms)])
         ended.replies = effects.replies
         return Committed(ended.result(self._dispositions, None), None)
@@ -375,5 +380,7 @@ def _settle(
     return dispositions, replies
 
 
-def _failure(category: Category, error: Exception) -> Failure:
-    return Failure(category=category, type=type(error).__name__, message=str(error), retryable=False)
+def _failure(category: Category, error: Exception, name: str | None = None) -> Failure:
+    """What ends or holds an instance, called `name` or as its exception, and where in the user's code it was."""
+    found = failure_of(error, category)
+    return structs.replace(found, type=name or found.type, retryable=False, cause=None)

@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec import structs
 
-from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused
+from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused, TurnTooLarge
 from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, FailActivity
 from engine.observe import known_marks, logger, mark
@@ -174,10 +174,18 @@ class ActivityDispatcher:
         self._shared.counters.activities_poisoned += 1
         message = (
             f"expected activity {call.name} to end within {self._shared.options.attempts_max} deliveries, "
-            f"but this is number {call.attempt}"
+            f"but this is number {call.attempt}{self._missing(call)}"
         )
         log.error("%s", message, extra=call.about.as_extra())
         return call.failed(Failure(category=Category.POISON, type="Poison", message=message, retryable=False))
+
+    def _missing(self, call: Call) -> str:
+        """The code this engine lacks for `call`, as the end of a sentence; nothing if it has it."""
+        try:
+            self._shared.registry.activity(call.name)
+        except NotRegistered as error:
+            return f"; {error}"
+        return ""
 
     # Saying how it ended
 
@@ -187,6 +195,10 @@ class ActivityDispatcher:
         except LeaseLost as error:
             self._shared.counters.leases_lost += 1
             log.info("the result came too late: %s", error, extra=call.about.as_extra())
+        except TurnTooLarge as error:
+            mark("activity.completion_refused")
+            what = f"expected the result of activity {call.name} to have at most {error.size_max} bytes"
+            await self._ack_once(call, call.too_large(f"{what}, but encoded it has {error.size}"))
         except Refused as error:
             # The provider cannot store this completion, and would refuse it after every further execution too.
             mark("activity.completion_refused")

@@ -14,7 +14,7 @@ import anyio
 
 from engine.clock import Clock, SystemClock
 from engine.converter import Converter, JsonConverter
-from engine.errors import UsageError
+from engine.errors import EngineError, UsageError
 from engine.observe import Counters, logger
 from engine.port import Provider
 from engine.registry import Registry
@@ -163,7 +163,8 @@ class Engine:
 
     def _fail(self, error: BaseException) -> None:
         """End the engine with `error`; the first one is what its user sees."""
-        log.critical("the engine ends: %s", error, exc_info=error)
+        # An error of ours is told by its sentence; where in our code it came up helps nobody who has a full disk.
+        log.critical("the engine ends: %s", error, exc_info=None if isinstance(error, EngineError) else error)
         self._failure = self._failure or error
         self._stop_at_once()
 

@@ -10,8 +10,9 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from engine.errors import LeaseLost, OwnershipLost, ProviderError, Refused, TurnTooLarge
+from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused, TurnTooLarge
 from engine.model.failure import Category, Failure
+from engine.model.messages import StartOrchestration
 from engine.model.status import TERMINAL, Status
 from engine.model.turn import TurnResult
 from engine.observe import Subject, known_marks, logger, mark
@@ -154,11 +155,24 @@ class OrchestrationDispatcher:
         self._shared.counters.orchestrations_poisoned += 1
         message = (
             f"expected a turn within {self._shared.options.attempts_max} deliveries, "
-            f"but this is number {item.attempt_count}"
+            f"but this is number {item.attempt_count}{self._missing(item)}"
         )
         log.error("%s", message, extra=_about(item))
         failure = Failure(category=Category.POISON, type="Poison", message=message, retryable=False)
         return ended_by_engine(item, failure, self._shared.chance.incarnation())
+
+    def _missing(self, item: OrchestrationItem) -> str:
+        """The code this engine lacks for `item`, as the end of a sentence; nothing if it has it."""
+        starts = (message for message in item.messages if isinstance(message, StartOrchestration))
+        start = next(starts, None) if item.incarnation is None else None
+        try:
+            if start is not None:
+                self._shared.registry.orchestration(start.name, start.version)
+            elif item.orchestration_name:
+                self._shared.registry.orchestration(item.orchestration_name, item.version)
+        except NotRegistered as error:
+            return f"; {error}"
+        return ""
 
     def _do(self, item: OrchestrationItem, outcome: TurnOutcome) -> None:
         match outcome:
@@ -256,9 +270,10 @@ class OrchestrationDispatcher:
                 mark("turn.ack_lease_lost")
                 self._shared.counters.turns_lost += 1
                 log.info("the turn came too late: %s", error, extra=_about(item))
-            case TurnTooLarge():
+            case TurnTooLarge(size=size, size_max=size_max):
                 mark("turn.too_large")
-                failure = Failure(category=Category.LIMIT, type="LimitPassed", message=str(error), retryable=False)
+                message = f"expected a turn of at most {size_max} bytes, but it asks for {size}"
+                failure = Failure(category=Category.LIMIT, type="LimitPassed", message=message, retryable=False)
                 self._do(item, ended_by_engine(item, failure, self._shared.chance.incarnation()))
             case Refused():
                 # The same turn would be refused again; counted attempts end it as poison.

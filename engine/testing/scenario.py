@@ -152,7 +152,7 @@ def run(orchestration: AnyFunction, value: object = None, /, **scenario: Any) ->
         scenario: As for `run_async`.
 
     Raises:
-        ScenarioFailed: It is not deterministic, or waits for what will never come.
+        ScenarioFailed: It is not deterministic, reaches outside, or waits for what will never come.
         UsageError: Called on a running event loop; `run_async` is for there.
     """
     return asyncio.run(run_async(orchestration, value, **scenario))
@@ -185,7 +185,7 @@ async def run_async(
             of the host; if not, executions are kept between turns and the net is not there.
 
     Raises:
-        ScenarioFailed: It is not deterministic, or waits for what will never come.
+        ScenarioFailed: It is not deterministic, reaches outside, or waits for what will never come.
     """
     world = World(
         Registry(orchestrations=[orchestration, *(one for one in orchestrations if one is not orchestration)]),

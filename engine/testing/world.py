@@ -31,6 +31,7 @@ from engine.replay.live import LiveExecution
 from engine.replay.matching import Nondeterminism, shown
 from engine.replay.matching import replay as replay_history
 from engine.replay.nets import ProfileNet
+from engine.replay.refusals import OutsideRefused
 from engine.replay.turn import Committed, TurnOptions, Unregistered, run_turn
 
 START_MS = 1_700_000_000_000
@@ -41,7 +42,7 @@ AnyFunction = Callable[..., Any]
 
 
 class ScenarioFailed(AssertionError):
-    """The orchestration left its recorded path, or waits for what will never come."""
+    """The orchestration left its recorded path, reached outside, or waits for what will never come."""
 
 
 class InstanceOutcome(Struct, kw_only=True):
@@ -82,7 +83,7 @@ def replay(
         execution_id: Which execution.
 
     Raises:
-        ScenarioFailed: The code does not do what is recorded; says expected and found by event id.
+        ScenarioFailed: The code does not do what is recorded, or reaches outside; says expected and found.
         HistoryCorrupted: The history breaks its own rules.
         NotRegistered: `code` is a registry without the recorded name and version.
     """
@@ -102,7 +103,7 @@ def replay(
     )
     try:
         replay_history(live, history, converter)
-    except Nondeterminism as error:
+    except (Nondeterminism, OutsideRefused) as error:
         raise ScenarioFailed(str(error)) from error
     finally:
         live.put_away()

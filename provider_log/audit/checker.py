@@ -1,8 +1,8 @@
 """Can this history have happened? An independent reading of one history partition, record by record.
 
 It shares with the software it checks the record types and their decoding, and nothing else: neither `store.apply` nor
-`partition.head` nor the engine's rules of a history (tests/arch holds it to that). What these say in code that decides,
-it says again in code that only looks. See docs/decisions/0008-independent-checker.md.
+`partition.head` nor the engine's rules of a history; import-linter holds it to that. What these say in code that
+decides, it says again in code that only looks. See docs/decisions/0008-independent-checker.md.
 """
 
 from collections import Counter
@@ -51,18 +51,50 @@ class Checker:
     Args:
         topic, partition: What it reads, for findings.
         findings: Where they go.
+
+    Attributes:
+        gave_up: A record is of a schema that only a newer version knows. It and what follows was not judged.
+        ended: How instances ended, by id.
+        deleted: Instances that were deleted and not started again.
     """
 
     def __init__(self, topic: str, partition: int, findings: Findings) -> None:
         self._place = Place(findings, topic, partition)
         self._sequence = Sequence(self._place)
-        self._queues = Queues(self._place.found, partition)
+        self._queues = Queues(self._found_in_queues, partition)
         self._lives: dict[str, Life] = {}
         self._held: set[str] = set()
         self._turn: Turn | None = None
+        self._is_whole = True
+        self.gave_up = False
         self._records = self._instances = self._executions = self._activities = 0
         self.ended: dict[str, Ended] = {}
         self.deleted: set[str] = set()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every record could be read."""
+        return self._is_whole
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every record was there and no rule was broken."""
+        return self._is_whole and self._place.total == 0
+
+    @property
+    def lives(self) -> Mapping[str, Life]:
+        """Every instance that was not deleted."""
+        return self._lives
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Instances that are held."""
+        return frozenset(self._held)
+
+    @property
+    def waiting_rows(self) -> set[bytes]:
+        """Keys of the rows that a store must have for what waits: inbox, timers, work items."""
+        return self._queues.rows()
 
     @property
     def genesis(self) -> r.Genesis | None:
@@ -92,17 +124,30 @@ class Checker:
         )
 
     def gap(self, offset: int) -> None:
-        """The log cannot give the record at `offset`, which was reported; the next one begins anew."""
+        """The log cannot give the record at `offset`, which was reported.
+
+        What waits is not judged from here on, and of each instance only the first thing that does not fit is said.
+        """
+        if self.gave_up:
+            return
+        self._is_whole = False
         self._sequence.gap(offset)
         self._lose_context()
 
     def feed(self, offset: int, data: bytes | None, key: bytes | None) -> None:
         """The next record, as the log gives it."""
+        if self.gave_up:
+            return
         self._place.offset = offset
         try:
             record = codec.decode_record(data or b"")
-        except (codec.Malformed, codec.UnknownSchema) as error:
+        except codec.UnknownSchema as error:
+            self._place.found(Kind.NEWER, _text(key), f"{error}; what comes after is not judged")
+            self.gave_up = True
+            return
+        except codec.Malformed as error:
             self._place.found(Kind.UNDECODABLE, _text(key), str(error))
+            self._is_whole = False
             self._sequence.undecodable(offset, data or b"")
             self._lose_context()
             return
@@ -122,6 +167,8 @@ class Checker:
 
     def finish(self) -> Counts:
         """The log ends here."""
+        if self.gave_up:
+            return self.counts
         if self._turn is not None:
             self._drop_turn("but the log ends")
         self._sequence.finish()
@@ -130,7 +177,19 @@ class Checker:
     # What every rule needs.
 
     def _found_at(self, instance: str) -> Callable[[Kind, str], None]:
-        return lambda kind, sentence: self._place.found(kind, instance, sentence)
+        def found(kind: Kind, sentence: str) -> None:
+            life = self._lives.get(instance)
+            if self._is_whole or life is None:
+                self._place.found(kind, instance, sentence)
+            elif not life.unjudged:
+                self._place.found(kind, instance, f"{sentence}; a record before it is lost")
+                life.unjudged = True  # the rest would follow from the first
+
+        return found
+
+    def _found_in_queues(self, kind: Kind, key: str, sentence: str) -> None:
+        if self._is_whole:  # else messages are numbered otherwise than anybody can tell
+            self._place.found(kind, key, sentence)
 
     def _decoded(self, decode: Callable[[bytes], T], data: bytes, instance: str, what: str) -> T | None:
         try:
@@ -212,7 +271,7 @@ class Checker:
 
     def _read_events(self, record: r.TurnCommitted, turn: Turn, life: Life) -> None:
         found = self._found_at(record.instance)
-        if life.repaired:
+        if life.unjudged:
             return
         if record.execution_id != life.execution_id:
             life.begin(record.execution_id, found)
@@ -232,7 +291,7 @@ class Checker:
         found = self._found_at(record.instance)
         for scheduled in record.scheduled:
             item = self._decoded(codec.decode_work_item, scheduled.data, record.instance, "work item")
-            if item is not None:
+            if item is not None and self._is_whole:
                 turn.hand_out(scheduled, item, found)
             self._queues.schedule(scheduled)
         for activity in record.cancelled:
@@ -273,7 +332,7 @@ class Checker:
                     answer = answer_of(message, record) if message else None
             if answer is not None:
                 given[answer] += 1
-        if not life.repaired:
+        if self._is_whole and not life.unjudged:
             turn.finish(record, given, from_lanes, self._queues, self._found_at(record.instance))
         if record.status in TERMINAL:
             self._end(record)
@@ -308,7 +367,7 @@ class Checker:
             and (message.execution_id, message.activity_id) == (record.execution_id, record.activity_id)
         )
         if not answers:
-            self._place.found(
+            self._found_in_queues(
                 Kind.ANSWER,
                 record.instance,
                 f"expected the answer of activity {record.activity_id}, execution {record.execution_id}, "
@@ -341,7 +400,7 @@ class Checker:
         for row in record.rows:
             touched = self._queues.repair(row)
             if touched is not None and (life := self._lives.get(touched)) is not None:
-                life.repaired = True
+                life.unjudged = True
 
     _read_as: ClassVar[dict[type, Callable[["Checker", Any], None]]] = {
         r.OwnershipAcquired: _acquired,

@@ -1,5 +1,6 @@
 """Does a store hold what its log makes of it? Row by row, and a name for every row that it does not."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -16,6 +17,7 @@ from provider_log.store.rocks import StoreUnreadable
 from provider_log.store.tables import (
     GENESIS,
     HEAD,
+    ORDER,
     ExecutionRow,
     GenesisRow,
     HeadRow,
@@ -26,9 +28,15 @@ from provider_log.store.tables import (
     TimerRow,
     WorkRow,
     unpack,
+    unpack_number,
 )
 
 _SHOWN_MAX = 160
+
+_NUMBERED = (
+    *(keys.table_prefix(table) for table in (Table.INBOX, Table.TIMER, Table.WORK)),
+    keys.named(Table.META, ORDER),
+)
 
 _ROW_OF: Mapping[Table, type[Struct]] = {
     Table.INSTANCE: InstanceRow,
@@ -53,11 +61,22 @@ class Comparison:
         store: Opened for reading.
         partition: Whose store it is.
         findings: Where differences go.
+        is_whole: Whether every record that made `expected` was there. If not, rows that are numbered by what came
+            before them are left out: they all differ, and say nothing.
     """
 
-    def __init__(self, expected: Mapping[bytes, bytes], store: ReadView, partition: int, findings: Findings) -> None:
+    def __init__(
+        self,
+        expected: Mapping[bytes, bytes],
+        store: ReadView,
+        partition: int,
+        findings: Findings,
+        *,
+        is_whole: bool,
+    ) -> None:
+        self._left_out = () if is_whole else _NUMBERED
         self._expected = expected
-        self._keys = sorted(expected)
+        self._keys = sorted(key for key in expected if not key.startswith(self._left_out))
         self._store = store
         self._partition = partition
         self._findings = findings
@@ -68,10 +87,13 @@ class Comparison:
         total_before = self._findings.total
         after: bytes | None = None
         place = 0
+        damages: list[tuple[bytes, str]] = []
         while True:
             place, after, damage = self._scan(place, after)
             if damage is None:
                 break
+            near = self._keys[place] if place < len(self._keys) else after or b""
+            damages.append((near, damage))
             # The scan stops before the damage and cannot step over it; asking row by row can.
             while place < len(self._keys):
                 after = self._keys[place]
@@ -84,19 +106,22 @@ class Comparison:
             self._missing(self._keys[place])
             place += 1
         if self._findings.total == total_before:
-            self._ask_all()
+            for near, damage in damages:  # in what was overwritten or deleted: no row is lost, but the file is damaged
+                self._found(Kind.ROW_UNREADABLE, near, f"expected to scan up to the row, but: {damage}")
         if self._findings.total == total_before:
             self._compare_digests()
+            self._ask_all()
 
     def _scan(self, place: int, after: bytes | None) -> tuple[int, bytes | None, str | None]:
         """Compare from `after` on until the end or damage: the next expected row, the last key seen, the damage."""
         try:
             for key, value in self._store.scan(b"", after):
                 while place < len(self._keys) and self._keys[place] < key:
-                    if not self._is_unreadable(self._keys[place]):
-                        self._missing(self._keys[place])
+                    self._ask(self._keys[place])
                     place += 1
                 after = key
+                if key.startswith(self._left_out):
+                    continue
                 self._digest.add(key, value)
                 if place < len(self._keys) and self._keys[place] == key:
                     place += 1
@@ -109,29 +134,21 @@ class Comparison:
 
     def _ask(self, key: bytes) -> bool:
         """Compare one row by asking for it; whether it could be read."""
-        if self._is_unreadable(key):
+        try:
+            value = self._store.get(key)
+        except StoreUnreadable as error:
+            self._found(Kind.ROW_UNREADABLE, key, f"expected to read the row, but: {error}")
             return False
-        value = self._store.get(key)
         if value is None:
             self._missing(key)
         else:
-            self._digest.add(key, value)
             self._same(key, value)
         return True
 
     def _ask_all(self) -> None:
         """Ask for every row: a damaged filter hides rows from an owner that asks, and not from a scan."""
         for key in self._keys:
-            if not self._is_unreadable(key) and self._store.get(key) is None:
-                self._missing(key)
-
-    def _is_unreadable(self, key: bytes) -> bool:
-        try:
-            self._store.get(key)
-        except StoreUnreadable as error:
-            self._found(Kind.ROW_UNREADABLE, key, f"expected to read the row, but: {error}")
-            return True
-        return False
+            self._ask(key)
 
     def _same(self, key: bytes, value: bytes) -> None:
         if value != self._expected[key]:
@@ -175,6 +192,9 @@ def _row(key: bytes, value: bytes) -> Struct | None:
 
 def _shown(key: bytes, value: bytes) -> str:
     row = _row(key, value)
+    if row is None and key[:1] == keys.table_prefix(Table.META):
+        with contextlib.suppress(msgspec.DecodeError):
+            return str(unpack_number(value))
     if row is None:
         return f"{len(value)} bytes ({hashlib.blake2b(value, digest_size=4).hexdigest()})"
     return _cut(repr(row))

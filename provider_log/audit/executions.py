@@ -54,8 +54,7 @@ class Life:
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.execution_id = 0
-        self.held = False
-        self.repaired = False  # an operator's repair rewrote its rows: its rules are his
+        self.unjudged = False  # a repair rewrote its rows, or a record of it is lost and that has been said
         self.end: on.ExecutionEnd | None = None
         self.open: dict[int, on.AnyEvent] = {}
         self._answered: set[int] = set()
@@ -63,6 +62,11 @@ class Life:
         self._next_id = FIRST_EVENT
         self._cancels = 0
         self._time_ms = 0
+
+    @property
+    def last_event_id(self) -> int:
+        """Of the last execution; 0 before its first event."""
+        return self._next_id - 1
 
     @property
     def is_over(self) -> bool:

@@ -12,6 +12,7 @@ class Kind(enum.Enum):
     UNREADABLE = "unreadable"  # the log's own checksums, lengths or offsets do not hold
     SHORTER = "shorter"  # the log ends before it was recorded to end
     UNDECODABLE = "undecodable"  # the bytes are no record, event, message or work item of any known schema
+    NEWER = "newer"  # a record of a schema that was released after this version: nothing behind it can be judged
     VOID = "void"  # written under an owner token that was not the newest: an alarm, for it should have been fenced
     BATCH = "batch"  # a batch has a gap, a repetition, or lacks its end
     CHAIN = "chain"  # a record before this one is not the one that was hashed, or one is missing
@@ -29,6 +30,8 @@ class Kind(enum.Enum):
     WORK = "work"
     OUTCOME = "outcome"  # the outcomes topic says other than the history
     OWNER = "owner"  # the owners topic says other than the history
+    # What the software's own `apply` makes of the log, against what the checker read in it.
+    APPLY = "apply"
     # The store against the log.
     ROW = "row"  # differs from what the log makes of it
     ROW_MISSING = "row_missing"
@@ -95,9 +98,11 @@ class Place:
         self.topic = topic
         self.partition = partition
         self.offset: int | None = None
+        self.total = 0
 
     def found(self, kind: Kind, key: str, sentence: str) -> None:
         """The record at `offset` breaks a rule."""
+        self.total += 1
         self._findings.add(
             Finding(
                 kind=kind, where=self.topic, partition=self.partition, offset=self.offset, key=key, sentence=sentence

@@ -200,6 +200,14 @@ class Queues:
         for lane in self.lanes.values():
             lane.fresh.clear()
 
+    def rows(self) -> set[bytes]:
+        """Keys of the rows that a store must have for what waits."""
+        return {
+            *(keys.numbered(Table.INBOX, *key) for key in self.inbox),
+            *(keys.in_execution(Table.TIMER, *key) for key in self.timers),
+            *(keys.in_execution(Table.WORK, *key) for key in self.work),
+        }
+
     # Removal and repair.
 
     def delete(self, instance: str) -> None:

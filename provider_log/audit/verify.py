@@ -17,6 +17,7 @@ from provider_log.audit.checker import Checker
 from provider_log.audit.compare import Comparison, table_name
 from provider_log.audit.findings import Finding, Findings, Kind
 from provider_log.audit.rebuild import Rebuild
+from provider_log.audit.second_opinion import compare_with_checker
 from provider_log.audit.side_topics import check_outcomes, check_owners, check_positions
 from provider_log.log.embedded import LogSnapshot
 from provider_log.log.port import LogCorrupted
@@ -39,7 +40,8 @@ class PartitionVerdict(Struct, frozen=True, kw_only=True):
     """What was looked at in one partition.
 
     Attributes:
-        state: What the log makes of it: offset, hash chain and digest at its end.
+        state: What the log makes of it: offset, hash chain and digest at its end (or before the first record that
+            only a newer version knows).
         store_offset: Where the store stood that was compared; None if there is none.
         owner_offset: Where the owner stood whose answer was compared; None if none was given.
     """
@@ -242,12 +244,15 @@ class _PartitionAudit:
                 self._rebuild.gap(record.offset)
             else:
                 self.checker.feed(record.offset, record.value, record.key)
-                self._rebuild.feed(record.offset, record.value)
+                if not self.checker.gave_up:
+                    self._rebuild.feed(record.offset, record.value)
             self._look()
             yield
 
     def _look(self) -> None:
         """Compare what stands where the log is rebuilt to by now."""
+        if self.checker.gave_up:
+            return
         if self._rebuild.offset == self._store_offset:
             self._compare_store()
         if self._owner is not None and self._rebuild.offset == self._owner.offset:
@@ -257,6 +262,10 @@ class _PartitionAudit:
         """The history has been read."""
         end = self._rebuild.offset
         self.checker.finish()
+        if self.checker.gave_up:
+            return  # what the rest of the log says, only a newer version knows
+        if self.checker.is_sound:
+            compare_with_checker(self._rebuild.state.rows, self.checker, self._partition, self._findings)
         if self._store is not None and "store" not in self._compared:
             if self._store_offset is not None:
                 sentence = f"expected a store at offset {end} or before, but it stands at {self._store_offset}"
@@ -292,7 +301,8 @@ class _PartitionAudit:
     def _compare_store(self) -> None:
         self._compared.add("store")
         if self._store is not None:
-            Comparison(self._rebuild.state.rows, self._store, self._partition, self._findings).run()
+            rows, is_whole = self._rebuild.state.rows, self.checker.is_whole
+            Comparison(rows, self._store, self._partition, self._findings, is_whole=is_whole).run()
 
     def _compare_owner(self, owner: PartitionDigest) -> None:
         self._compared.add("owner")

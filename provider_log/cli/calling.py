@@ -49,7 +49,7 @@ class Node:
 
     def __init__(self, provider: RemoteProvider) -> None:
         self.provider = provider
-        self.client = Client(provider, admin=provider)
+        self.client = Client(provider)
 
     async def existing(self, instance: str) -> InstanceInfo:
         """The state of `instance`, which may have been started this moment.
@@ -127,6 +127,4 @@ def value_of(text: str | None) -> object:
     except OSError as error:
         raise UsageError(f"expected JSON in {text[1:]}, but it cannot be read: {error.strerror}") from None
     except wire.UNREADABLE as error:
-        raise UsageError(
-            f"expected JSON (text goes in quotes: '\"{'text'}\"'), but {text!r} is none: {error}"
-        ) from None
+        raise UsageError(f"expected JSON (text goes in quotes: '\"text\"'), but {text!r} is none: {error}") from None

@@ -37,7 +37,11 @@ def node(
     partitions: Annotated[
         int | None,
         typer.Option(
-            "--partitions", min=1, metavar="N", help="Of new data; fixed from then on. [default: 1]", show_default=False
+            "--partitions",
+            min=1,
+            metavar="N",
+            help="Of new data; fixed from then on. [default: what the data has, or 1]",
+            show_default=False,
         ),
     ] = None,
     log_level: Annotated[

@@ -11,8 +11,9 @@ from typing import Self
 import anyio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from engine.observe import log_to
+from engine.observe import log_to, logger
 from engine.registry import Registry
+from engine.replay.nets import install_audit_net
 from engine.runtime.host import Engine, Stage
 from provider_log.cli import show
 from provider_log.cli.calling import note
@@ -21,6 +22,8 @@ from provider_log.cli.settings import Settings
 from provider_log.log_provider import LogProvider
 from provider_log.server.address import parse_address
 from provider_log.server.listener import address_of, bind, serving
+
+log = logger("node")
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -93,7 +96,7 @@ class RestoreProgress:
 
     def __call__(self, partition: int, reached: int, end: int) -> None:
         if partition not in self._bar_of:
-            self._bar_of[partition] = self._bars.add_task(str(partition))
+            self._bar_of[partition] = self._bars.add_task(str(partition), total=end)
         self._bars.update(self._bar_of[partition], completed=reached, total=end)
 
 
@@ -107,6 +110,7 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
     """
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it says below that, the node says better
     log_to(sys.stderr, level=LEVELS[settings.log_level], json_lines=settings.log_json)
+    install_audit_net()
     listener = bind(parse_address(settings.listen), token=settings.token)
     url = address_of(listener).url
     with listener, Stop().on_signals() as stop, RestoreProgress() as progress:
@@ -118,19 +122,20 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
             accept_loss=accept_loss,
             progress=progress,
         )
+        log.info("listening at %s, restoring %s", url, settings.data)
         async with serving(provider, listener, token=settings.token), provider:
             progress.end()
             tune_collector()
             engine = Engine(provider, registry)
             stop.works_for(engine)
-            _say_ready(registry, settings, url)
+            _say_ready(registry, settings, url, provider.partitions)
             await engine.run()
     note("stopped")
 
 
-def _say_ready(registry: Registry, settings: Settings, url: str) -> None:
+def _say_ready(registry: Registry, settings: Settings, url: str, partitions: int) -> None:
     names = sorted({each.name for each in registry.orchestrations()})
-    note(f"ready at {url}: application {settings.app}, data in {settings.data}, partitions {settings.partitions}")
+    note(f"ready at {url}: application {settings.app}, data in {settings.data}, partitions {partitions}")
     note(f"serving {', '.join(names) or 'no orchestration'}; activities: {len(registry.activities())}")
     elsewhere = "" if url == Settings().url else f" --url {url}"
     note(f"next: turnlog start {names[0] if names else 'NAME'}{elsewhere}    Ctrl-C drains, twice stops")

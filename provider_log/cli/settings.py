@@ -26,7 +26,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     app: Annotated[str, Meta(description="Name of the application the data belongs to.")] = "turnlog"
     app_module: Annotated[str | None, Meta(description="What to serve: module:registry, found from here.")] = None
     listen: Annotated[str, Meta(description="Where to listen; beyond loopback it takes a token.")] = "127.0.0.1:8620"
-    partitions: Annotated[int, Meta(ge=1, le=1024, description="Partitions of new data; fixed from then on.")] = 1
+    partitions: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="Partitions of new data; fixed from then on. Left out: what the data has, or 1."),
+    ] = None
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="What is logged to stderr.")] = (
         "warning"
     )

@@ -5,7 +5,8 @@
 The fingerprint says both which kind of record it is and which version of its schema wrote it. Everything ever released
 (`schemas/schemas.lock`) can be read, as today's types. Encoding raises ValueError, TypeError or AttributeError for a
 value that its type does not allow, and nothing for any other; decoding raises `Malformed` or `UnknownSchema` and
-nothing else, whatever the bytes.
+nothing else, whatever the bytes. What is decoded is what was encoded, except that failures inside each other are cut
+after 32, and the last one kept says so.
 """
 
 from collections.abc import Mapping

@@ -2,9 +2,8 @@
 
 from typing import Generic, TypeVar
 
-from provider_log.codec.reading import Broken, Read, Readers
-from provider_log.codec.writing import Write, Writers
-from schemas import avro, read_lock, released_text
+from provider_log.codec.body import Read, Write, reader, writer
+from schemas import read_lock, released_text
 
 MARK = b"\xc3\x01"
 HEADER_BYTES = 10
@@ -38,34 +37,32 @@ class Family(Generic[T]):
         self.fingerprints = {line.name: line.fingerprint for line in released}
         """What is written today, by full name: the last line of a name in the lock."""
         self._names = {bytes.fromhex(line.fingerprint): line.name for line in released}
-        self._writers: dict[type[T], tuple[bytes, Write]] = {}
+        self._writers: dict[type[T], Write] = {}
         self._readers: dict[bytes, Read] = {}
 
     def encode(self, value: T) -> bytes:
         """The record of `value`, in the newest released version."""
-        header, write = self._writers.get(type(value)) or self._build_writer(type(value))
-        out = bytearray(header)
-        write(out, value)
-        return bytes(out)
+        write = self._writers.get(type(value)) or self._build_writer(type(value))
+        return write(value)
 
     def decode(self, data: bytes) -> T:
         """The value that `encode` of this or an earlier version got. Raises Malformed or UnknownSchema."""
         read = self._readers.get(data[2:HEADER_BYTES]) or self._build_reader(data)
         try:
             value, end = read(data, HEADER_BYTES)
-        except (Broken, IndexError, UnicodeDecodeError) as why:
-            raise Malformed(f"expected a record, but it is cut or damaged: {why}") from why
+        except (EOFError, IndexError, ValueError) as why:
+            reason = str(why) or "it ends too early"
+            raise Malformed(f"expected a record, but it is cut or damaged: {reason}") from why
         if end != len(data) or data[:2] != MARK:
             raise Malformed(f"expected {end} bytes that begin with {MARK.hex()}, but there are {len(data)}")
         return value
 
-    def _build_writer(self, kind: type[T]) -> tuple[bytes, Write]:
+    def _build_writer(self, kind: type[T]) -> Write:
         name = next((name for name, known in self._kinds.items() if known is kind), None)
         if name is None:
             raise TypeError(f"expected one of {', '.join(self._kinds)}, but {kind.__name__} is none")
         fingerprint = self.fingerprints[name]
-        schema = avro.parse(released_text(fingerprint))
-        built = MARK + bytes.fromhex(fingerprint), Writers(schema).build(schema, kind)
+        built = writer(MARK + bytes.fromhex(fingerprint), released_text(fingerprint), kind)
         self._writers[kind] = built
         return built
 
@@ -78,7 +75,8 @@ class Family(Generic[T]):
             if elsewhere is None:
                 raise UnknownSchema(fingerprint.hex())
             raise Malformed(f"expected one of {', '.join(self._kinds)}, but this is {elsewhere}")
-        schema = avro.parse(released_text(fingerprint.hex()))
-        built = Readers(schema).build(schema, self._kinds[self._names[fingerprint]])
+        name = self._names[fingerprint]
+        today = released_text(self.fingerprints[name])
+        built = reader(released_text(fingerprint.hex()), today, self._kinds[name])
         self._readers[fingerprint] = built
         return built

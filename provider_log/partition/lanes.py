@@ -38,7 +38,7 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
     position = live.messages.position(lane)
     headers = dict(stored.headers)
     if lane is r.Lane.WORKER and OWNER_HEADER in headers:
-        position.skip(stored.offset)  # an owner's export of what its changelog says
+        position.pass_over(stored.offset)  # an owner's export of what its changelog says
         return
     if not position.read(stored.offset):
         arrivals.advance(lane, stored.offset)

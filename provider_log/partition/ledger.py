@@ -16,9 +16,10 @@ from engine.clock import Clock
 from engine.runtime.doors import Chance
 from provider_log import records as r
 from provider_log.log.port import LogRecord
+from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import batch as batches
-from provider_log.partition.effects import Wakeup, Watchers
+from provider_log.partition.effects import Watchers
 from provider_log.partition.partition_time import PartitionTime
 from provider_log.partition.plan import Place, unsealed
 from provider_log.partition.restore import put_head
@@ -142,7 +143,9 @@ class Ledger:
             OwnershipLost: (from the awaitable) It was dropped.
         """
         # Shielded: the future belongs to everybody in the batch, and one impatient caller must not cancel it.
-        return asyncio.shield(self._batch.durable)
+        durable = asyncio.shield(self._batch.durable)
+        durable.add_done_callback(_retrieve)  # who does not wait has nothing to be told
+        return durable
 
     def seal(self, positions: Sequence[r.Position], deliveries: Sequence[r.Delivery]) -> batches.Sealed:
         """Close the open batch, its last record carrying these, and open the next one."""
@@ -181,5 +184,10 @@ class Ledger:
 def _open_batch(number: int) -> batches.Batch:
     durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     # A batch nobody waits for may fail too; its error is reported by the partition, not by the collector.
-    durable.add_done_callback(lambda done: done.cancelled() or done.exception())
+    durable.add_done_callback(_retrieve)
     return batches.Batch(number=number, durable=durable)
+
+
+def _retrieve(durable: "asyncio.Future[None]") -> None:
+    if not durable.cancelled():
+        durable.exception()

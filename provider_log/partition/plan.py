@@ -123,7 +123,7 @@ def plan_turn(
     def part_for(size: int) -> Part:
         if size > limits.record_bytes_max - RECORD_OVERHEAD_BYTES:
             raise TurnTooLarge(instance, size, limits.record_bytes_max - RECORD_OVERHEAD_BYTES)
-        if parts[-1].size and parts[-1].size + size > limits.part_bytes_max:
+        if size and parts[-1].size and parts[-1].size + size > limits.part_bytes_max:
             parts.append(Part())
         parts[-1].size += size
         return parts[-1]

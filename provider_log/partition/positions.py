@@ -42,7 +42,7 @@ class LanePosition:
         self._waiting[offset] = None
         return True
 
-    def skip(self, offset: int) -> None:
+    def pass_over(self, offset: int) -> None:
         """Note that the record at `offset` is nobody's input."""
         self._next = offset + 1
 

@@ -9,18 +9,22 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from engine.clock import Clock
+from engine.observe import logger
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import Log, OffsetOutOfRange, StoredRecord
 from provider_log.partition.head import ChangelogBroken, chained, follow
 from provider_log.store import keys
-from provider_log.store.apply import Rows, apply_body, apply_envelope
+from provider_log.store.apply import VERSION, Rows, apply_body, apply_envelope
 from provider_log.store.keys import Table
 from provider_log.store.overlay import Overlay
 from provider_log.store.port import Store
 from provider_log.store.tables import GENESIS, HEAD, GenesisRow, HeadRow, pack, unpack
 
+log = logger("restore")
+
 _RECORDS_AT_ONCE = 1000
+_UPGRADE = "upgrade this node to the version that wrote it, or a newer one"
 _HEAD_KEY = keys.named(Table.META, HEAD)
 
 Progress = Callable[[int, int], None]
@@ -60,8 +64,7 @@ class Restore:
             The head at that record; the store stands there.
 
         Raises:
-            ChangelogBroken: A record does not continue the ones before it.
-            codec.Malformed, codec.UnknownSchema: A record cannot be decoded; it is never skipped.
+            ChangelogBroken: A record does not continue the ones before it, or cannot be decoded; none is skipped.
             RestoreStalled: Nothing more became readable for `stall_ms` of the clock.
         """
         head = await self._checked_head()
@@ -109,6 +112,11 @@ class Restore:
             stored = ()
         if stored and stored[0].offset == head.offset and self._is_same(head, stored[0]):
             return head
+        log.warning(
+            "expected a store of %s/%d that stands in this log, but it does not: it is made again from the log",
+            self._topic,
+            self._partition,
+        )
         self._store.wipe()
         return HeadRow()
 
@@ -136,7 +144,7 @@ class Restore:
         for one in stored:
             if one.value is None:
                 raise ChangelogBroken(one.offset, "expected a record, but its value is empty")
-            record = codec.decode_record(one.value)
+            record = _decoded(one.offset, one.value)
             followed = follow(head, one.offset, record, one.value)
             head = followed.head
             if not followed.void:
@@ -151,3 +159,17 @@ class Restore:
                 break
         self._store.write(changed | put_head(replace(head)))
         return head, met
+
+
+def _decoded(offset: int, data: bytes) -> r.AnyRecord:
+    """The record, if this code may apply it."""
+    try:
+        record = codec.decode_record(data)
+    except codec.UnknownSchema as error:
+        raise ChangelogBroken(offset, f"{error}; {_UPGRADE}") from error
+    except codec.Malformed as error:
+        raise ChangelogBroken(offset, str(error)) from error
+    if not isinstance(record, r.Genesis | r.OwnershipAcquired) and record.envelope.apply_version > VERSION:
+        found = record.envelope.apply_version
+        raise ChangelogBroken(offset, f"expected an apply version up to {VERSION}, but it is {found}; {_UPGRADE}")
+    return record

@@ -99,8 +99,8 @@ def describe(key: bytes) -> str:
         return f"{table.name} {key[1:].decode(errors='replace')}"
     if TERMINATOR not in key[1:]:
         return f"{table.name} {key[1:].hex()}"
-    instance = instance_of(key)
-    tail = key[key.index(TERMINATOR, 1) + 1 :]
+    end = key.index(TERMINATOR, 1)
+    instance, tail = key[1:end].decode(errors="replace"), key[end + 1 :]
     if table is Table.SEEN:
         return f"{table.name} {instance} {tail.decode(errors='replace')}"
     numbers = numbers_of(key) if len(tail) % 8 == 0 else (tail.hex(),)

@@ -5,6 +5,8 @@ always the state at some earlier offset, and restore goes on from there. One col
 no write-ahead log one can survive ahead of the other.
 """
 
+import asyncio
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +22,26 @@ from rocksdict import (
     WriteOptions,
 )
 
-from engine.runtime.doors import Threads
+from engine.errors import Fatal, StateCorrupted, UsageError
+from engine.runtime.doors import Threads, future_of
 from provider_log.store.port import Mutations
 
 _CACHE_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFER_BYTES = 32 * 1024 * 1024
 
 
-class StoreUnreadable(Exception):
+class StoreUnreadable(StateCorrupted):
     """A row cannot be read back: the disk or the file is damaged. The store can be wiped and rebuilt."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("store", message)
+
+
+class StoreUnwritable(Fatal):
+    """Rows cannot be written: the disk is full or failed. What the store lacks is in the changelog."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("store", message)
 
 
 class RocksStore:
@@ -51,6 +64,7 @@ class RocksStore:
         # The stub calls it a method; it is a property (measured: as a method it does nothing).
         setattr(self._write_options, "disable_wal", True)  # noqa: B010
         self._db = self._open()
+        self._flushing: asyncio.Future[None] | None = None
 
     def _open(self) -> Rdict:
         options = Options(raw_mode=True)
@@ -65,7 +79,10 @@ class RocksStore:
         try:
             return Rdict(str(self._path), options=options, access_type=access)
         except Exception as error:
-            raise StoreUnreadable(f"expected a store in {self._path}, but RocksDB says: {error}") from error
+            raise StoreUnreadable(
+                f"expected a store in {self._path}, but RocksDB says: {error}; if you delete that directory, "
+                "the next start makes it again from the log"
+            ) from error
 
     def get(self, key: bytes) -> bytes | None:
         """The row, or None.
@@ -107,14 +124,21 @@ class RocksStore:
             raise StoreUnreadable(str(error)) from error
 
     def write(self, mutations: Mutations) -> None:
-        """All rows or none. Holds the GIL for about 1 µs a row."""
+        """All rows or none. Holds the GIL for about 1 µs a row.
+
+        Raises:
+            StoreUnwritable: None.
+        """
         batch = WriteBatch(raw_mode=True)
         for key, value in mutations.items():
             if value is None:
                 batch.delete(key)
             else:
                 batch.put(key, value)
-        self._db.write(batch, self._write_options)
+        try:
+            self._db.write(batch, self._write_options)
+        except Exception as error:
+            raise self._unwritable(error) from error
 
     def wipe(self) -> None:
         """Remove every row, by making the directory anew."""
@@ -124,13 +148,33 @@ class RocksStore:
         self._db = self._open()
 
     async def flush(self) -> None:
-        """Write memory tables to disk, in a thread: RocksDB gives the GIL up here."""
-        await self._threads.offload(self._db.flush)
+        """Write memory tables to disk, in a thread: RocksDB gives the GIL up here.
+
+        Raises:
+            StoreUnwritable: Not all of them.
+        """
+        await self._settled()
+        self._flushing = future_of(self._threads.offload(self._db.flush))
+        try:
+            await asyncio.shield(self._flushing)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise self._unwritable(error) from error
+
+    async def _settled(self) -> None:
+        """Wait for a flush whose caller was cancelled: it goes on in its thread, and nobody may close under it."""
+        while self._flushing is not None and not self._flushing.done():
+            await asyncio.wait({self._flushing})
+
+    def _unwritable(self, error: Exception) -> StoreUnwritable:
+        return StoreUnwritable(f"expected to write the store in {self._path}, but RocksDB says: {error}")
 
     async def close(self) -> None:
-        """Flush and give the directory's lock up."""
+        """Flush if that is possible, and give the directory's lock up."""
         if not self._read_only:
-            await self.flush()
+            with contextlib.suppress(StoreUnwritable):  # the next owner reads what is missing from the changelog
+                await self.flush()
         self._db.close()
 
     def close_read_only(self) -> None:

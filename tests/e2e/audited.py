@@ -26,6 +26,8 @@ from provider_log import LogProvider
 
 PARTITIONS = 2
 SHORT = timedelta(milliseconds=5)
+OPTIONS = EngineOptions(drain_ms=20, stop_ms=500, cancel_grace_ms=0)
+"""Some activities never end: nobody waits for them."""
 
 
 @activity
@@ -99,8 +101,7 @@ def registry() -> Registry:
 
 async def make_data(path: Path, *, rounds: int = 3, seed: int = 1) -> None:
     """Run two owners one after the other in `path`; both have let go on return."""
-    options = EngineOptions(drain_ms=20, stop_ms=500, cancel_grace_ms=0)
-    async with open_provider(path, seed) as provider, Engine(provider, registry(), options) as engine:
+    async with open_provider(path, seed) as provider, Engine(provider, registry(), OPTIONS) as engine:
         client = Client(provider)
         done = [await client.start(ship, number % 4, instance=f"ship-{number}") for number in range(rounds)]
         done += [await client.start(family, instance=f"family-{number}") for number in range(rounds)]
@@ -119,7 +120,7 @@ async def make_data(path: Path, *, rounds: int = 3, seed: int = 1) -> None:
         for handle in (*done, gone, told, lost):
             await _ended(handle)
         engine.request_stop()
-    async with open_provider(path, seed + 1) as provider, Engine(provider, registry(), options):
+    async with open_provider(path, seed + 1) as provider, Engine(provider, registry(), OPTIONS):
         client = Client(provider)
         await client.enqueue_message("over", "letters", "letter 2")
         await _ended(client.handle("over"))

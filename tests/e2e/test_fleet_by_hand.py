@@ -53,7 +53,7 @@ def test_the_commands_of_the_readme_provision_watch_and_delete_a_service(
     serving = subprocess.Popen(node, cwd=fleet, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert serving.stderr is not None
-        assert serving.stderr.readline().startswith("ready at ")
+        assert any(line.startswith("ready at ") for line in serving.stderr)
         said = [run(command, fleet, environment) for command in others]
     finally:
         serving.send_signal(signal.SIGINT)

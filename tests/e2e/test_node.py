@@ -9,6 +9,9 @@ import pytest
 
 from tests.e2e.node_process import PATIENCE_S, Ran, make_shop, next_line, running, running_node, turnlog
 
+NODE = ("node", "--listen", "127.0.0.1:0")
+NODE_OF_THE_SHOP = (*NODE, "--app-module", "shop:registry")
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
@@ -93,6 +96,15 @@ async def test_the_second_signal_stops_and_what_had_begun_is_done_again(shop: Pa
         assert node.runs == ["lamp", "lamp"]
 
 
+async def test_a_signal_while_the_node_restores_ends_it_in_order(shop: Path) -> None:
+    async with running((*NODE_OF_THE_SHOP, "--log-level", "info"), shop) as (process, said):
+        await next_line(said, "restoring turnlog-data")
+        process.send_signal(signal.SIGTERM)
+        await next_line(said, "stopped")
+        with anyio.fail_after(PATIENCE_S):
+            assert await process.wait() == 0
+
+
 async def test_a_killed_node_goes_on_where_its_log_ends(shop: Path) -> None:
     async with running_node(shop) as node:
         welcome = await node.client.start("welcome", "Ann", instance="w1")
@@ -169,8 +181,6 @@ async def test_the_configuration_says_where_each_value_is_from(tmp_path: Path) -
 
 
 # What a node refuses
-
-NODE = ("node", "--listen", "127.0.0.1:0")
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ from engine.model.status import TERMINAL, Status
 from provider_log import codec
 from provider_log import records as r
 from provider_log.audit.verify import verify
-from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import StoredRecord
 from provider_log.server.remote import RemoteProvider
 from provider_log.topics import Topics
+from tests.e2e.log_at_rest import open_log, read_all
 from tests.e2e.node_process import PATIENCE_S, next_line, running
 
 READY_AT = re.compile(r"ready at (http://\S+:\d+)")
@@ -56,8 +56,11 @@ async def step(ctx: ActivityContext, number: int) -> int:
 
 @orchestration
 async def climb(ctx: OrchestrationContext, height: int) -> int:
+    name, _, place = ctx.instance.partition("-")
     for number in range({STEPS}):
         height = height * 31 % 1_000_003 + await ctx.schedule_activity(step, number)
+        if number == 1 and int(place) % 2 == 0:
+            ctx.start_detached(climb, int(place) + 1, instance=f"{{name}}-{{int(place) + 1}}")
     return height
 
 
@@ -88,7 +91,8 @@ class Mountain:
         self.directory = directory
         self.partitions = partitions
         self.urls: dict[int, str] = {}
-        self.missing = {f"climb-{number}": number for number in range(INSTANCES)}
+        # Each of these starts another one, which lives in another partition as often as not.
+        self.missing = {f"climb-{number}": number for number in range(0, INSTANCES, 2)}
         self._read_bytes = 0
         self._begun: list[Begun] = []
         (directory / "mountain.py").write_text(CODE)
@@ -176,15 +180,6 @@ class Mountain:
         return results
 
 
-async def read_all(log: EmbeddedLog, topic: str, partition: int) -> list[StoredRecord]:
-    bounds = await log.bounds(topic, partition)
-    reader = await log.open_reader(topic, partition, bounds.first)
-    found: list[StoredRecord] = []
-    while some := await reader.read(1_000, 0):
-        found.extend(some)
-    return found
-
-
 class Owned(NamedTuple):
     """A record of a history, and by which owner of the partition it was written, counted from 1."""
 
@@ -250,20 +245,25 @@ def check_instances(owned: Sequence[Owned]) -> set[str]:
 
 
 def check_journal(owned: Sequence[Owned], lives: Mapping[int, int], journal: Sequence[Begun]) -> None:
-    """Once an activity's answer is in the log, the activity never begins again; within a life it begins once."""
-    acked = {
-        (record.instance, record.activity_id): (lives[epoch], record.attempt)
-        for epoch, record in owned
-        if isinstance(record, r.WorkItemAcked)
-    }
+    """An activity begins after its turn is in the log, never again after its answer is, and once in each life."""
+    scheduled: dict[tuple[str, int], int] = {}
+    acked: dict[tuple[str, int], tuple[int, int]] = {}
+    for epoch, record in owned:
+        if isinstance(record, r.TurnCommitted):
+            scheduled |= {(work.instance, work.activity_id): lives[epoch] for work in record.scheduled}
+        elif isinstance(record, r.WorkItemAcked):
+            key = (record.instance, record.activity_id)
+            assert key not in acked
+            acked[key] = (lives[epoch], record.attempt)
     begun: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for line in journal:
         begun.setdefault((line.instance, line.activity_id), []).append((line.life, line.attempt))
-    for activity, (life, attempt) in acked.items():
-        assert begun[activity][-1] == (life, attempt), f"{activity} began in {begun[activity]}, answered in {life}"
-        assert len({each for each, _ in begun[activity]}) == len(begun[activity]), f"{activity}: {begun[activity]}"
-    assert sum(isinstance(record, r.WorkItemAcked) for _, record in owned) == len(acked)
-    assert len(acked) == STEPS * len({instance for instance, _ in acked})
+    assert len(scheduled) == STEPS * len({instance for instance, _ in scheduled})
+    assert scheduled.keys() == acked.keys() == begun.keys()
+    for activity, times in begun.items():
+        assert times[0][0] >= scheduled[activity], f"{activity} began in {times}, scheduled in {scheduled[activity]}"
+        assert times[-1] == acked[activity], f"{activity} began in {times}, answered in {acked[activity]}"
+        assert len({life for life, _ in times}) == len(times), f"{activity} began in {times}"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ async def test_what_is_killed_again_and_again_ends_and_nothing_happens_twice(
     assert mountain.begun() < INSTANCES * STEPS, "expected work to be left at every kill"
     assert await mountain.live_to_the_end(kills + 1) == {f"climb-{n}": climbed(n) for n in range(INSTANCES)}
 
-    log = await EmbeddedLog.open(tmp_path / "turnlog-data" / "log", clock=SystemClock())
+    log = await open_log(tmp_path)
     topics = Topics.of("turnlog")
     instances: set[str] = set()
     outcomes: list[str] = []

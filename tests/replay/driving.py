@@ -25,6 +25,9 @@ class ManualTimers:
     def cancel_timer(self, token: int) -> None:
         self.asked.append(("cancel", self.open.pop(token)))
 
+    def settle(self) -> None:
+        return
+
 
 class Execution:
     """One orchestration on a loop of its own. The orchestration takes the Execution, as others take a context."""

@@ -189,3 +189,20 @@ def test_asyncios_own_gather_and_shield_take_durable_futures(keep: bool) -> None
     instance.start()
     instance.give(instance.completed(3, "b"), instance.completed(2, "a"))
     assert instance.output == ["a", "b", "a"]
+
+
+def test_several_tasks_may_take_from_one_as_completed(keep: bool) -> None:
+    @orchestration
+    async def shares(ctx: OrchestrationContext) -> list[list[object]]:
+        completions = ctx.as_completed(*asked(ctx, 3))
+
+        async def takes() -> list[object]:
+            return [await future async for future in completions]
+
+        return list(await asyncio.gather(takes(), takes()))
+
+    instance = Instance(shares, keep=keep)
+    instance.start()
+    for activity_id in (4, 2, 3):
+        instance.give(instance.completed(activity_id, str(activity_id)))
+    assert instance.output == [["4", "2", "3"], []]

@@ -111,6 +111,15 @@ def test_every_await_gets_a_fresh_exception() -> None:
     assert len({len(traceback.extract_tb(error.__traceback__)) for error in seen}) == 1
 
 
+def test_groups_of_groups_stay_within_a_bound_all_together() -> None:
+    def count(failure: Failure) -> int:
+        return 1 + sum(map(count, failure.others))
+
+    failure = failure_of(ExceptionGroup("all", [ExceptionGroup("some", [KeyError()] * 100) for _ in range(100)]))
+    assert count(failure) == 65
+    assert len(failure.others[0].others) == 32
+
+
 def test_failures_of_a_task_group_arrive_as_a_group() -> None:
     @orchestration
     async def grouped(ctx: OrchestrationContext) -> list[str]:

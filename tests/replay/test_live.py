@@ -1,8 +1,11 @@
 """When is an execution that was kept used, and what is left of one that is put away?"""
 
+import asyncio
 import gc
 import logging
+import tracemalloc
 from collections.abc import Sequence
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -10,8 +13,9 @@ import pytest
 from engine.model.events import AnyEvent
 from engine.port import OrchestrationItem
 from engine.registry import orchestration
-from engine.replay.context import OrchestrationContext
+from engine.replay.context import ActivityOptions, OrchestrationContext
 from engine.replay.live import LiveExecution
+from engine.replay.retry import RetryPolicy
 from engine.replay.turn import Committed, TurnOptions, run_turn
 from tests.replay.given import CONVERTER, LIFE, Instance, StoredHistory
 
@@ -164,3 +168,24 @@ def test_a_task_that_failed_unseen_is_said_when_the_code_ends(caplog: pytest.Log
     instance.start()
     instance.give(instance.raised("go"))
     assert [record.message for record in caplog.records] == ["background failed and nothing awaited it"]
+
+
+@pytest.mark.parametrize("policy", [None, RetryPolicy()], ids=["plain", "retried"])
+def test_the_estimate_counts_the_tasks_that_wait(policy: RetryPolicy | None) -> None:
+    @orchestration
+    async def fans_out(ctx: OrchestrationContext) -> None:
+        options: ActivityOptions = {} if policy is None else {"retry": policy, "timeout": timedelta(minutes=1)}
+        async with asyncio.TaskGroup() as group:
+            for number in range(1_000):
+                group.create_task(ctx.activity("a", number, **options))
+
+    instance = Instance(fans_out)
+    tracemalloc.start()
+    try:
+        instance.start()
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert instance.live is not None
+    assert 0.6 < instance.live.bytes_estimate / held < 1.5

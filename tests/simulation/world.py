@@ -17,6 +17,7 @@ from provider_log.store.memory import DictStore
 from provider_log.store.port import Store
 from provider_log.store.tables import HeadRow
 from provider_log.topics import Topics
+from tests.simulation.nodes import Line, NodeLog, NodeStore
 
 APP = "simulated"
 _QUIET_ROUNDS = 60
@@ -32,11 +33,12 @@ class World:
     """
 
     def __init__(self, seed: int = 1, faults: Faults | None = None) -> None:
+        self.seed = seed
         self.clock = ManualClock()
         self.chance = Chance(seed)
         self.faults = faults or Faults()
         self.log = SimulatedLog(self.clock, chance=Chance(seed + 1), faults=self.faults)
-        self.stores: dict[tuple[str, int], DictStore] = {}
+        self.stores: dict[tuple[str, int], NodeStore] = {}
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
         """Run to the end; time passes whenever nobody can act."""
@@ -67,14 +69,15 @@ class World:
         partitions: int = 1,
         options: LogProviderOptions | None = None,
         is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
+        line: Line | None = None,
     ) -> AsyncGenerator[LogProvider]:
-        """A node's provider; its stores stay in memory for its next life."""
+        """A node's provider, at the end of `line`; its stores stay in memory for its next life."""
 
         async def open_log() -> Log:
-            return _Unclosed(self.log)
+            return NodeLog(self.log, line or Line())
 
         def open_store(partition: int, _threads: Threads) -> Store:
-            return self.stores.setdefault((node, partition), DictStore())
+            return self.stores.setdefault((node, partition), NodeStore())
 
         provider = LogProvider(
             app=APP,
@@ -125,21 +128,3 @@ class World:
                 store.write(apply(store, record, partition))
         store.write(put_head(head))
         return store.rows
-
-
-class _Unclosed:
-    """The world's log as a node sees it: leaving the node does not end the world."""
-
-    def __init__(self, log: SimulatedLog) -> None:
-        self._log = log
-        self.cluster_id = log.cluster_id
-        self.create_topics = log.create_topics
-        self.partition_count = log.partition_count
-        self.open_producer = log.open_producer
-        self.append = log.append
-        self.open_reader = log.open_reader
-        self.bounds = log.bounds
-        self.delete_records = log.delete_records
-
-    async def close(self) -> None:
-        """The world closes it."""

@@ -40,7 +40,7 @@ def main() -> int:
         with Screen(console, [service.name for service in plan.services]) as screen:
             rows = asyncio.run(story(plan, home, screen))
     except Broken as broken:
-        console.print(f"[red]{broken}[/red]", highlight=False)
+        console.print(str(broken), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print(f"interrupted; its processes are stopped, its files are in {home}", soft_wrap=True)
@@ -65,7 +65,7 @@ async def story(plan: Plan, home: Path, screen: Screen) -> list[Row]:
     """
     node = Node(home / "data", free_port(), home / "node.log")
     async with RemoteProvider(node.url) as remote:
-        seen = Seen(Client(remote, admin=remote), plan, home, screen)
+        seen = Seen(Client(remote), plan, home, screen)
         seen.ports.add(node.port)
         try:
             await started(node, remote)
@@ -127,8 +127,10 @@ async def killed_in_the_middle(seen: Seen, node: Node) -> States:
     node.kill()
     count = Counter(stage(states, service.name) for service in seen.plan.services)
     seen.screen.say(
-        f"[bold red]SIGKILL[/bold red] for the node: [bold]{count['ready']} ready, {count['starting']} starting, "
-        f"{count['untouched']} untouched[/bold]; {len(seen.alive())} processes live on"
+        ("SIGKILL", "bold red"),
+        " for the node: ",
+        (f"{count['ready']} ready, {count['starting']} starting, {count['untouched']} untouched", "bold"),
+        f"; {len(seen.alive())} processes live on",
     )
     return states
 

@@ -18,7 +18,7 @@ from engine import ActivityError, OrchestrationContext, RetryPolicy, SubOrchestr
 from plan import Plan, Provisioned, Service, Watch
 
 UNTIL_READY = RetryPolicy(attempts=1_000, backoff="fixed", delay=timedelta(milliseconds=200))
-READY_WITHIN = timedelta(seconds=10)
+READY_WITHIN = timedelta(seconds=15)
 PERSISTENTLY = RetryPolicy(attempts=10)
 
 CHECK_EVERY = timedelta(milliseconds=500)

@@ -63,10 +63,10 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def say(self, text: str) -> None:
-        """A line with the seconds since the beginning."""
-        seconds = time.monotonic() - self._began
-        self.console.print(f"[dim]{seconds:5.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """A line with the seconds since the beginning; a part may have a style."""
+        seconds = f"{time.monotonic() - self._began:5.1f} s  "
+        self.console.print(Text.assemble((seconds, "dim"), *parts), soft_wrap=True)
 
     def show(self, states: Mapping[str, str]) -> None:
         """The fleet as it is; a service that is not in `states` is untouched."""

@@ -96,7 +96,7 @@ class EmbeddedLog:
                     raise LogNotOpened(f"expected {path} to say which log it is, but identity.json is missing")
                 identity = directory.write_identity(path, (chance or Chance()).random_bytes, clock.now_ms())
             elif not accept_loss and (partitions.ends() or ends_path.exists()):
-                ends.check_ends(ends_path, identity.cluster_id, partitions.ends())
+                _check_ends(ends_path, identity.cluster_id, partitions.ends())
             ends.save_ends(ends_path, identity.cluster_id, partitions.ends())
             directory.write_owner(path)
             return cls(path, clock, identity, database, partitions, epochs)
@@ -277,6 +277,18 @@ def _open_database(path: Path, *, accept_loss: bool) -> Database:
         raise LogCorrupted(f"expected an undamaged log at {path}, but: {error}") from error
     except DatabaseError as error:
         raise LogNotOpened(f"expected to open the log at {path}, but: {error}") from error
+
+
+def _check_ends(path: Path, cluster_id: str, found: ends.Ends) -> None:
+    try:
+        ends.check_ends(path, cluster_id, found)
+    except LogCorrupted as error:
+        raise LogCorrupted(
+            f"{error}; bring back what is missing, or go on with what is left: --accept-loss (accept_loss=True)",
+            topic=error.topic,
+            partition=error.partition,
+            offset=error.offset,
+        ) from error
 
 
 def _load(database: Database) -> tuple[Partitions, dict[str, int]]:

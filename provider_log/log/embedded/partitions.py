@@ -8,6 +8,7 @@ import msgspec
 from provider_log.log.embedded.database import Database, DatabaseDamaged
 from provider_log.log.embedded.frame import OFFSET_MAX, OWN_PREFIX, Place, offset_of, unpack
 from provider_log.log.port import LogRecord, RecordTooLarge, TopicSpec, UnknownTopic
+from provider_log.log.wakeup import Wakeup
 
 _TOPIC = OWN_PREFIX + b"t"
 _FIRST = OWN_PREFIX + b"f"
@@ -24,7 +25,7 @@ class Partition:
         self.end = end
         self.taken = end
         self._timestamp_ms = timestamp_ms
-        self._readers: list[asyncio.Future[None]] = []
+        self._readers = Wakeup()
 
     def take_offset(self, now_ms: int) -> tuple[int, int]:
         """The next offset, and an append time that never goes back within the partition."""
@@ -44,17 +45,11 @@ class Partition:
 
     def changed(self) -> asyncio.Future[None]:
         """Done at the next `wake`."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._readers = [reader for reader in self._readers if not reader.done()]
-        self._readers.append(future)
-        return future
+        return self._readers.wait()
 
     def wake(self) -> None:
         """Let every waiting reader look again."""
-        readers, self._readers = self._readers, []
-        for reader in readers:
-            if not reader.done():
-                reader.set_result(None)
+        self._readers.signal()
 
 
 class Partitions:

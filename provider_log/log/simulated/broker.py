@@ -21,6 +21,7 @@ from provider_log.log.port import (
     TopicSpec,
     UnknownTopic,
 )
+from provider_log.log.wakeup import Wakeup
 
 Outcome = Literal["committed", "aborted"]
 
@@ -52,7 +53,7 @@ class BrokerPartition:
         self.first = 0
         self._entries: list[_Entry] = []
         self._open: dict[Transaction, int] = {}
-        self._readers: list[asyncio.Future[None]] = []
+        self._readers = Wakeup()
 
     @property
     def end(self) -> int:
@@ -110,17 +111,11 @@ class BrokerPartition:
 
     def changed(self) -> "asyncio.Future[None]":
         """Done when more may be visible, or less is kept."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._readers = [reader for reader in self._readers if not reader.done()]
-        self._readers.append(future)
-        return future
+        return self._readers.wait()
 
     def wake(self) -> None:
         """Let every waiting reader look again."""
-        readers, self._readers = self._readers, []
-        for reader in readers:
-            if not reader.done():
-                reader.set_result(None)
+        self._readers.signal()
 
 
 class _Holder:

@@ -22,9 +22,22 @@ FULL_DISK_BYTES = 300_000
 
 
 def start(command: str, path: Path) -> "subprocess.Popen[str]":
-    """A child that runs `command` on the log at `path`; what it prints can be read."""
+    """A child that runs `command` on the log at `path`; what it prints can be read, its errors lie beside the log."""
     arguments = [sys.executable, "-m", "tests.conformance.log.children", command, str(path)]
-    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with _errors(path).open("w") as errors:
+        return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True)
+
+
+def next_line(child: "subprocess.Popen[str]", path: Path) -> str:
+    """The next line that a child on the log at `path` prints; fails with its errors if it has ended instead."""
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    assert line, f"expected a line, but the child ended with {child.wait()}: {_errors(path).read_text()}"
+    return line.strip()
+
+
+def _errors(path: Path) -> Path:
+    return path.with_name(path.name + ".stderr")
 
 
 async def _open(path: str) -> EmbeddedLog:

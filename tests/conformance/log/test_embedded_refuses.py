@@ -292,8 +292,7 @@ async def test_a_missing_a_damaged_and_a_foreign_end_file_are_refused(closed: Pa
 async def test_a_second_opener_in_another_process_is_told_who_was_first(tmp_path: Path) -> None:
     path = tmp_path / "log"
     child = children.start("commit_until_killed", path)
-    assert child.stdout is not None
-    child.stdout.readline()
+    children.next_line(child, path)
 
     error = await refusal(path)
 

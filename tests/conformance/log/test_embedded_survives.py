@@ -142,22 +142,19 @@ async def test_a_killed_process_loses_no_acknowledged_commit_and_tears_none(tmp_
     acknowledged: set[str] = set()
     for _ in range(5):
         child = children.start("commit_until_killed", tmp_path / "log")
-        assert child.stdout is not None
         for _ in range(round(chance.uniform(1, 400))):
-            acknowledged.add(child.stdout.readline().strip())
+            acknowledged.add(children.next_line(child, tmp_path / "log"))
         child.send_signal(signal.SIGKILL)
-        rest = child.stdout.read().split("\n")
-        acknowledged.update(rest[:-1])  # the last line may be cut
-        child.stdout.close()
-        child.wait()
+        rest, _ = child.communicate()
+        assert child.returncode == -signal.SIGKILL
+        acknowledged.update(rest.split("\n")[:-1])  # the last line may be cut
         assert acknowledged <= set(await whole_commits(tmp_path / "log"))
 
 
 async def test_a_wal_cut_anywhere_tears_no_commit(tmp_path: Path) -> None:
     child = children.start("commit_until_killed", tmp_path / "log")
-    assert child.stdout is not None
     for _ in range(40):
-        child.stdout.readline()
+        children.next_line(child, tmp_path / "log")
     child.kill()
     child.communicate()
     [wal] = (tmp_path / "log" / "records").glob("*.log")

@@ -56,11 +56,11 @@ def main() -> None:
             lambda: codec.encode_event(EVENT),
             lambda: codec.decode_event(event),
         ),
-        "the turn with fastavro, dicts only": (
+        "of the turn: fastavro, dicts": (
             lambda: FASTAVRO.schemaless_writer(io.BytesIO(), schema, theirs),
             lambda: FASTAVRO.schemaless_reader(io.BytesIO(turn[10:]), schema, None),
         ),
-        "msgspec, Structs from and to dicts": (
+        "of the turn: msgspec, Structs to dicts": (
             lambda: msgspec.to_builtins(TURN, builtin_types=(bytes,)),
             lambda: msgspec.convert(plain, TurnCommitted, builtin_types=(bytes,)),
         ),

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from engine.model.status import Status
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance
+from engine.testing.memory import MemoryProvider
 from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
 
 pytestmark = pytest.mark.anyio
@@ -237,11 +239,36 @@ async def test_instances_are_listed_by_status_and_name(bench: Bench) -> None:
         assert [info.instance for info in await listed(limit=2, after="a")] == ["b", "c"]
 
 
+class Views:
+    """Both views of a provider and nothing else, as a client of a plain log would have."""
+
+    def __init__(self, provider: MemoryProvider) -> None:
+        self.enqueue_for_orchestrator = provider.enqueue_for_orchestrator
+        self.enqueue_for_worker = provider.enqueue_for_worker
+        self.get_instance_info = provider.get_instance_info
+        self.changed = provider.changed
+        self.read = provider.read
+        self.read_with_execution = provider.read_with_execution
+
+
 async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:
-    client = Client(bench.provider, chance=Chance(seed=1))
-    for call in (client.list_instances(), client.list_executions("a"), client.resume("a")):
-        with pytest.raises(UsageError, match="expected a client with an admin"):
-            await call
+    client = Client(Views(bench.provider), chance=Chance(seed=1))
+    for call in (client.list_instances, partial(client.list_executions, "a"), partial(client.resume, "a")):
+        with pytest.raises(UsageError, match="expected a provider that can be administered"):
+            await call()
+
+
+async def test_a_provider_that_can_be_administered_is_the_admin(bench: Bench) -> None:
+    assert await Client(bench.provider, chance=Chance(seed=1)).list_instances() == []
+
+
+async def test_each_change_is_seen_once_from_the_revision_before(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        handle = await bench.client.start(ship, Order(1), instance="a")
+        await handle.wait()
+        last = await handle.changed()
+        assert last.status is Status.COMPLETED
+        assert await bench.client.changed("a", last.revision - 1) == last
 
 
 async def test_an_instance_that_is_not_held_cannot_be_resumed(bench: Bench) -> None:

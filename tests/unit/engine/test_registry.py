@@ -7,6 +7,7 @@ import pytest
 
 from engine import ActivityContext, NotRegistered, OrchestrationContext, Registry, UsageError, activity, orchestration
 from engine.registry import activity_definition, orchestration_definition
+from engine.testing import run
 
 
 @activity
@@ -120,12 +121,59 @@ def test_functions_that_cannot_be_called_with_one_input_are_refused() -> None:
     async def alone() -> None:
         return None
 
-    with pytest.raises(UsageError, match=r"expected .*two to take at most one input, but it takes 2"):
+    with pytest.raises(UsageError, match=r"two to take at most .* one input by position, but it takes .*; put several"):
         activity(two)
     with pytest.raises(UsageError, match="to be an async def"):
         orchestration(synchronous)
     with pytest.raises(UsageError, match="to take an OrchestrationContext first, but it takes nothing"):
         orchestration(alone)
+
+
+def test_a_context_without_an_annotation_is_told_to_have_one() -> None:
+    async def alone(ctx) -> None:  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]  # the case
+        return None
+
+    def beside(context, name: str) -> None:  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]  # the case
+        return None
+
+    with pytest.raises(
+        UsageError, match="context of activity alone to be annotated, `ctx: ActivityContext`, but it is"
+    ):
+        activity(alone)  # pyright: ignore[reportUnknownArgumentType]  # the case
+    with pytest.raises(UsageError, match="`context: ActivityContext`, but it is not; without that it would be the in"):
+        activity(beside)  # pyright: ignore[reportUnknownArgumentType]  # the case
+
+
+def test_a_context_may_be_annotated_by_a_name_that_is_imported_for_types_alone() -> None:
+    def work(ctx: object, name: str) -> None:
+        return None
+
+    work.__annotations__["ctx"] = "engine.ActivityContext"
+    assert activity_definition(activity(work)).takes_context
+
+
+def test_an_input_by_keyword_alone_is_refused() -> None:
+    def work(*, name: str) -> None:
+        return None
+
+    with pytest.raises(UsageError, match="one input by position, but it takes name"):
+        activity(work)
+
+
+@orchestration
+async def wants_a_word(ctx: OrchestrationContext) -> str:
+    return await ctx.schedule_activity("word", 5, output=str)
+
+
+def test_a_built_in_without_a_signature_is_told_to_be_wrapped() -> None:
+    with pytest.raises(UsageError, match=r"parameters can be read, but those of <class 'str'> cannot; wrap it in one"):
+        run(wants_a_word, activities={"word": str})
+
+
+@pytest.mark.parametrize("wrong", ["greet", 5])
+def test_a_decorator_that_is_given_something_else_than_a_function_says_so(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"expected a decorator without arguments or with name=…, but it was given"):
+        activity(wrong)  # pyright: ignore[reportArgumentType]  # the case
 
 
 @pytest.mark.parametrize("version", ["", "v1", "1.", "1.0-beta"])

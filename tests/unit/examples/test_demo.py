@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from demo import killed_in_the_middle, plan_of, stage
+from demo import killed_in_the_middle, main, plan_of, stage
 from engine import Client
 from engine.clock import SystemClock
 from engine.testing.memory import MemoryProvider
 from node import Node
 from plan import Plan, Service
-from screen import Screen
+from screen import Row, Screen
 from seen import Broken, Seen, States
 
 NAMES = [f"service-{number}" for number in range(20)]
@@ -68,6 +68,34 @@ async def test_a_wait_that_takes_too_long_says_what_it_waited_for(
 
     with pytest.raises(Broken, match=r"expected the end within 0 s, but the fleet is \{'service-0': 'starting'\}"):
         await Scripted(tmp_path, [look(0, 1)] * 2).until("the end", lambda _: False)
+
+
+def test_the_exit_code_is_that_of_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = tmp_path / "turnlog"
+    audit.write_text('#!/bin/sh\ntest "$1 $2 $3" = "audit verify --data" && exit 6\n')
+    audit.chmod(0o755)
+
+    async def story(*_: object) -> list[Row]:
+        return []
+
+    monkeypatch.setattr("demo.story", story)
+    monkeypatch.setattr("demo.COMMAND", str(audit))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert main() == 6
+
+
+def test_a_broken_promise_is_exit_code_1_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def story(*_: object) -> list[Row]:
+        raise Broken("expected [nothing] to be left, but there is a process")
+
+    monkeypatch.setattr("demo.story", story)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert main() == 1
+    assert "expected [nothing] to be left, but there is a process" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

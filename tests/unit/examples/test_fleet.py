@@ -163,7 +163,7 @@ def test_a_service_that_fails_is_a_line_of_the_result_and_stops_no_other() -> No
     bad, good = run(fleet, plan, activities=world.activities, orchestrations=[provision, watch]).output
 
     assert (bad.port, good) == (0, Provisioned("good", 20_001))
-    assert "expected activity check_health within its deadline of 0:00:10" in bad.why
+    assert "expected activity check_health within its deadline of 0:00:15" in bad.why
 
 
 def test_cancelling_a_fleet_undoes_what_is_under_way() -> None:

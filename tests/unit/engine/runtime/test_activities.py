@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.activity_context import ActivityContext
-from engine.errors import ActivityError, InDoubt, LeaseLost, OwnershipLost, Refused, Retryable
+from engine.errors import ActivityError, InDoubt, LeaseLost, OwnershipLost, Refused, Retryable, TurnTooLarge
 from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, FailActivity
 from engine.model.payload import NULL, Payload
@@ -172,6 +172,13 @@ async def test_a_result_that_the_provider_refuses_becomes_a_failure(bench: Bench
     assert "expected at most 7 bytes" in failure.message
 
 
+async def test_a_result_that_no_record_holds_says_so_of_the_result(bench: Bench) -> None:
+    bench.provider.fail("ack_work_item", TurnTooLarge("i", 8, 7))
+    failure = await failure_of_work(bench, [echo], work_item("echo", b"1"))
+    assert failure.message == "expected the result of activity echo to have at most 7 bytes, but encoded it has 8"
+    assert (failure.type, failure.retryable) == ("ResultTooLarge", False)
+
+
 # Deliveries
 
 
@@ -201,7 +208,8 @@ async def test_an_activity_delivered_too_often_is_poison(bench: Bench) -> None:
     assert isinstance(completion, FailActivity)
     assert completion.failure.category is Category.POISON
     assert completion.failure.message == (
-        "expected activity unheard_of to end within 3 deliveries, but this is number 4"
+        "expected activity unheard_of to end within 3 deliveries, but this is number 4; "
+        "expected activity 'unheard_of' to be registered, but none is"
     )
     assert (engine.counters.activities_unregistered, engine.counters.activities_poisoned) == (3, 1)
     assert "activity.poisoned" in reached

@@ -262,6 +262,10 @@ async def test_an_orchestration_nobody_ever_registers_fails_as_poison_and_its_pa
             await ends(bench.clock, handle.wait())
     assert caught.value.failure.cause is not None
     assert caught.value.failure.cause.category is Category.POISON
+    assert caught.value.failure.cause.message == (
+        "expected a turn within 4 deliveries, but this is number 5; "
+        "expected orchestration 'unheard_of' to be registered, but only these are: parent"
+    )
     child = await bench.client.status("family::sub::2")
     assert (child.status, child.orchestration_name, child.parent_instance) == (Status.FAILED, "unheard_of", "family")
     events = [type(event) for event in await bench.client.history("family::sub::2")]

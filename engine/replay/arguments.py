@@ -1,0 +1,111 @@
+"""Which arguments of a call of the context can be recorded? The rest is refused where it is given.
+
+What slips through here is an error of the turn, or of the provider when the turn is to be committed: the instance would
+then fail as poison, minutes later and without the line.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TypeVar
+
+from engine.errors import UsageError
+from engine.model.ids import root_instance_id_problem
+from engine.registry import DEFAULT_VERSION, VERSION_FORM
+from engine.replay.retry import RetryPolicy
+
+T = TypeVar("T")
+
+
+def text(value: str, what: str) -> str:
+    """`value`, which can be written into a record; it may be empty.
+
+    Raises:
+        UsageError: It is no string, or has no UTF-8 form.
+    """
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody runs a type checker
+        raise UsageError(f"expected {what} to be a str, but it is {value!r}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"expected {what} to have a UTF-8 form, but {value!r} has none") from None
+    return value
+
+
+def name(value: str, what: str) -> str:
+    """`value`, which names something.
+
+    Raises:
+        UsageError: It is no string, is empty, or has no UTF-8 form.
+    """
+    if value == "":
+        raise UsageError(f"expected {what}, but it is empty")
+    return text(value, what)
+
+
+def version(value: str | None, what: str) -> str | None:
+    """`value`, which is a version, or None for the latest.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if value is not None and not VERSION_FORM.fullmatch(text(value, what)):
+        raise UsageError(f"expected {what} like {DEFAULT_VERSION!r}, but it is {value!r}")
+    return value
+
+
+def instance_id(value: str | None) -> str | None:
+    """`value`, which can be the id of an instance, or None.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if value is not None and (problem := root_instance_id_problem(text(value, "the id of an instance"))) is not None:
+        raise UsageError(problem)
+    return value
+
+
+def duration(value: timedelta | None, what: str) -> timedelta | None:
+    """`value`, which is a length of time, or None.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    return _of_type(value, timedelta, what)
+
+
+def milliseconds(delay: timedelta) -> int:
+    """`delay` in whole milliseconds, rounded up; 0 if it is negative.
+
+    Raises:
+        UsageError: It is no timedelta.
+    """
+    if not isinstance(delay, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+        raise UsageError(f"expected a delay to be a timedelta, but it is {delay!r}")
+    return max(0, -(delay // timedelta(milliseconds=-1)))
+
+
+def policy(value: RetryPolicy | None) -> RetryPolicy | None:
+    """`value`, which says how to try again, or None.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    return _of_type(value, RetryPolicy, "retry")
+
+
+def options(given: Mapping[str, object], known: Mapping[str, object], what: str) -> None:
+    """Refuse options that `what` does not have.
+
+    Raises:
+        UsageError: Names one, and those there are.
+    """
+    if not given.keys() <= known.keys():
+        unknown = sorted(given.keys() - known.keys())
+        raise UsageError(f"expected options of {what} among {', '.join(known)}, but got {', '.join(unknown)}")
+
+
+def _of_type(value: T, kind: type[object], what: str) -> T:
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(f"expected {what} to be a {kind.__name__}, but it is {value!r}")
+    return value

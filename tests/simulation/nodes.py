@@ -1,0 +1,156 @@
+"""What can happen to a node that no fault of its log can? It is cut off, frozen, crashes, and wakes up later."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeVar
+
+from provider_log.log.port import (
+    Bounds,
+    Doubtful,
+    Log,
+    LogRecord,
+    LogUnavailable,
+    Producer,
+    Reader,
+    StoredRecord,
+    TopicSpec,
+)
+from provider_log.store.memory import DictStore
+
+T = TypeVar("T")
+
+
+class Line:
+    """A node's line to its log: open, frozen (every call waits), or cut (every call fails)."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self._cut = False
+        self._until_frozen = 0
+        self.frozen = asyncio.Event()
+
+    def freeze(self) -> None:
+        """From now on calls wait, and so do answers: the node is paused wherever it touches its log."""
+        self._open.clear()
+        self.frozen.set()
+
+    def freeze_after(self, uses: int) -> None:
+        """Freeze by itself when the line is used for this time, counted from 1; each call uses it twice."""
+        self._until_frozen = uses
+
+    def thaw(self) -> None:
+        """Whoever waited goes on."""
+        self._open.set()
+
+    def cut(self) -> None:
+        """From now on nothing reaches the log and no answer comes back."""
+        self._cut = True
+        self._open.set()
+
+    async def through(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What `call` answers, if it gets through both ways."""
+        await self._use()
+        if self._cut:
+            raise LogUnavailable("expected a line to the log, but it is cut")
+        answer = await call()
+        await self._use()
+        if self._cut:
+            raise Doubtful("expected an answer, but the line to the log is cut")
+        return answer
+
+    async def _use(self) -> None:
+        self._until_frozen -= 1
+        if self._until_frozen == 0:
+            self.freeze()
+        await self._open.wait()
+
+
+class NodeStore(DictStore):
+    """A store that a crash leaves as it was, or as it was flushed last, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._flushed: dict[bytes, bytes] = {}
+
+    async def flush(self) -> None:
+        """What is here now survives a crash."""
+        self._flushed = dict(self.rows)
+
+    async def close(self) -> None:
+        """A node that crashed never got here; see `crash`."""
+
+    def crash(self, kind: Literal["kept", "flushed", "lost"]) -> None:
+        """What a process finds that opens it after this one was killed."""
+        kept: dict[str, dict[bytes, bytes]] = {"kept": self.rows, "flushed": self._flushed, "lost": {}}
+        self.rows = dict(kept[kind])
+        self._flushed = dict(self.rows)
+
+
+class NodeLog:
+    """The world's log at the end of a node's own line; leaving the node does not close it."""
+
+    def __init__(self, log: Log, line: Line) -> None:
+        self._log = log
+        self._line = line
+
+    @property
+    def cluster_id(self) -> str:
+        return self._log.cluster_id
+
+    async def create_topics(self, topics: Sequence[TopicSpec]) -> None:
+        await self._line.through(lambda: self._log.create_topics(topics))
+
+    async def partition_count(self, topic: str) -> int | None:
+        return await self._line.through(lambda: self._log.partition_count(topic))
+
+    async def open_producer(self, transactional_id: str) -> Producer:
+        return _NodeProducer(await self._line.through(lambda: self._log.open_producer(transactional_id)), self._line)
+
+    async def append(self, record: LogRecord) -> int:
+        return await self._line.through(lambda: self._log.append(record))
+
+    async def open_reader(self, topic: str, partition: int, position: int) -> Reader:
+        return _NodeReader(
+            await self._line.through(lambda: self._log.open_reader(topic, partition, position)), self._line
+        )
+
+    async def bounds(self, topic: str, partition: int) -> Bounds:
+        return await self._line.through(lambda: self._log.bounds(topic, partition))
+
+    async def delete_records(self, topic: str, partition: int, before: int) -> None:
+        await self._line.through(lambda: self._log.delete_records(topic, partition, before))
+
+    async def close(self) -> None:
+        """The world closes it."""
+
+
+class _NodeProducer:
+    def __init__(self, producer: Producer, line: Line) -> None:
+        self._producer = producer
+        self._line = line
+
+    async def produce(self, records: Sequence[LogRecord]) -> None:
+        await self._line.through(lambda: self._producer.produce(records))
+
+    async def commit(self) -> Sequence[int]:
+        return await self._line.through(self._producer.commit)
+
+    async def close(self) -> None:
+        await self._producer.close()
+
+
+class _NodeReader:
+    def __init__(self, reader: Reader, line: Line) -> None:
+        self._reader = reader
+        self._line = line
+
+    @property
+    def position(self) -> int:
+        return self._reader.position
+
+    async def read(self, records_max: int, timeout_ms: int) -> Sequence[StoredRecord]:
+        return await self._line.through(lambda: self._reader.read(records_max, timeout_ms))
+
+    async def close(self) -> None:
+        await self._reader.close()

@@ -1,0 +1,130 @@
+"""Which orchestrations does a seed stand for, and how must each of them end? Programs as data, and their oracle.
+
+A program is a list of steps; its result is a number that depends on every value and on their order.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Literal
+
+from msgspec import Struct
+
+from engine import OrchestrationContext, Registry, activity, orchestration
+from engine.runtime.doors import Chance
+
+MODULUS = 1_000_003
+
+Kind = Literal["activity", "fan", "timer", "child", "event", "queue", "again"]
+
+
+class Step(Struct, frozen=True):
+    """One step.
+
+    Attributes:
+        number: What the activity doubles, what the fan begins at, or milliseconds.
+        inside: The child's program.
+        name: Of the event or the queue.
+    """
+
+    kind: Kind
+    number: int = 0
+    inside: "tuple[Step, ...]" = ()
+    name: str = ""
+
+
+class Plan(Struct, frozen=True):
+    """What is left to do, and the result so far."""
+
+    steps: tuple[Step, ...]
+    result: int = 0
+
+
+def fold(result: int, value: int) -> int:
+    """The result with one more value; order matters."""
+    return (result * 31 + value) % MODULUS
+
+
+def value_of_event(name: str) -> int:
+    """What everybody who raises the event sends."""
+    return sum(name.encode())
+
+
+@activity
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@orchestration
+async def run(ctx: OrchestrationContext, plan: Plan) -> int:
+    result = plan.result
+    for at, step in enumerate(plan.steps):
+        match step.kind:
+            case "activity":
+                result = fold(result, await ctx.schedule_activity(double, step.number))
+            case "fan":
+                for value in await asyncio.gather(*(ctx.schedule_activity(double, step.number + n) for n in range(3))):
+                    result = fold(result, value)
+            case "timer":
+                await ctx.schedule_timer(timedelta(milliseconds=step.number))
+            case "child":
+                result = fold(result, await ctx.schedule_sub_orchestration(run, Plan(step.inside)))
+            case "event":
+                result = fold(result, await ctx.wait_event(step.name, int))
+            case "queue":
+                result = fold(result, await ctx.dequeue(step.name, int))
+            case "again":
+                return ctx.continue_as_new(Plan(plan.steps[at + 1 :], result))
+    return result
+
+
+REGISTRY = Registry(orchestrations=[run], activities=[double])
+
+
+def expected(steps: tuple[Step, ...]) -> int:
+    """How the program must end. The n-th message of a queue is n."""
+    result, taken = 0, dict[str, int]()
+    for step in steps:
+        match step.kind:
+            case "activity":
+                result = fold(result, 2 * step.number)
+            case "fan":
+                for n in range(3):
+                    result = fold(result, 2 * (step.number + n))
+            case "child":
+                result = fold(result, expected(step.inside))
+            case "event":
+                result = fold(result, value_of_event(step.name))
+            case "queue":
+                taken[step.name] = taken.get(step.name, 0) + 1
+                result = fold(result, taken[step.name])
+            case "timer" | "again":
+                pass
+    return result
+
+
+def drawn(chance: Chance, *, steps: int, is_child: bool = False) -> tuple[Step, ...]:
+    """A program of `steps` steps."""
+    return tuple(_drawn_step(chance, is_child) for _ in range(steps))
+
+
+def _drawn_step(chance: Chance, is_child: bool) -> Step:
+    number = below(chance, 100)
+    kinds: list[Callable[[], Step]] = [
+        lambda: Step("activity", number),
+        lambda: Step("fan", number),
+        lambda: Step("timer", 20 * number),
+        lambda: Step("again"),
+    ]
+    if not is_child:
+        kinds += [
+            lambda: Step("child", inside=drawn(chance, steps=1 + below(chance, 2), is_child=True)),
+            lambda: Step("event", name=f"e{below(chance, 2)}"),
+            lambda: Step("queue", name=f"q{below(chance, 2)}"),
+        ]
+    return kinds[below(chance, len(kinds))]()
+
+
+def below(chance: Chance, bound: int) -> int:
+    """A number from 0 up to, not including, `bound`."""
+    return min(bound - 1, int(chance.uniform(0, bound)))

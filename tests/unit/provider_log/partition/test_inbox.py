@@ -1,0 +1,211 @@
+"""Is every message delivered, in order of arrival, to one holder at a time?"""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from engine.model.messages import AnyMessage, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
+from engine.model.payload import Payload
+from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing
+from provider_log.records import Lane
+
+NULL = Payload(b"null")
+LOCK_MS = 100
+INSTANCES: tuple[str, ...] = ("a", "b")
+delays = st.sampled_from((0, 0, 30, 70))
+
+
+def message_of(kind: str, instance: str) -> AnyMessage | None:
+    match kind:
+        case "start":
+            return StartOrchestration(instance=instance, name="go", input=NULL)
+        case "event":
+            return RaiseEvent(instance=instance, name="e", data=NULL)
+        case "queue":
+            return EnqueueMessage(instance=instance, name="q", data=NULL)
+        case "timer":
+            return FireTimer(instance=instance, incarnation=1, execution_id=1, timer_id=1, fire_at_ms=1)
+        case _:
+            return None
+
+
+class Row:
+    """What the specification knows of one message."""
+
+    def __init__(self, key: EntryKey, kind: str, visible_at_ms: int) -> None:
+        self.key = key
+        self.kind = kind
+        self.visible_at_ms = visible_at_ms
+        self.attempts = 0
+        self.order = 0  # place among all messages, given when it is first visible
+
+
+class Messages(RuleBasedStateMachine):
+    """An inbox beside plain dicts that are searched from end to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.standings = dict.fromkeys(INSTANCES, Standing.ABSENT)
+        self.inbox = Inbox(self.standings.__getitem__)
+        self.rows: dict[EntryKey, Row] = {}
+        self.locks: dict[str, tuple[str, int, list[EntryKey]]] = {}
+        self.tokens: list[str] = []
+        self.now_ms = 1_000
+        self.made = self.orders = 0
+
+    def settle(self) -> None:
+        """What time does by itself: locks end, and hidden messages are seen in order of their instant."""
+        self.locks = {token: lock for token, lock in self.locks.items() if lock[1] > self.now_ms}
+        due = [row for row in self.rows.values() if row.order == 0 and row.visible_at_ms <= self.now_ms]
+        for row in sorted(due, key=lambda row: (row.visible_at_ms, row.key[2])):
+            self.orders += 1
+            row.order = self.orders
+
+    def visible(self, instance: str) -> list[Row]:
+        rows = [row for row in self.rows.values() if row.key[0] == instance and row.visible_at_ms <= self.now_ms]
+        return sorted(rows, key=lambda row: row.order)
+
+    @rule(
+        instance=st.sampled_from(INSTANCES),
+        kind=st.sampled_from(("start", "event", "queue", "timer", "unknown")),
+        lane=st.sampled_from((Lane.ORCHESTRATOR, Lane.MESSAGES, Lane.INBOX)),
+        delay_ms=delays,
+    )
+    def add(self, instance: str, kind: str, lane: Lane, delay_ms: int) -> None:
+        self.inbox.tick(self.now_ms)
+        self.settle()
+        self.made += 1
+        visible_at_ms = self.now_ms + delay_ms
+        entry = Entry(
+            instance=instance,
+            lane=lane,
+            place=self.made,
+            message=message_of(kind, instance),
+            raw=b"12345",
+            arrived_at_ms=self.now_ms,
+            visible_at_ms=visible_at_ms,
+        )
+        self.rows[entry.key] = Row(entry.key, kind, visible_at_ms)
+        self.inbox.add(entry, self.now_ms)
+        self.settle()
+
+    def deliverable(self, instance: str) -> list[Row] | None:
+        """What a fetch gets of the instance, or None."""
+        rows = self.visible(instance)
+        known = [row for row in rows if row.kind != "unknown"]
+        is_locked = any(locked == instance for locked, _, _ in self.locks.values())
+        if is_locked or not known or self.standings[instance] is Standing.HELD:
+            return None
+        if self.standings[instance] is Standing.ABSENT and not any(row.kind == "start" for row in known):
+            waits = any(row.kind == "start" for row in self.rows.values() if row.key[0] == instance)
+            if waits or len(known) < len(rows) or any(row.kind != "queue" for row in known):
+                return None
+        return known
+
+    @rule()
+    def take(self) -> None:
+        self.settle()
+        token = f"t{len(self.tokens)}"
+        taken = self.inbox.take(token, self.now_ms, LOCK_MS)
+        candidates = {instance: rows for instance in INSTANCES if (rows := self.deliverable(instance)) is not None}
+        if taken is None:
+            assert candidates == {}
+            return
+        entries = taken.entries if isinstance(taken, Lock) else taken
+        instance = entries[0].instance
+        expected = candidates[instance]
+        assert [entry.key for entry in entries] == [row.key for row in expected]
+        if not isinstance(taken, Lock):
+            assert self.standings[instance] is Standing.ABSENT
+            for entry in entries:
+                self.inbox.remove(entry.key)
+                del self.rows[entry.key]
+            return
+        for entry, row in zip(entries, expected, strict=True):
+            row.attempts += 1
+            assert entry.attempt == row.attempts
+        self.tokens.append(token)
+        self.locks[token] = (instance, self.now_ms + LOCK_MS, [entry.key for entry in entries])
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), creates=st.booleans())
+    def consume(self, data: st.DataObject, *, creates: bool) -> None:
+        """A turn is admitted: its messages go, and its instance is there."""
+        token = data.draw(st.sampled_from(self.tokens))
+        self.settle()
+        lock = self.inbox.lock(token, self.now_ms)
+        assert (lock is not None) == (token in self.locks)
+        if lock is not None:
+            instance, _, keys = self.locks.pop(token)
+            if creates:
+                self.standings[instance] = Standing.PRESENT
+            for key in keys:
+                assert self.inbox.remove(key) is not None
+                del self.rows[key]
+            self.inbox.unlock(token)
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), delay_ms=delays, ignore=st.booleans())
+    def abandon(self, data: st.DataObject, delay_ms: int, *, ignore: bool) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        self.inbox.tick(self.now_ms)
+        self.settle()
+        is_live = token in self.locks
+        assert self.inbox.abandon(token, self.now_ms + delay_ms, self.now_ms, ignore_attempt=ignore) == is_live
+        if is_live:
+            for key in self.locks.pop(token)[2]:
+                row = self.rows[key]
+                row.attempts -= ignore
+                if delay_ms:
+                    row.visible_at_ms = self.now_ms + delay_ms
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.tokens))
+        self.settle()
+        assert self.inbox.renew(token, self.now_ms, LOCK_MS) == (token in self.locks)
+        if token in self.locks:
+            instance, _, keys = self.locks[token]
+            self.locks[token] = (instance, self.now_ms + LOCK_MS, keys)
+
+    @rule(instance=st.sampled_from(INSTANCES), standing=st.sampled_from(Standing))
+    def stand(self, instance: str, standing: Standing) -> None:
+        self.standings[instance] = standing
+        self.inbox.wake(instance)
+
+    @rule(duration_ms=st.sampled_from((1, 30, 100)))
+    def pass_time(self, duration_ms: int) -> None:
+        self.now_ms += duration_ms
+        self.settle()
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        self.inbox.tick(self.now_ms)
+        self.settle()
+        assert self.inbox.held_bytes == 5 * len(self.rows)
+        locked = {key for _, _, keys in self.locks.values() for key in keys}
+        visible = {row.key for instance in INSTANCES for row in self.visible(instance)}
+        assert self.inbox.unlocked == len(visible - locked)
+        hidden = [row for row in self.rows.values() if row.visible_at_ms > self.now_ms]
+        assert self.inbox.timers == sum(row.kind == "timer" for row in hidden)
+        for instance in INSTANCES:
+            attempts = [row.attempts for row in self.rows.values() if row.key[0] == instance]
+            assert self.inbox.max_attempt_count(instance) == max(attempts, default=0)
+            assert self.inbox.is_locked(instance) == any(lock[0] == instance for lock in self.locks.values())
+        due = [row.visible_at_ms for row in hidden] + [until_ms for _, until_ms, _ in self.locks.values()]
+        if due:
+            next_ms = self.inbox.next_due_ms()
+            assert next_ms is not None
+            assert next_ms <= min(due), "expected nothing to be due before the inbox says so"
+
+
+TestMessages = Messages.TestCase
+
+
+def test_the_instance_whose_message_is_oldest_is_first() -> None:
+    inbox = Inbox(lambda _instance: Standing.PRESENT)
+    for place, instance in enumerate("bab"):
+        event = RaiseEvent(instance=instance, name="e", data=NULL)
+        inbox.add(Entry(instance=instance, lane=Lane.INBOX, place=place, message=event, arrived_at_ms=0), 0)
+    taken = [inbox.take(token, 0, LOCK_MS) for token in ("t0", "t1", "t2")]
+    assert [lock.instance if isinstance(lock, Lock) else None for lock in taken] == ["b", "a", None]
