@@ -175,18 +175,6 @@ class LogProvider:
             progress=progress,
         )
 
-    # Life
-
-    @property
-    def name(self) -> str:
-        """What it is, for logs."""
-        return f"log/{self.app}"
-
-    @property
-    def ready(self) -> bool:
-        """Whether every partition is owned and restored."""
-        return bool(self._parts) and all(part.phase is Phase.RUNNING for part in self._parts)
-
     @classmethod
     def kafka(
         cls,
@@ -194,7 +182,7 @@ class LogProvider:
         path: str | Path,
         *,
         app: str = "turnlog",
-        partitions: int = 1,
+        partitions: int | None = None,
         settings: ClientSettings | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
@@ -208,7 +196,7 @@ class LogProvider:
             bootstrap: One or more brokers, `host:port`, with commas between them.
             path: The directory of the stores: they are built from the topics anew where they are missing.
             app: Name of the application; its topics are created if they are not there.
-            partitions: How many; fixed for the application's life.
+            partitions: How many, for new topics; must agree with those that are there. None takes them, or 1.
             settings: How to be let in by the brokers.
             clock: The door to time.
             chance: The door to randomness.
@@ -222,7 +210,7 @@ class LogProvider:
         async def open_log() -> Log:
             log = await KafkaLog.open(bootstrap, clock=used_clock, settings=settings)
             try:
-                _claim(root, app)
+                claim_directory(root, app)
             except BaseException:
                 await log.close()
                 raise
@@ -242,6 +230,18 @@ class LogProvider:
             node=node,
             progress=progress,
         )
+
+    # Life
+
+    @property
+    def name(self) -> str:
+        """What it is, for logs."""
+        return f"log/{self.app}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether every partition is owned and restored."""
+        return bool(self._parts) and all(part.phase is Phase.RUNNING for part in self._parts)
 
     async def __aenter__(self) -> Self:
         """Open, acquire, restore.

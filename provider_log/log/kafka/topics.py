@@ -7,6 +7,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from msgspec import Struct
 
 from engine.clock import Clock
+from engine.runtime.doors import within
 from provider_log.log.kafka.cluster import Cluster, check_leader
 from provider_log.log.kafka.codes import Code, name_of, refusal
 from provider_log.log.kafka.link import Address, Links
@@ -108,7 +109,7 @@ class Topics:
         self._batch_bytes_max: dict[str, int] = {}
 
     async def create(self, specs: Sequence[TopicSpec]) -> None:
-        """Create those that do not exist, and return when all have leaders."""
+        """Create those that do not exist, and return when every partition has a leader that answers."""
         absent = [spec for spec in specs if await self._cluster.partition_count(spec.name) is None]
         if not absent:
             return
@@ -128,18 +129,19 @@ class Topics:
         for topic, code, message in answer.topic_errors:
             if code not in {Code.NONE, Code.TOPIC_ALREADY_EXISTS}:
                 raise LogUnavailable(f"expected to create topic {topic}, but: {message or name_of(code)}")
-        names = [spec.name for spec in absent]
-        for _ in range(self._answer_ms // _APPEAR_MS):
-            found = await self._cluster.look(names)
-            led = {
-                topic
-                for code, topic, _, partitions in found.topics
-                if code == Code.NONE and all(leader >= 0 for _, _, leader, _, _, _ in partitions)
-            }
-            if led == set(names):
-                return
-            await self._clock.sleep_ms(_APPEAR_MS)
-        raise LogUnavailable(f"expected new topics to have leaders within {self._answer_ms} ms, but not all have")
+        try:
+            await within(self._clock, self._appeared(absent), self._answer_ms)
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"expected leaders of new topics within {self._answer_ms} ms, but not all are"
+            ) from error
+
+    async def _appeared(self, specs: Sequence[TopicSpec]) -> None:
+        for spec in specs:
+            while await self._cluster.partition_count(spec.name) is None:
+                await self._clock.sleep_ms(_APPEAR_MS)
+            for partition in range(spec.partitions):  # brokers name a leader before it knows that it is one
+                await self._offset(spec.name, partition, _FIRST)
 
     async def check_settings(self, specs: Sequence[TopicSpec]) -> None:
         """Refuse topics whose settings do not keep what a log keeps.
