@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 from msgspec import Struct
@@ -28,7 +28,6 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.embedded.directory import write_atomically
-from provider_log.log.kafka import ClientSettings, KafkaLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
@@ -47,6 +46,9 @@ from provider_log.store.port import Store
 from provider_log.store.rocks import RocksStore
 from provider_log.store.tables import HEAD, HeadRow, InstanceRow, unpack
 from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics
+
+if TYPE_CHECKING:
+    from provider_log.log.kafka import ClientSettings
 
 Found = TypeVar("Found")
 RestoreProgress = Callable[[int, int, int], None]
@@ -183,7 +185,7 @@ class LogProvider:
         *,
         app: str = "turnlog",
         partitions: int | None = None,
-        settings: ClientSettings | None = None,
+        settings: "ClientSettings | None" = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
         options: LogProviderOptions | None = None,
@@ -204,6 +206,9 @@ class LogProvider:
             node: Who this is, for people who read the log.
             progress: Told how far each partition is restored.
         """
+        # Only who uses Kafka loads its client: it takes longer to import than all the rest.
+        from provider_log.log.kafka import KafkaLog
+
         root = Path(path)
         used_clock = clock or SystemClock()
 

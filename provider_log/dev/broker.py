@@ -46,6 +46,7 @@ num.network.threads=2
 num.io.threads=4
 background.threads=2
 log.segment.bytes=16777216
+log.index.size.max.bytes=1048576
 """
 
 _LOG4J = """\

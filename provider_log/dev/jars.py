@@ -55,3 +55,7 @@ def kafka_jars(cache: Path) -> list[Path]:
             raise UsageError(f"expected {coordinate} with SHA-256 {sha256}, but what came has {is_sha256}")
         found.append(path)
     return found
+
+
+if __name__ == "__main__":
+    kafka_jars(cache_directory())

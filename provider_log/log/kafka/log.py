@@ -62,7 +62,7 @@ class KafkaLog:
             settings: How to be let in.
             transaction_timeout_ms: After which the broker aborts an open transaction: how long the death of an owner
                 may keep what lies behind it from others.
-            answer_ms: Bound of every other call.
+            answer_ms: How long to wait for one broker; of a transactional id, and of a partition's leader, for all.
             replication_factor: Of topics that are created; without it three, or as many as there are brokers.
 
         Raises:

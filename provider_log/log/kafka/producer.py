@@ -108,9 +108,9 @@ class KafkaProducer:
         self._begin_call()
         try:
             offsets = await within(self._clock, self._produced(records), self._commit_ms)
-        except Unsent as error:
-            raise LogUnavailable(f"nothing was sent: {error}") from error
-        except Unanswered as error:
+        except (Unsent, Unanswered) as error:
+            if isinstance(error, Unsent) and not self._places:
+                raise LogUnavailable(f"nothing was sent: {error}") from error
             raise Doubtful(str(error)) from error
         except TimeoutError as error:
             raise Doubtful(f"expected to produce within {self._commit_ms} ms, but it took longer") from error
@@ -156,6 +156,7 @@ class KafkaProducer:
             for place, of_place in indexes.items()
         }
         offsets = [0] * len(records)
+        orders = {place: iter(of_place) for place, of_place in indexes.items()}
         while queues := {place: queue for place, queue in queues.items() if queue}:
             # A request takes one batch of a partition, so a large transaction goes in rounds.
             sent: dict[Address, dict[Place, RecordBatch]] = {}
@@ -165,7 +166,7 @@ class KafkaProducer:
             bases = {place: base for answer in answers for place, base in answer.items()}
             for place, base in bases.items():
                 for offset in range(base, base + queues[place].pop(0).count):
-                    offsets[indexes[place].pop(0)] = offset
+                    offsets[next(orders[place])] = offset
             if len(bases) < len(queues):
                 await self._clock.sleep_ms(_LEADER_MS)
         return offsets
