@@ -19,7 +19,12 @@ class ActivityContext(Protocol):
 
     @property
     def activity_id(self) -> int:
-        """Event id of the call. With `instance` and `execution_id` it makes a key for idempotent effects."""
+        """Event id of the call.
+
+        With `instance` and `execution_id` it is the same over redeliveries of this call, and another for each retry
+        by policy. A key that a payment must keep over retries belongs into the input: `ctx.new_guid()` in the
+        orchestration, once, before the call.
+        """
         ...
 
     @property

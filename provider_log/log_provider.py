@@ -6,6 +6,7 @@ import heapq
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -303,11 +304,12 @@ class LogProvider:
     async def _stop(self) -> None:
         # Also when the node is cancelled: a thread left inside RocksDB when Python ends takes the process down with it.
         with anyio.CancelScope(shield=True):
-            for part in self._parts:
-                await part.stop()
-            self._threads.close(patience_ms=5_000)
-            if self._log is not None:
-                await self._log.close()
+            async with AsyncExitStack() as stack:  # whatever one of them raises, the others end too, the log last
+                if self._log is not None:
+                    stack.push_async_callback(self._log.close)
+                stack.callback(self._threads.close, patience_ms=5_000)
+                for part in reversed(self._parts):
+                    stack.push_async_callback(part.stop)
 
     # Routing
 

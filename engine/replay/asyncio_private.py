@@ -8,7 +8,8 @@ that takes one of them away.
 import asyncio
 import ctypes
 from asyncio.events import _get_running_loop, _set_running_loop
-from asyncio.tasks import _enter_task, _leave_task, _unregister_task
+from asyncio.tasks import _enter_task, _leave_task, _unregister_task, _wait  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]  # typeshed leaves it out
+from types import CodeType
 from typing import Any
 
 running_loop = _get_running_loop
@@ -25,6 +26,10 @@ leave_task = _leave_task
 
 unregister_task = _unregister_task
 """Takes a task out of asyncio's process-wide WeakSet: numbered hashes of many instances would collide there."""
+
+
+WAIT_CODE: CodeType = _wait.__code__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # as above
+"""Of `asyncio.wait`, once its set is made: the loop looks there at what is waited for, as `fs`."""
 
 
 def silence_pending(task: asyncio.Task[Any]) -> None:

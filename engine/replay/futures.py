@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from engine.errors import ActivityError
 from engine.model.failure import Failure
@@ -26,12 +26,17 @@ class DurableFuture(NumberedFuture[T], Generic[T]):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, number: int, event_id: int) -> None:
-        super().__init__(loop, number)
+        super().__init__(loop=loop)
+        self.number = number
         self.event_id = event_id
         self.finished_at = 0
         self._failure: tuple[type[ActivityError], Failure] | None = None
         # Durable failures are in the history; asyncio need not complain that nobody looked at one.
         self._log_traceback = False
+
+    def __bool__(self) -> NoReturn:
+        """A future is neither true nor false: `if ctx.wait_event(...)` without await would take the branch, always."""
+        raise TypeError("expected a result, but this is the future of one: await it, or ask its done()")
 
     def __await__(self) -> Generator[Any, None, T]:
         """As asyncio's own, but the result is read through `result`, which may build a fresh exception."""

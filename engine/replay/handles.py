@@ -83,11 +83,12 @@ class LoopTimer(asyncio.TimerHandle):
 
 
 class NumberedFuture(asyncio.Future[T]):
-    """A future that hashes by its number, and whose callbacks run in that order where one callback woke many."""
+    """A future that hashes by its number, and whose callbacks run in that order where one callback woke many.
 
-    def __init__(self, loop: AnyLoop, number: int) -> None:
-        super().__init__(loop=loop)
-        self.number = number
+    Whoever makes one sets the number at once: an `__init__` of our own would double the cost of a future.
+    """
+
+    number: int
 
     def __hash__(self) -> int:
         return self.number

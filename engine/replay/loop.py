@@ -14,7 +14,7 @@ fails without it:
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from inspect import currentframe
 from itertools import count
@@ -24,6 +24,7 @@ from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from engine.errors import UsageError
 from engine.replay.asyncio_private import (
+    WAIT_CODE,
     enter_task,
     failure_of,
     keep_for_good,
@@ -35,13 +36,14 @@ from engine.replay.asyncio_private import (
     silence_pending,
     unregister_task,
 )
-from engine.replay.handles import SALT_MASK, SALT_SHIFT, LoopTimer, NumberedTask, ReadyHandle
+from engine.replay.handles import SALT_MASK, SALT_SHIFT, LoopTimer, NumberedFuture, NumberedTask, ReadyHandle
 from engine.replay.refusals import refusal, refusing_the_rest
 
 DEADLINE_SLACK_MS = 0.001  # a sum of two floats near 1.7e9 seconds is off by less; 100 ms must stay 100 ms
 REARM_PASSES_MAX = 256  # so often may a callback that only re-arms itself count down to something
 EVICTIONS_MAX = 100  # so often do calls raise Evicting to one task
 CLOSES_MAX = 100  # so often is it thrown at what one task awaits
+FUTURES_FROM = 1 << 40  # numbers of futures that no event stands for begin above those of events
 NO_FAILURE = (asyncio.CancelledError, Exception)
 
 AnyResult = TypeVar("AnyResult")
@@ -97,8 +99,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     """
 
     __slots__ = (
-        "_asyncgens", "_asyncgens_swept", "_books", "_callbacks_max", "_cause", "_evictions", "_failed", "_numbers",
-        "_ready", "_root", "_salt", "_time", "_unfinished", "_waiting", "evicting",
+        "_asyncgens", "_asyncgens_swept", "_books", "_callbacks_max", "_cause", "_evictions", "_failed", "_futures",
+        "_numbers", "_ready", "_root", "_salt", "_time", "_unfinished", "_waiting", "evicting",
     )  # fmt: skip
 
     def __init__(self, books: Books, *, callbacks_max: int) -> None:
@@ -113,6 +115,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._asyncgens: list[AnyAsyncGenerator] = []
         self._asyncgens_swept = 32
         self._numbers = 0
+        self._futures = 0
         self._salt = (next(_salts) & SALT_MASK) << SALT_SHIFT
         self._root: NumberedTask | None = None
         self._cause: BaseException | None = None
@@ -268,7 +271,14 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         self.raise_if_evicting()
-        return asyncio.Future(loop=self)
+        frame = currentframe()
+        caller = frame and frame.f_back
+        if caller is not None and caller.f_code is WAIT_CODE and not _are_numbered(caller.f_locals["fs"]):
+            self.refuse("asyncio.wait over gather")
+        self._futures += 1
+        future: NumberedFuture[Any] = NumberedFuture(loop=self)
+        future.number = FUTURES_FROM + self._futures
+        return future
 
     def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]  # 3.13 passes on whatever it is given
         self,
@@ -469,3 +479,8 @@ def _asked_by_as_completed() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _are_numbered(futures: Iterable[object]) -> bool:
+    """Whether a set of `futures` has the same order on every replay. What `gather` returns has no number."""
+    return all(isinstance(future, (NumberedTask, NumberedFuture)) for future in futures)

@@ -26,6 +26,7 @@ INSTEAD: dict[str, str] = {
     "shutdown_default_executor": ACTIVITY,
     "call_soon_threadsafe": "an external event: `client.raise_event(...)` outside, `await ctx.wait_event(name)` here",
     "as_completed": "`ctx.as_completed`: asyncio puts the coroutines in a set, whose order changes with every replay",
+    "asyncio.wait over gather": "`asyncio.wait` over tasks: a set of gathers has another order on every replay",
     "create_task(eager_start=True)": "`create_task` without `eager_start`: it is not on every Python we replay on",
     "set_task_factory": "`asyncio.create_task`: tasks are numbered by the loop",
     "run_forever": NODE,

@@ -339,6 +339,7 @@ class Partition:
                 await self._store.flush()
 
     async def _cut_lanes(self) -> None:
+        # The worker topic too: on the embedded log nobody but this owner reads it, and nothing else bounds its size.
         for lane in TOPIC_LANES:
             watermark = self._committed_watermark(lane)
             if watermark > 0:

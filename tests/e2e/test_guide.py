@@ -5,6 +5,7 @@ import re
 import types
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import engine
@@ -57,6 +58,8 @@ def test_a_limit_is_what_the_page_says(says: str, option: str) -> None:
     assert int(number.replace(",", "")) * UNITS[unit] == default(option)
 
 
-def test_every_option_of_a_turn_that_is_a_number_is_on_the_page() -> None:
-    numbers = {f"TurnOptions.{name}" for name in engine.TurnOptions.__struct_fields__ if name.endswith("_max")}
+@pytest.mark.parametrize("options", [engine.TurnOptions(), engine.EngineOptions(), engine.ClientOptions()])
+def test_every_option_that_is_a_number_is_on_the_page(options: msgspec.Struct) -> None:
+    fields = {name: getattr(options, name) for name in options.__struct_fields__}
+    numbers = {f"{type(options).__name__}.{name}" for name, value in fields.items() if type(value) is int}
     assert numbers <= {option for _, option in LIMIT.findall(GUIDE)}

@@ -69,14 +69,16 @@ def run(command: list[str | Path], cwd: Path, env: dict[str, str] | None = None)
 
 
 def test_the_blocks_of_the_readme_do_what_they_say(installed: Path, tmp_path: Path) -> None:
-    (program,) = blocks("python")
+    program, test = blocks("python")
     (tmp_path / "hello.py").write_text(program, encoding="utf-8")
+    (tmp_path / "test_hello.py").write_text(test, encoding="utf-8")
     port = free_port()
     env = {
         "PATH": f"{installed}:/usr/bin:/bin",
         "TURNLOG_URL": f"http://127.0.0.1:{port}",
         "TURNLOG_LISTEN": f"127.0.0.1:{port}",
     }
+    run([installed / "python", "test_hello.py"], tmp_path, env)
     nodes: list[subprocess.Popen[str]] = []
     try:
         for block in blocks("console"):

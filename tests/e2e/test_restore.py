@@ -19,6 +19,7 @@ from engine.port import InstanceInfo
 from engine.runtime.doors import Chance
 from provider_log.audit.verify import verify
 from provider_log.log_provider import LogProvider, PartitionDigest
+from provider_log.store.rocks import RocksStore, StoreUnreadable
 from tests.e2e.node_process import PATIENCE_S, make_shop, running_node
 
 DAY_MS = 24 * 3_600_000
@@ -231,6 +232,27 @@ async def test_a_second_start_changes_nothing_before_or_after_a_restart(tmp_path
         await (await lived.client.start(twice, 1, instance="after it")).wait()
         assert await lived.client.wait("s") == 12
         assert await lived.client.history("s") == history
+
+
+async def test_a_store_that_fails_at_its_end_leaves_neither_the_others_nor_the_log_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, close = ManualClock(), RocksStore.close
+    closed: list[RocksStore] = []
+
+    async def close_and_fail_once(store: RocksStore) -> None:
+        closed.append(store)
+        await close(store)
+        if len(closed) == 1:
+            raise StoreUnreadable("expected a disk, but it is gone")
+
+    monkeypatch.setattr(RocksStore, "close", close_and_fail_once)
+    with pytest.raises(StoreUnreadable, match="expected a disk, but it is gone"):
+        async with LogProvider.embedded(tmp_path, partitions=4, clock=clock):
+            pass
+    assert len(closed) == 4
+    async with life(tmp_path, clock, partitions=4) as lived:
+        assert await (await lived.client.start(family, 1)).wait() == 4
 
 
 async def test_a_killed_node_whose_store_is_gone_makes_it_again_and_the_audit_agrees(tmp_path: Path) -> None:

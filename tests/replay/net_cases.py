@@ -47,6 +47,10 @@ async def as_completed() -> None:
         await one
 
 
+async def wait_over_gather() -> None:
+    await asyncio.wait({asyncio.gather(asyncio.sleep(0))})
+
+
 async def in_executor() -> None:
     await asyncio.get_running_loop().run_in_executor(None, int)
 
@@ -63,6 +67,7 @@ WAYS: dict[str, list[Way]] = {
     "`asyncio.open_connection`, `start_server`": [lambda: asyncio.open_connection("127.0.0.1", 1), server],
     "`asyncio.create_subprocess_exec`": [lambda: asyncio.create_subprocess_exec("true")],
     "`asyncio.as_completed` over coroutines": [as_completed],
+    "`asyncio.wait` over what `gather` returns": [wait_over_gather],
     "`socket.socket`, and so HTTP and database clients": [lambda: socket.socket().close()],
     "`open`, `Path.read_text`": [read_and_close, lambda: pathlib.Path(os.devnull).read_text()],
     "`os.listdir`, `os.remove`, `os.system`": [

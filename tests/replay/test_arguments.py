@@ -108,3 +108,14 @@ def test_a_forgotten_await_is_named(inside: bool) -> None:
     result = Instance(forgets).start()
     assert result.metadata.failure is not None
     assert "to be a value, but it is AskedFuture: await it first" in result.metadata.failure.message
+
+
+def test_a_future_is_neither_true_nor_false() -> None:
+    @orchestration
+    async def forgets(ctx: OrchestrationContext) -> str:
+        approved: Any = ctx.wait_event("approved")  # Any, because a type checker refuses it too
+        return "approved" if approved else "not yet"
+
+    result = Instance(forgets).start()
+    assert result.metadata.failure is not None
+    assert "expected a result, but this is the future of one: await it" in result.metadata.failure.message

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from engine.replay.asyncio_private import (
+    WAIT_CODE,
     enter_task,
     failure_of,
     leave_task,
@@ -79,3 +80,8 @@ def test_a_pending_task_can_be_dropped_in_silence(caplog: pytest.LogCaptureFixtu
     del task
 
     assert caplog.records == []
+
+
+def test_wait_makes_its_future_in_the_function_that_holds_the_set() -> None:
+    assert "fs" in WAIT_CODE.co_varnames
+    assert "create_future" in WAIT_CODE.co_names

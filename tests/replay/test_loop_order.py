@@ -64,11 +64,19 @@ async def wait(execution: Execution) -> None:
         execution.say(task.get_name())
 
 
+async def wait_over_shields(execution: Execution) -> None:
+    shields = [asyncio.shield(asyncio.sleep(1, number)) for number in range(24)]
+    done, _ = await asyncio.wait(shields)
+    execution.say([shield.result() for shield in done])
+
+
 async def gather(execution: Execution) -> None:
     await asyncio.gather(*(compensating(execution, number) for number in range(12)), failing())
 
 
-@pytest.mark.parametrize("orchestration", [task_group, anyio_task_group, nested_anyio_task_groups, wait, gather])
+@pytest.mark.parametrize(
+    "orchestration", [task_group, anyio_task_group, nested_anyio_task_groups, wait, wait_over_shields, gather]
+)
 def test_thirty_replays_say_the_same_in_the_same_order(orchestration: Orchestration) -> None:
     chance = random.Random(7)
     ballast: list[Any] = []
@@ -206,3 +214,12 @@ def test_as_completed_over_tasks_works() -> None:
         return [await future for future in asyncio.as_completed(tasks)]
 
     assert Execution(orchestration).to_end() == [2, 1, 0]
+
+
+def test_wait_over_what_gather_returns_is_refused_for_its_set_has_no_order() -> None:
+    async def orchestration(_: Execution) -> None:
+        await asyncio.wait([asyncio.gather(asyncio.sleep(1)), asyncio.gather(asyncio.sleep(2))])
+
+    execution = Execution(orchestration)
+    assert "use `asyncio.wait` over tasks" in str(execution.aborted())
+    execution.loop.put_away()

@@ -135,15 +135,15 @@ async def pause(world: World, uses: int, slots_used: int) -> bool:
     Returns:
         False if the owner was done before it used its line so often.
     """
-    options = LogProviderOptions(slots_used=slots_used, start_timeout_ms=10**9)
+    options = LogProviderOptions(slots_used=slots_used)
     line, taken_over = Line(), asyncio.Event()
 
-    async def moved(_partition: int) -> bool:
-        return False
+    async def is_placed_here(_partition: int) -> bool:
+        return not line.frozen.is_set()  # the log may time a transaction out all by itself before
 
     async def paused_owner() -> None:
         async with (
-            world.provider("paused", options=options, is_placed_here=moved, line=line) as provider,
+            world.provider("paused", options=options, is_placed_here=is_placed_here, line=line) as provider,
             Engine(provider, REGISTRY, clock=world.clock, chance=world.chance),
         ):
             line.freeze_after(uses)
