@@ -207,7 +207,7 @@ class LogProvider:
             node: Who this is, for people who read the log.
             progress: Told how far each partition is restored.
         """
-        # Only who uses Kafka loads its client: it takes longer to import than all the rest.
+        # Only who uses Kafka loads its client.
         from provider_log.log.kafka import KafkaLog
 
         root = Path(path)

@@ -14,7 +14,7 @@ from provider_log.log.kafka.codes import COORDINATOR_ELSEWHERE, ELSEWHERE, TOO_L
 from provider_log.log.kafka.link import Links, Unanswered, Unsent
 from provider_log.log.kafka.producer import ALL_REPLICAS, Place, acknowledged
 from provider_log.log.kafka.topics import Topics
-from provider_log.log.port import Doubtful, LogBroken, LogError, LogRecord, LogUnavailable, RecordTooLarge
+from provider_log.log.port import Doubtful, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 
 _RETRY_MS = 20
 
@@ -105,7 +105,7 @@ class _Lane:
             batch = next(made)
             sent, self.waiting = waiting[: batch.count], [*waiting[batch.count :], *self.waiting]
             base = await within(self._clock, self._acknowledged(batch), self._append_ms)
-        except (LogError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, those who wait hear of it
             self._identity = None  # the batch may be taken yet: its numbers are spent
             for _, future in sent:
                 if not future.done():

@@ -74,6 +74,7 @@ class Links:
         self._clock = clock
         self._answer_ms = answer_ms
         self._closed = closed
+        self._is_closed = False
         self._connections: dict[Address, AIOKafkaConnection] = {}
         self._connecting: dict[Address, asyncio.Lock] = {}
 
@@ -101,6 +102,7 @@ class Links:
 
     async def close(self) -> None:
         """Close every connection; what was asked and not answered stays so. Never raises."""
+        self._is_closed = True
         self._closed(self)
         connections, self._connections = self._connections, {}
         closed = {future for connection in connections.values() if (future := connection.close()) is not None}
@@ -110,6 +112,8 @@ class Links:
 
     async def _connected(self, address: Address) -> AIOKafkaConnection:
         async with self._connecting.setdefault(address, asyncio.Lock()):
+            if self._is_closed:
+                raise Unsent(f"expected open connections, but that to {address.host}:{address.port} was closed")
             known = self._connections.get(address)
             if known is not None:
                 if known.connected():
