@@ -52,7 +52,8 @@ log.index.size.max.bytes=1048576
 _LOG4J = """\
 <Configuration status="ERROR"><Appenders><Console name="out">
 <PatternLayout pattern="%d{ISO8601} %p %c{1}: %m%n"/></Console></Appenders>
-<Loggers><Root level="WARN"><AppenderRef ref="out"/></Root></Loggers></Configuration>
+<Loggers><Logger name="kafka.coordinator.transaction" level="INFO"/>
+<Root level="WARN"><AppenderRef ref="out"/></Root></Loggers></Configuration>
 """
 
 _METADATA_REQUEST = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", 0)
