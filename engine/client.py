@@ -13,7 +13,15 @@ from msgspec import Struct
 
 from engine.clock import Clock, SystemClock
 from engine.converter import Converter, JsonConverter
-from engine.errors import InDoubt, InstanceNotFound, OrchestrationFailed, Retryable, UsageError, WaitTimedOut
+from engine.errors import (
+    InDoubt,
+    InstanceNotFound,
+    OrchestrationFailed,
+    OrchestrationHeld,
+    Retryable,
+    UsageError,
+    WaitTimedOut,
+)
 from engine.model.events import AnyEvent
 from engine.model.failure import Category, Failure
 from engine.model.ids import root_instance_id_problem
@@ -31,6 +39,8 @@ O = TypeVar("O")  # noqa: E741  # output, beside I for input
 T = TypeVar("T")
 
 REASON = "cancelled by a client"
+STANDSTILL = TERMINAL | {Status.HELD}
+"""Statuses that do not change by themselves: nobody waits for them to."""
 
 
 class MailboxAndView(Mailbox, InstanceView, Protocol):
@@ -278,6 +288,7 @@ class Client:
 
         Raises:
             OrchestrationFailed: It failed or was cancelled.
+            OrchestrationHeld: It is held, or became so meanwhile. After `resume` it may be waited for again.
             WaitTimedOut: It has not ended in time. It goes on.
             ConversionError: It returned something else than `output`.
         """
@@ -288,8 +299,7 @@ class Client:
             raise WaitTimedOut(
                 f"expected {instance!r} to end within {timeout:g} s, but {await self._last_seen(instance)}"
             ) from None
-        if info.status is not Status.COMPLETED:
-            raise OrchestrationFailed(instance, info.failure or _unexplained(info))
+        require_completed(info)
         return self._converter.decode(info.output or NULL, output, f"the output of {instance}")
 
     async def history(self, instance: str, execution_id: int | None = None) -> Sequence[AnyEvent]:
@@ -346,7 +356,7 @@ class Client:
 
     async def _ending(self, instance: str) -> InstanceInfo:
         info = await self._repeated(lambda: self._provider.changed(instance, 0))
-        while info.status not in TERMINAL:
+        while info.status not in STANDSTILL:
             info = await self._repeated(functools.partial(self._provider.changed, instance, info.revision))
         return info
 
@@ -368,6 +378,18 @@ class Client:
 
     def _payload(self, value: object, what: str) -> Payload:
         return self._converter.encode(value, what)
+
+
+def require_completed(info: InstanceInfo) -> None:
+    """Check an instance that goes no further by itself.
+
+    Raises:
+        OrchestrationHeld: It is held.
+        OrchestrationFailed: It failed or was cancelled.
+    """
+    if info.status is not Status.COMPLETED:
+        error = OrchestrationHeld if info.status is Status.HELD else OrchestrationFailed
+        raise error(info.instance, info.failure or _unexplained(info))
 
 
 def _checked(instance: str) -> str:

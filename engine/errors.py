@@ -17,6 +17,7 @@
     └─ ClientError                the caller of a client
        ├─ InstanceNotFound
        ├─ OrchestrationFailed     (.failure)
+       ├─ OrchestrationHeld       (.failure) it goes no further by itself: fix the code, start the node, resume
        ├─ WaitTimedOut
        └─ Unreachable             no node answers
 
@@ -24,6 +25,8 @@ Failures that cross a queue or a history are `engine.model.failure.Failure` valu
 orchestration code sees (`ActivityError`, `SubOrchestrationError`, `TimedOut`) is not an EngineError, so that
 `except EngineError` in a host never eats a business failure.
 """
+
+import shlex
 
 from engine.model.failure import Failure
 
@@ -122,6 +125,23 @@ class OrchestrationFailed(ClientError):
 
     def __init__(self, instance: str, failure: Failure) -> None:
         super().__init__(f"{instance} ended with {failure.type}: {failure.message}")
+        self.instance = instance
+        self.failure = failure
+
+
+class OrchestrationHeld(ClientError):
+    """The awaited instance is set aside: it waits for code that fits, and goes no further until it is resumed.
+
+    Attributes:
+        instance: Its id.
+        failure: Why it is held.
+    """
+
+    def __init__(self, instance: str, failure: Failure) -> None:
+        super().__init__(
+            f"{instance} is held: {failure.type}: {failure.message}; "
+            f"fix the code, start the node with it, then `turnlog resume {shlex.quote(instance)}`"
+        )
         self.instance = instance
         self.failure = failure
 

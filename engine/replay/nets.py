@@ -78,10 +78,11 @@ class _Collector:
 
     def watch(self) -> None:
         """Be told first when it starts and last when it stops."""
-        for place, callback in ((0, self._started), (len(gc.callbacks), self._stopped)):
+        for callback in (self._started, self._stopped):
             with suppress(ValueError):
                 gc.callbacks.remove(callback)
-            gc.callbacks.insert(place, callback)
+        gc.callbacks.insert(0, self._started)
+        gc.callbacks.append(self._stopped)
 
     def _started(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":

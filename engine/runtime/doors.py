@@ -224,3 +224,35 @@ class Threads:
         self._unfinished -= 1
         if not answered.done():
             answered.set_result(None)
+
+
+class Beat:
+    """Calls a function again and again, from a daemon thread of its own.
+
+    Args:
+        name: Of the thread.
+        function: Returns the milliseconds until its next call. It must not raise.
+    """
+
+    def __init__(self, name: str, function: Callable[[], int]) -> None:
+        self._function = function
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Call it now for the first time. Once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """No call begins after this; one under way has a second to return."""
+        self._closed.set()
+        self._thread.join(1)
+
+    def _go_on(self) -> None:
+        while not self._closed.wait(self._function() / 1000):
+            pass
+
+
+def this_thread() -> int:
+    """What the interpreter calls the thread that asks."""
+    return threading.get_ident()

@@ -10,7 +10,15 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused, TurnTooLarge
+from engine.errors import (
+    LeaseLost,
+    NotRegistered,
+    OrchestrationHeld,
+    OwnershipLost,
+    ProviderError,
+    Refused,
+    TurnTooLarge,
+)
 from engine.model.failure import Category, Failure
 from engine.model.messages import StartOrchestration
 from engine.model.status import TERMINAL, Status
@@ -25,6 +33,7 @@ from engine.runtime.options import back_off_ms
 from engine.runtime.poison import ended_by_engine
 from engine.runtime.reactions import REPEATABLE, Reaction, pause_after, reaction_to, repeated
 from engine.runtime.shared import Shared
+from engine.runtime.watchdog import Watchdog
 
 log = logger("turns")
 known_marks(
@@ -59,6 +68,7 @@ class OrchestrationDispatcher:
         self._tasks = Tasks("turnlog.turns", shared.fail)
         self._in_flight = 0
         self._durable_again = asyncio.Event()
+        self._watchdog = Watchdog(shared.options.turn_ms_max)
 
     @property
     def in_flight(self) -> int:
@@ -81,6 +91,13 @@ class OrchestrationDispatcher:
         Raises:
             ProviderError: One that ends the engine.
         """
+        self._watchdog.start()
+        try:
+            await self._run()
+        finally:
+            self._watchdog.close()
+
+    async def _run(self) -> None:
         options, provider = self._shared.options, self._shared.provider
         failures = 0
         while True:
@@ -139,7 +156,8 @@ class OrchestrationDispatcher:
 
     def _turn(self, item: OrchestrationItem, live: LiveExecution | None) -> TurnOutcome:
         shared = self._shared
-        return run_turn(
+        take = functools.partial(
+            run_turn,
             item,
             shared.registry,
             shared.converter,
@@ -147,6 +165,7 @@ class OrchestrationDispatcher:
             live=live,
             new_incarnation=shared.chance.incarnation(),
         )
+        return self._watchdog.watched(item, take)
 
     def _poisoned(self, item: OrchestrationItem, live: LiveExecution | None) -> TurnOutcome:
         if live is not None:
@@ -296,7 +315,7 @@ class OrchestrationDispatcher:
         self._in_background("abandon", item, lambda: provider.abandon_orchestration_item(item.lock_token, delay_ms))
 
     def _hold(self, item: OrchestrationItem, failure: Failure) -> None:
-        log.warning("held: %s: %s", failure.type, failure.message, extra=_about(item))
+        log.warning("%s", OrchestrationHeld(item.instance, failure), extra=_about(item))
         self._shared.counters.turns_held += 1
         provider = self._shared.provider
         self._in_background("hold", item, lambda: provider.hold_orchestration_item(item.lock_token, failure))

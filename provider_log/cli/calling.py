@@ -10,10 +10,8 @@ import anyio
 import msgspec
 import typer
 
-from engine.client import Client
-from engine.errors import InstanceNotFound, OrchestrationFailed, UsageError, WaitTimedOut
-from engine.model.failure import Category, Failure
-from engine.model.status import TERMINAL, Status
+from engine.client import STANDSTILL, Client, require_completed
+from engine.errors import InstanceNotFound, UsageError, WaitTimedOut
 from engine.port import InstanceInfo
 from provider_log.cli.settings import Resolved, resolve
 from provider_log.server import wire
@@ -71,19 +69,18 @@ class Node:
         """The state of `instance` once it has completed.
 
         Raises:
-            OrchestrationFailed: It failed, was cancelled, or is held and so goes no further by itself.
+            OrchestrationFailed: It failed or was cancelled.
+            OrchestrationHeld: It is held, and so goes no further by itself.
             WaitTimedOut: It has not ended in time.
         """
         info = known
         with anyio.move_on_after(timeout_s):
-            while info is None or info.status not in TERMINAL | {Status.HELD}:
+            while info is None or info.status not in STANDSTILL:
                 info = await self.provider.changed(instance, info.revision if info else 0)
-        if info is None or info.status not in TERMINAL | {Status.HELD}:
+        if info is None or info.status not in STANDSTILL:
             seen = f"it is {info.status.value}" if info else "it has not begun; is its orchestration registered?"
             raise WaitTimedOut(f"expected {instance!r} to end within {timeout_s:g} s, but {seen}")
-        if info.status is not Status.COMPLETED:
-            nothing = Failure(Category.UNKNOWN, info.status.value, "nothing is recorded")
-            raise OrchestrationFailed(instance, info.failure or nothing)
+        require_completed(info)
         return info
 
 

@@ -7,6 +7,7 @@ from engine.errors import (
     HistoryCorrupted,
     InstanceNotFound,
     OrchestrationFailed,
+    OrchestrationHeld,
     Refused,
     StateCorrupted,
     UsageError,
@@ -41,6 +42,7 @@ SAYS: dict[Exit, str] = {
 
 EXIT_OF: dict[type[EngineError | LogError], Exit] = {
     OrchestrationFailed: Exit.FAILED,
+    OrchestrationHeld: Exit.FAILED,
     UsageError: Exit.USAGE,
     Refused: Exit.USAGE,
     InstanceNotFound: Exit.NOT_FOUND,

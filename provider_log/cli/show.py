@@ -1,6 +1,7 @@
 """What do people see? Tables for a terminal, from the same values that `--json` writes."""
 
 import datetime
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -64,6 +65,8 @@ def _facts(info: InstanceInfo, now_ms: int) -> Iterator[tuple[str, RenderableTyp
         yield "output", payload(info.output, indent=True)
     if info.failure is not None:
         yield "failure", failure(info.failure)
+    if info.status is Status.HELD:
+        yield "next", f"fix the code, start the node with it, then `turnlog resume {shlex.quote(info.instance)}`"
 
 
 def instances(infos: Sequence[InstanceInfo], now_ms: int) -> Table:

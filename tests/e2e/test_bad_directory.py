@@ -152,7 +152,7 @@ async def test_an_event_that_cannot_be_read_holds_its_instance_and_no_other(shop
         for instance in ("a1", "a2"):
             await node.client.raise_event(instance, "decision", "yes")
         assert await node.client.wait("a2", PATIENCE_S) == "yes"
-        await node.says("held: HistoryCorrupted: expected event 1 of a1, execution 1, to decode, but ")
+        await node.says("a1 is held: HistoryCorrupted: expected event 1 of a1, execution 1, to decode, but ")
         info = await node.client.status("a1")
         assert info.status is Status.HELD
         history = await node.turnlog("history", "a1")

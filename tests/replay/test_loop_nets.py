@@ -67,3 +67,22 @@ def test_the_profile_function_that_was_there_is_put_back() -> None:
         assert sys.getprofile() is mine
     finally:
         sys.setprofile(None)
+
+
+def test_a_callback_of_the_collector_that_was_there_first_is_not_the_turns() -> None:
+    """The first net of a process, because only then were its own callbacks never placed before."""
+    script = """
+import gc, time
+gc.callbacks.append(lambda phase, info: time.perf_counter())
+from engine import OrchestrationContext, orchestration
+from engine.testing import run
+
+@orchestration
+async def collects(ctx: OrchestrationContext) -> int:
+    gc.collect()
+    return 1
+
+assert run(collects).output == 1
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr

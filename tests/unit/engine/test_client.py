@@ -13,13 +13,14 @@ from engine.errors import (
     InDoubt,
     InstanceNotFound,
     OrchestrationFailed,
+    OrchestrationHeld,
     Refused,
     Retryable,
     UsageError,
     WaitTimedOut,
 )
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
-from engine.model.failure import Category
+from engine.model.failure import Category, Failure
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
 from engine.model.status import Status
@@ -53,6 +54,7 @@ async def wait_for_go(ctx: OrchestrationContext) -> str:
 
 
 SERVED = [ship, break_down, wait_for_go]
+MOVED = Failure(Category.NONDETERMINISM, "Nondeterminism", "moved")
 
 
 @pytest.fixture
@@ -193,6 +195,25 @@ async def test_a_wait_that_takes_too_long_says_what_was_seen_last(bench: Bench) 
             await ends(bench.clock, bench.client.wait("a", 1.5))
         with pytest.raises(WaitTimedOut, match="expected 'b' to end within 2 s, but there is no such instance"):
             await ends(bench.clock, bench.client.wait("b", 2))
+
+
+@pytest.mark.parametrize("already", [True, False])
+async def test_a_wait_ends_when_the_instance_is_held(bench: Bench, already: bool) -> None:
+    await bench.client.start(wait_for_go, instance="a")
+    (item,) = await bench.provider.fetch_orchestration_items(1, 30_000, 0)
+    if already:
+        await bench.provider.hold_orchestration_item(item.lock_token, MOVED)
+    waiting = asyncio.ensure_future(bench.client.wait("a"))
+    await cycles()
+    if not already:
+        await bench.provider.hold_orchestration_item(item.lock_token, MOVED)
+    with pytest.raises(OrchestrationHeld, match=r"a is held: Nondeterminism: moved; .* `turnlog resume a`") as raised:
+        await asyncio.wait_for(waiting, 5)
+    assert (raised.value.instance, raised.value.failure) == ("a", MOVED)
+    await bench.client.resume("a")
+    async with bench.engine(orchestrations=SERVED):
+        await bench.client.raise_event("a", "go", "went on")
+        assert await ends(bench.clock, bench.client.wait("a")) == "went on"
 
 
 async def test_a_wait_survives_a_node_that_is_away_for_a_moment(bench: Bench) -> None:

@@ -12,10 +12,11 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from engine.clock import SystemClock
-from engine.errors import OrchestrationFailed
+from engine.errors import OrchestrationHeld
 from engine.model.failure import Category, Failure
 from engine.model.messages import StartOrchestration
 from engine.model.payload import NULL
+from provider_log.cli import show
 from provider_log.cli.app import run
 from provider_log.cli.calling import Node
 from provider_log.cli.exits import Exit
@@ -272,5 +273,9 @@ async def test_a_held_instance_is_no_longer_waited_for() -> None:
     assert item is not None
     await served.hold_orchestration_item(item.lock_token, Failure(Category.NONDETERMINISM, "Nondeterminism", "moved"))
     async with RemoteProvider(transport=httpx.ASGITransport(create_app(served))) as provider:
-        with pytest.raises(OrchestrationFailed, match="a ended with Nondeterminism: moved"):
+        with pytest.raises(OrchestrationHeld, match=r"a is held: Nondeterminism: moved; .* `turnlog resume a`"):
             await Node(provider).ended("a", None)
+        console = show.console()
+        with console.capture() as shown:
+            console.print(show.instance(await Node(provider).existing("a"), 0))
+    assert re.search(r"next +fix the code, start the node with it, then `turnlog resume a`", shown.get())

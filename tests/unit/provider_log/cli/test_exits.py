@@ -16,6 +16,7 @@ from provider_log.log.port import LogCorrupted, LogError, LogNotOpened, LogUnava
     ("error", "code"),
     [
         (OrchestrationFailed("a", Failure(Category.APPLICATION, "ValueError", "no")), 1),
+        (errors.OrchestrationHeld("a", Failure(Category.NONDETERMINISM, "Nondeterminism", "moved")), 1),
         (errors.UsageError(""), 2),
         (errors.NotRegistered(""), 2),
         (errors.ConversionError(""), 2),
