@@ -90,9 +90,17 @@ lock: ## write requirements/*.txt anew from pyproject.toml: newest versions, has
 	interpreter=$$(.ci/python $(PYTHON)); $$interpreter -m venv --clear .venv-lock
 	.venv-lock/bin/python $(PIP_INSTALL) uv==$(UV_VERSION)
 	$(UV_COMPILE) -o requirements/runtime.txt
-	$(UV_COMPILE) --group test -o requirements/test.txt
-	$(UV_COMPILE) --group dev -o requirements/dev.txt
+	$(UV_COMPILE) --extra broker --group test -o requirements/test.txt
+	$(UV_COMPILE) --extra broker --group dev -o requirements/dev.txt
 	@if grep -nE '://|--(index|find|extra)' $(LOCKS); then echo 'expected requirements without a URL, but these lines hold one' >&2; exit 1; fi
+
+.PHONY: jars
+jars: .venv ## download the broker of the tests, Apache Kafka: once, 44 MB
+	.venv/bin/python -m provider_log.dev.jars
+
+.PHONY: lock-kafka
+lock-kafka: .venv ## write provider_log/dev/kafka.lock anew: the jars of the broker for tests, with their SHA-256 sums
+	.venv/bin/python -m provider_log.dev.lock
 
 .PHONY: clean
 clean: ## remove the environments and what the tools cached

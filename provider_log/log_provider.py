@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 from msgspec import Struct
@@ -47,6 +47,9 @@ from provider_log.store.port import Store
 from provider_log.store.rocks import RocksStore
 from provider_log.store.tables import HEAD, HeadRow, InstanceRow, unpack
 from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics
+
+if TYPE_CHECKING:
+    from provider_log.log.kafka import ClientSettings
 
 Found = TypeVar("Found")
 RestoreProgress = Callable[[int, int, int], None]
@@ -171,6 +174,65 @@ class LogProvider:
             clock=used_clock,
             chance=chance,
             options=options,
+            node=node,
+            progress=progress,
+        )
+
+    @classmethod
+    def kafka(
+        cls,
+        bootstrap: str,
+        path: str | Path,
+        *,
+        app: str = "turnlog",
+        partitions: int | None = None,
+        settings: "ClientSettings | None" = None,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        options: LogProviderOptions | None = None,
+        node: str = "node",
+        progress: RestoreProgress | None = None,
+    ) -> "LogProvider":
+        """A provider whose log is the topics of `app` on Apache Kafka.
+
+        Args:
+            bootstrap: One or more brokers, `host:port`, with commas between them.
+            path: The directory of the stores: they are built from the topics anew where they are missing.
+            app: Name of the application; its topics are created if they are not there.
+            partitions: How many, for new topics; must agree with those that are there. None takes them, or 1.
+            settings: How to be let in by the brokers.
+            clock: The door to time.
+            chance: The door to randomness.
+            options: Numbers; two transactional ids of each partition are used if not given.
+            node: Who this is, for people who read the log.
+            progress: Told how far each partition is restored.
+        """
+        # Only who uses Kafka loads its client.
+        from provider_log.log.kafka import KafkaLog
+
+        root = Path(path)
+        used_clock = clock or SystemClock()
+
+        async def open_log() -> Log:
+            log = await KafkaLog.open(bootstrap, clock=used_clock, settings=settings)
+            try:
+                claim_directory(root, app)
+            except BaseException:
+                await log.close()
+                raise
+            return log
+
+        def open_store(partition: int, threads: Threads) -> Store:
+            return RocksStore(root / "store" / str(partition), threads)
+
+        return cls(
+            app=app,
+            partitions=partitions,
+            open_log=open_log,
+            open_store=open_store,
+            clock=used_clock,
+            chance=chance,
+            options=options or LogProviderOptions(slots_used=2),
             node=node,
             progress=progress,
         )
@@ -525,6 +587,7 @@ def claim_directory(root: Path, app: str) -> None:
     Raises:
         UsageError: It is another application's.
     """
+    root.mkdir(parents=True, exist_ok=True)
     path = root / "application"
     owner = path.read_text().strip() if path.exists() else None
     if owner is None:

@@ -11,6 +11,7 @@ from engine.errors import EngineError, ProviderError
 from provider_log.cli.audit_commands import audit
 from provider_log.cli.bench_command import bench
 from provider_log.cli.client_commands import COMMANDS
+from provider_log.cli.dev_commands import dev
 from provider_log.cli.exits import Exit, exit_of
 from provider_log.cli.node_command import node
 from provider_log.log.port import LogError
@@ -33,6 +34,7 @@ for _name, _command in COMMANDS.items():
 
 
 app.add_typer(audit, name="audit")
+app.add_typer(dev, name="dev")
 
 
 def _print_version(asked: bool) -> None:

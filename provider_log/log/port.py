@@ -191,7 +191,11 @@ class Log(Protocol):
         ...
 
     async def create_topics(self, topics: Sequence[TopicSpec]) -> None:
-        """Create those that do not exist. A topic that exists with another partition count is left as it is."""
+        """Create those that do not exist. A topic that exists with another partition count is left as it is.
+
+        Raises:
+            LogNotOpened: One that exists is set up so that records would be lost, or refused; the text says which.
+        """
         ...
 
     async def partition_count(self, topic: str) -> int | None:
