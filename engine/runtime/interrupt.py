@@ -5,7 +5,6 @@ when that thread next calls, returns from a call, or jumps backwards; code that 
 This file is the only user of it, and `Watchdog` the only user of this file.
 """
 
-import contextlib
 import ctypes
 
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -54,6 +53,13 @@ def break_off(turn: Turn) -> None:
 
 
 def absorb(turn: Turn) -> None:
-    """In the turn's own thread, after its end: what was set and not yet raised is gone when this returns."""
-    with contextlib.suppress(TurnOverran):  # raised before the slot was emptied: then it is empty too
-        _set_async_exc(turn.thread, None)
+    """In the turn's own thread, after its end, when it was broken off: raise what may be left in the slot, once.
+
+    The slot is filled and raised, not emptied: Python 3.11 never forgets that it was to look at an emptied one.
+
+    Raises:
+        TurnOverran: Always. After it the slot is empty.
+    """
+    _set_async_exc(turn.thread, _TURN_OVERRAN)
+    while True:  # ends at the first jump back at the latest
+        pass
