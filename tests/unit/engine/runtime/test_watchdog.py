@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -206,6 +207,10 @@ def test_nothing_is_raised_in_a_turn_that_has_ended() -> None:
     sum(number for number in range(1_000))
 
 
+def look_on(_frame: FrameType, _event: str, _argument: object) -> None:
+    """A profile function that does nothing."""
+
+
 def test_what_was_set_before_the_end_is_gone_after_it() -> None:
     turn = Turn("i1", 1, this_thread())
     raised = False
@@ -217,7 +222,7 @@ def test_what_was_set_before_the_end_is_gone_after_it() -> None:
     turn.goes_on = False
     with pytest.raises(TurnOverran):
         absorb(turn)
-    sys.setprofile(lambda *_: None)  # Python 3.11 hung here when the slot was emptied instead
+    sys.setprofile(look_on)  # Python 3.11 hung here when the slot was emptied instead
     try:
         this_thread()
     finally:
