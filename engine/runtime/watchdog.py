@@ -1,15 +1,14 @@
-"""What becomes of a turn that never ends? It is told by its stack, broken off, and its instance is held.
+"""Who says which turn never ends? A thread that looks in now and then, and logs the code that does not come back.
 
-A turn runs on the loop that everything of the node runs on, so `while True: pass` in one orchestration would stop the
-clients, the signals and every other instance, and again after each restart. One daemon thread looks in now and then.
+A turn runs on the loop that everything of the node runs on, so `while True: pass` in one orchestration stops the
+clients, the signals and every other instance, and does so again after each restart. From inside nobody can tell; this
+thread can, once a turn, with the instance and the user's own lines.
+
+It does not break the turn off. Raising an exception in another thread is possible and was tried: now and then it hits
+the event loop between two steps and leaves it in pieces, which is worse than a stack and a `kill -9`.
+
 What it measures is a step: how long the code goes on after one event, without coming back to its loop. A replay of a
-long history is many steps. A normal turn reads no clock.
-
-It raises only while the innermost frame of the thread is the user's code under the deterministic loop: the engine's
-own code is never cut in the middle, nor are imports and logging, which hold locks. Code inside a C call (`time.sleep`,
-a socket) is told at once and broken off when that call returns. Code that catches even BaseException in a loop is hit
-again and again, until it is hit outside its `try`; how long that takes is luck, and code that never leaves its `try`
-stays. A normal turn pays 0.2 µs, measured.
+long history is many steps. A normal turn pays two attribute writes and reads no clock.
 """
 
 import sys
@@ -17,39 +16,29 @@ from collections.abc import Callable
 from types import FrameType
 
 from engine.clock import SystemClock
-from engine.model.failure import Category, Failure
 from engine.observe import Subject, known_marks, logger, mark
 from engine.port import OrchestrationItem
 from engine.replay import loop
 from engine.replay.failures import OWN_PACKAGES
-from engine.replay.nets import EXEMPT
-from engine.replay.turn import Committed, Held, TurnOutcome
+from engine.replay.turn import TurnOutcome
 from engine.runtime.doors import Beat, this_thread
-from engine.runtime.interrupt import Turn, TurnOverran, absorb, break_off
 
 log = logger("watchdog")
 known_marks("turn.overran")
 
 LOOKS = 10  # in the time of a turn: one that passes it is found at most a tenth later
 LOOK_MS_MAX = 1_000
-EAGER_S = 0.000_02
-BURST = 1_000
-BETWEEN_BURSTS_MS = 50
-"""Code that catches what is raised is hit again until it is hit outside its `try`. Threads change places every 5 ms at
-best, so for a burst they do so more often."""
 
 LOOP = loop.__name__
 CALLS_CODE = ("_drain", "_close")
-"""The functions of the loop that call orchestration code. What that raises ends there."""
-HOLD_LOCKS = EXEMPT | {"threading"}
-"""Code that is not cut in the middle, nor what it calls."""
+"""The functions of the loop that call orchestration code."""
 
 
 class Watchdog:
     """Watches the turns of one loop.
 
     Args:
-        turn_ms_max: How long code may go on after one event.
+        turn_ms_max: How long code may go on after one event before it is told.
     """
 
     def __init__(self, turn_ms_max: int) -> None:
@@ -57,7 +46,8 @@ class Watchdog:
         self._look_ms = max(1, min(LOOK_MS_MAX, turn_ms_max // LOOKS))
         self._clock = SystemClock()  # also in a simulation: code that spins takes real time
         self._thread = 0
-        self._turn: Turn | None = None
+        self._item: OrchestrationItem | None = None
+        self._told: OrchestrationItem | None = None
         self._step: FrameType | None = None
         self._since_ms = 0
         self._beat = Beat("turnlog-watchdog", self._look)
@@ -72,64 +62,42 @@ class Watchdog:
         self._beat.close()
 
     def watched(self, item: OrchestrationItem, take: Callable[[], TurnOutcome]) -> TurnOutcome:
-        """What `take` makes of the turn of `item`; `Held` if it had to be broken off, whatever it returns."""
-        turn = self._turn = Turn(item.instance, item.execution_id, self._thread)
-        outcome: TurnOutcome | None = None
+        """What `take` makes of the turn of `item`."""
+        self._item = item
         try:
-            outcome = take()
-        except TurnOverran:
-            pass  # `still_in` says so
+            return take()
         finally:
-            turn.goes_on = False
-            self._turn = None
-            if turn.still_in is not None:
-                try:  # noqa: SIM105  # the call of `suppress` would be where it is raised
-                    absorb(turn)
-                except TurnOverran:
-                    pass
-        if outcome is not None and turn.still_in is None:
-            return outcome
-        # Code that caught the exception may have come to rest: what it did after that would never happen again.
-        if isinstance(outcome, Committed) and outcome.live is not None:
-            outcome.live.put_away()
-        return Held(Failure(category=Category.LIMIT, type="LimitPassed", message=self._says(turn), retryable=False))
-
-    def _says(self, turn: Turn) -> str:
-        return (
-            f"expected a turn to end within {self._turn_ms_max / 1000:g} s, but it was still in {turn.still_in}; "
-            "an orchestration must not loop or block: move it to an activity"
-        )
+            self._item = None
 
     # In the watchdog's thread.
 
     def _look(self) -> int:
         """Look once; the milliseconds to the next look."""
-        turn = self._turn
-        stack = [] if turn is None else _stack(turn.thread)
-        if turn is None or not stack:
+        item = self._item
+        stack = [] if item is None else _stack(self._thread)
+        if item is None or not stack:
             self._step = None
             return self._look_ms
-        step = stack[-1]
-        if turn.still_in is not None:
-            _burst(turn)
-            return BETWEEN_BURSTS_MS
         now_ms = self._clock.boot_ms()
-        if step is not self._step:
-            self._step, self._since_ms = step, now_ms
-        elif now_ms - self._since_ms >= self._turn_ms_max:
-            self._tell(turn, stack[:-1])
-            return 0
+        if stack[-1] is not self._step:
+            self._step, self._since_ms = stack[-1], now_ms
+        elif now_ms - self._since_ms >= self._turn_ms_max and item is not self._told:
+            self._told = item
+            self._tell(item, stack[:-1])
         return self._look_ms
 
-    def _tell(self, turn: Turn, stack: list[FrameType]) -> None:
+    def _tell(self, item: OrchestrationItem, stack: list[FrameType]) -> None:
         mark("turn.overran")
         lines = [_line(frame) for frame in stack if _is_users(frame)]
-        turn.still_in = lines[0] if lines else "code of its own"
         log.error(
-            "%s; its stack, innermost first:\n  %s",
-            self._says(turn),
+            "expected a turn of %s to end within %g s, but it is still in %s, and nothing else runs meanwhile: an "
+            "orchestration must not loop or block; end this process, move that code to an activity, and start again; "
+            "its stack, innermost first:\n  %s",
+            item.instance,
+            self._turn_ms_max / 1000,
+            lines[0] if lines else "code of the engine",
             "\n  ".join(lines),
-            extra=Subject(turn.instance, turn.execution_id).as_extra(),
+            extra=Subject(item.instance, item.execution_id).as_extra(),
         )
 
 
@@ -143,24 +111,6 @@ def _stack(thread: int) -> list[FrameType]:
             return stack
         frame = frame.f_back
     return []
-
-
-def _burst(turn: Turn) -> None:
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(EAGER_S)
-    try:
-        for _ in range(BURST):
-            if not turn.goes_on:
-                break
-            _break_off_in_user_code(turn)
-    finally:
-        sys.setswitchinterval(usual_s)
-
-
-def _break_off_in_user_code(turn: Turn) -> None:
-    stack = _stack(turn.thread)
-    if len(stack) > 1 and _is_users(stack[0]) and not any(_module(frame) in HOLD_LOCKS for frame in stack):
-        break_off(turn)
 
 
 def _is_users(frame: FrameType) -> bool:
