@@ -10,7 +10,7 @@ from engine.observe import recorded_marks
 from engine.registry import activity, orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.options import EngineOptions
-from tests.unit.engine.runtime.running import Bench, ends
+from tests.unit.engine.runtime.running import Bench, cycles, ends
 
 pytestmark = pytest.mark.anyio
 
@@ -87,5 +87,6 @@ async def test_many_turns_are_no_long_turn(bench: Bench) -> None:
 
 async def test_the_watchdog_ends_with_its_engine(bench: Bench) -> None:
     async with bench.engine(activities=[double], options=SHORT):
+        await cycles()
         assert "turnlog-watchdog" in {thread.name for thread in threading.enumerate()}
     assert "turnlog-watchdog" not in {thread.name for thread in threading.enumerate()}
