@@ -155,22 +155,17 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            log = await EmbeddedLog.open(root / "log", clock=used_clock, accept_loss=accept_loss, chance=chance)
-            try:
-                claim_directory(root, app)
-            except BaseException:
-                await log.close()
-                raise
-            return log
-
-        def open_store(partition: int, threads: Threads) -> Store:
-            return RocksStore(root / "store" / str(partition), threads)
+            return await _claimed(
+                await EmbeddedLog.open(root / "log", clock=used_clock, accept_loss=accept_loss, chance=chance),
+                root,
+                app,
+            )
 
         return cls(
             app=app,
             partitions=partitions,
             open_log=open_log,
-            open_store=open_store,
+            open_store=_stores_in(root),
             clock=used_clock,
             chance=chance,
             options=options,
@@ -214,22 +209,13 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            log = await KafkaLog.open(bootstrap, clock=used_clock, settings=settings)
-            try:
-                claim_directory(root, app)
-            except BaseException:
-                await log.close()
-                raise
-            return log
-
-        def open_store(partition: int, threads: Threads) -> Store:
-            return RocksStore(root / "store" / str(partition), threads)
+            return await _claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=settings), root, app)
 
         return cls(
             app=app,
             partitions=partitions,
             open_log=open_log,
-            open_store=open_store,
+            open_store=_stores_in(root),
             clock=used_clock,
             chance=chance,
             options=options or LogProviderOptions(slots_used=2),
@@ -579,6 +565,21 @@ def _work_due_ms(live: LivePartition) -> int | None:
 async def _always(_partition: int) -> bool:
     """A log with one owner by construction places every partition here."""
     return True
+
+
+async def _claimed(log: Log, root: Path, app: str) -> Log:
+    """`log`, once `root` is this application's; closed if it is not."""
+    try:
+        claim_directory(root, app)
+    except BaseException:
+        await log.close()
+        raise
+    return log
+
+
+def _stores_in(root: Path) -> Callable[[int, Threads], Store]:
+    """Opens the store of a partition in the data directory `root`."""
+    return lambda partition, threads: RocksStore(root / "store" / str(partition), threads)
 
 
 def claim_directory(root: Path, app: str) -> None:
