@@ -4,7 +4,7 @@ import contextlib
 import heapq
 import itertools
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +70,13 @@ class PartitionDigest(Struct, frozen=True, kw_only=True):
     digest: str
     rows: int
     epoch: int
+
+
+class Listed(Struct, frozen=True):
+    """Instances by id, and which partitions were looked at for them."""
+
+    instances: tuple[InstanceInfo, ...]
+    partitions: tuple[int, ...]
 
 
 class LogProvider:
@@ -228,9 +235,18 @@ class LogProvider:
 
     @property
     def ready(self) -> bool:
-        """Whether every partition that is to be owned here is owned and restored."""
-        phases = self._held.phases().values() if self._held else ()
-        return all(phase is Phase.RUNNING for phase in phases) if phases else self._held is not None and self._shares
+        """Whether every partition that is to be here is owned and restored."""
+        phases = self.phases().values()
+        return all(phase is Phase.RUNNING for phase in phases) and (bool(phases) or self._shares)
+
+    @property
+    def answers(self) -> bool:
+        """Whether queries can be answered: where nodes share partitions, for those that are owned here."""
+        return self.ready or (self._shares and self._held is not None)
+
+    def phases(self) -> Mapping[int, Phase]:
+        """Where each partition stands that this node owns or is about to."""
+        return self._held.phases() if self._held else {}
 
     @property
     def held(self) -> Partitions:
@@ -475,17 +491,22 @@ class LogProvider:
     async def list_instances(
         self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
     ) -> Sequence[InstanceInfo]:
-        """See `engine.port.ProviderAdmin`."""
+        """See `engine.port.ProviderAdmin`; of the partitions this node owns."""
+        return (await self.listed(status=status, name=name, limit=limit, after=after)).instances
+
+    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> Listed:
+        """The same, with what it covers. Arguments as in `engine.port.ProviderAdmin.list_instances`."""
         prefix = keys.table_prefix(Table.INSTANCE)
         start = None if after is None else keys.instance_prefix(Table.INSTANCE, after)
-        rows = heapq.merge(*(part.view("list_instances").scan(prefix, start) for part in self.held.all()))
+        views = {part.number: part.view("list_instances") for part in self.held.all() if part.answers}
+        rows = heapq.merge(*(view.scan(prefix, start) for view in views.values()))
         infos = (look.instance_info(keys.instance_of(key), unpack(InstanceRow, data)) for key, data in rows)
         wanted = (
             info
             for info in infos
             if (status is None or info.status is status) and (name is None or info.orchestration_name == name)
         )
-        return list(itertools.islice(wanted, limit))
+        return Listed(tuple(itertools.islice(wanted, limit)), tuple(views))
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         """See `engine.port.ProviderAdmin`."""

@@ -94,6 +94,16 @@ class Ledger:
         return self._around.place
 
     @property
+    def is_current(self) -> bool:
+        """Whether the log has lately said that this token owns the partition; true where no other node could.
+
+        What is admitted needs no such proof, its commit is one. What leaves without a commit does: an activity that
+        starts, a lease, the answer to a query.
+        """
+        owners = self._around.owners
+        return owners is None or owners.names(self.place.partition, self._token)
+
+    @property
     def lineage(self) -> int:
         """Tells turns admitted under this ledger from those of any other."""
         return int.from_bytes(self._token[:7])

@@ -45,7 +45,8 @@ class Owners:
         topic: Its name.
         partitions: How many it has.
         clock: Of the waits, and of how old an answer is.
-        heard: Called when the log answers again after a silence: who was not allowed to act may look again.
+        heard: Called when the log said something new, or answers again after a silence: who was not allowed to act
+            may look again.
     """
 
     def __init__(self, log: Log, topic: str, partitions: int, clock: Clock, heard: Callable[[], None]) -> None:
@@ -76,12 +77,16 @@ class Owners:
         """What the log said last."""
         return self._standings[partition]
 
-    def is_heard(self, partition: int) -> bool:
-        """Whether the log has answered a question that was asked less than `SILENCE_MS` ago.
+    def names(self, partition: int, token: bytes) -> bool:
+        """Whether the log has lately said that the owner is the one with this token.
 
-        The time of the question counts, not that of the answer: the answer may have lain in the socket of a process
-        that was paused.
+        Lately: by an answer to a question that was asked less than `SILENCE_MS` ago. The time of the question counts,
+        not that of the answer, which may have lain in the socket of a process that was paused.
         """
+        owner = self._standings[partition].owner
+        return owner is not None and owner.owner_token == token and self._is_heard(partition)
+
+    def _is_heard(self, partition: int) -> bool:
         heard_ms = self._heard_ms[partition]
         return heard_ms is not None and self._clock.boot_ms() - heard_ms < SILENCE_MS
 
@@ -124,12 +129,11 @@ class Owners:
                     continue
                 for one in stored:
                     self._standings[partition] = _after(self._standings[partition], one, partition)
-                was_heard = self.is_heard(partition)
+                was_heard = self._is_heard(partition)
                 if len(stored) < _RECORDS_AT_ONCE:
                     self._heard_ms[partition] = asked_ms
                 if stored or not was_heard:
                     self._changes.signal()
-                if not was_heard:
                     self._heard()
         finally:
             await _closed(reader)

@@ -88,7 +88,6 @@ class Partition:
         self._slots: list[Producer] = []
         self._live: LivePartition | None = None
         self._acquired_at = -1
-        self._superseded = False
         self._leaving = asyncio.Event()
         self._drain_ms = 0
         self._phase = Phase.IDLE
@@ -138,26 +137,30 @@ class Partition:
 
     @property
     def is_current(self) -> bool:
-        """Whether it may act: it runs, nobody has taken it, and if anybody could, the log has lately denied it.
+        """Whether it may act: it runs, and no other node has it, as far as the log said lately."""
+        return self._phase is Phase.RUNNING and self._live is not None and self._live.ledger.is_current
 
-        What is admitted needs no such proof, its commit is one. What leaves without a commit does: an activity that
-        starts, a lease, the answer to a query.
-        """
-        owners = self._around.owners
-        heard = owners is None or (not self._superseded and owners.is_heard(self._place.partition))
-        return heard and self._phase is Phase.RUNNING
+    @property
+    def number(self) -> int:
+        """Which it is, from 0."""
+        return self._place.partition
+
+    @property
+    def answers(self) -> bool:
+        """Whether its store is all there is to know: no other node could have it, or none has."""
+        return self._around.owners is None or self.is_current
 
     def view(self, operation: str) -> Store:
-        """Committed state for a query that shall miss nothing.
+        """Committed state, for a query that shall miss nothing.
 
         Raises:
             OwnershipLost: Another node may know more.
             Fatal, StateCorrupted: The partition has failed.
         """
-        if self._around.owners is not None and not self.is_current:
+        if not self.answers:
             self.live(operation)
             raise OwnershipLost(
-                operation, f"expected to own partition {self._place.partition}, but the log has not said so lately"
+                operation, f"expected to own partition {self.number}, but the log has not said so lately"
             )
         return self._store
 
@@ -278,7 +281,6 @@ class Partition:
             self._slots.append(await within(clock, self._log.open_producer(name), options.start_timeout_ms))
         token = self._around.chance.random_bytes(r.TOKEN_BYTES)
         self._acquired_at = await within(clock, self._write_acquired(token), options.start_timeout_ms)
-        self._superseded = False
         self._move(Happening.ACQUIRED)
         restore = Restore(
             self._log, place.topics.history, place.partition, self._store, clock, options.start_timeout_ms
@@ -401,12 +403,11 @@ class Partition:
             raise error
 
     async def _watch_rivals(self, owners: Owners) -> None:
-        """Learn that another node took the partition; nothing is handed out from then on.
+        """Learn that another node took the partition. Nothing is handed out any more: the owners topic names another.
 
         A commit under way is let come to its end: the broker's refusal is the proof that the fence holds.
         """
         rival = await owners.taken(self._place.partition, self._acquired_at)
-        self._superseded = True
         await self._around.clock.sleep_ms(FENCE_MS)
         raise Superseded(f"expected to own partition {self._place.partition}, but {rival.node} took it")
 
