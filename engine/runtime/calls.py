@@ -69,6 +69,10 @@ class Call:
         return self.item.version
 
     @property
+    def traceparent(self) -> str | None:
+        return self.item.traceparent
+
+    @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
         if self._logger is None:
             self._logger = SubjectLogger(logger(f"activity.{self.item.name}"), self.about)
