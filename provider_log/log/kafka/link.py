@@ -132,5 +132,8 @@ class Links:
                 raise Unsent(
                     f"expected a broker at {address.host}:{address.port}, but: {error or type(error).__name__}"
                 ) from error
+            except BaseException:
+                connection.close()  # whoever waited for it is gone
+                raise
             self._connections[address] = connection
             return connection
