@@ -61,4 +61,4 @@ async def test_a_broker_that_is_not_there_is_named() -> None:
 
 async def test_a_setting_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="sasl_plain_pasword"):
-        await KafkaLog.open("127.0.0.1:1", settings={"sasl_plain_pasword": "x"})  # pyright: ignore[reportArgumentType] the typo
+        await KafkaLog.open("127.0.0.1:1", settings={"sasl_plain_pasword": "x"})
