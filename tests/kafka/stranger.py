@@ -1,55 +1,81 @@
-"""What does somebody see who reads the history of an application, and knows nothing else of it?"""
+"""What does a stranger have? A Kafka client, an Avro library and the schemas that were released: no code of ours."""
 
-from collections import Counter
-from typing import NamedTuple
+import io
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
-from engine.converter import JsonConverter
-from engine.model.messages import StartOrchestration
-from engine.model.status import TERMINAL
-from provider_log import codec
-from provider_log import records as r
-from provider_log.log.port import Log, LogRecord
-from provider_log.partition.head import follow
-from provider_log.store.tables import HeadRow
-from provider_log.topics import Topics
+import fastavro
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-ACTIVITIES = 3  # of hello3
+SCHEMAS = Path(__file__).parents[2] / "schemas"
+MARK = b"\xc3\x01"
+AVRO: Any = fastavro  # its stubs leave schemas and files partly unknown
 
-
-class Seen(NamedTuple):
-    """How many owners there were, and how many answers of activities each instance that ended had."""
-
-    owners: int
-    answers: Counter[str]
+Said = tuple[bytes, list[tuple[str, bytes]]]
+"""A record's value and headers."""
 
 
-async def start_hello3(log: Log, app: str, instance: str) -> None:
-    """Start it as a stranger would, through the topic."""
-    message = StartOrchestration(
-        instance=instance, name="hello3", input=JsonConverter().encode("log", "input"), message_id=instance
+def fingerprint_of(name: str) -> str:
+    """Of the newest version of a full name: the last line that has it."""
+    lines = (line.split() for line in (SCHEMAS / "schemas.lock").read_text().splitlines() if line[:1] != "#")
+    return {full_name: fingerprint for fingerprint, full_name in lines}[name]
+
+
+def released(fingerprint: str) -> Any:
+    return AVRO.parse_schema(json.loads((SCHEMAS / "released" / f"{fingerprint}.avsc").read_text()))
+
+
+def encoded(name: str, fields: dict[str, Any]) -> bytes:
+    fingerprint = fingerprint_of(name)
+    body = io.BytesIO()
+    AVRO.schemaless_writer(body, released(fingerprint), fields)
+    return MARK + bytes.fromhex(fingerprint) + body.getvalue()
+
+
+def decoded(value: bytes | None) -> tuple[str, dict[str, Any]]:
+    """The full name of a record, and its fields."""
+    assert value is not None
+    assert value[:2] == MARK
+    schema = released(value[2:10].hex())
+    return schema["name"], AVRO.schemaless_reader(io.BytesIO(value[10:]), schema)
+
+
+def as_avro(kind: str, fields: dict[str, Any]) -> Said:
+    """A message; `input` and `data` are what JSON says."""
+    payloads = {name: {"data": json.dumps(fields[name]).encode()} for name in ("input", "data") if name in fields}
+    return encoded(f"turnlog.message.{kind}", fields | payloads), []
+
+
+def as_json(kind: str, fields: dict[str, Any]) -> Said:
+    return json.dumps({"type": kind} | fields).encode(), [("content-type", b"application/json")]
+
+
+@asynccontextmanager
+async def producing(bootstrap: str) -> AsyncGenerator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def consuming(bootstrap: str, topic: str, group: str | None = None) -> AsyncGenerator[AIOKafkaConsumer]:
+    """Reads what is committed of a topic from its beginning, or from where its group is."""
+    consumer = AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
     )
-    topic = Topics.of(app).orchestrator
-    await log.append(LogRecord(topic=topic, partition=0, key=instance.encode(), value=codec.encode_message(message)))
-
-
-async def read_history(log: Log, app: str) -> Seen:
-    """Read partition 0 from its beginning: nothing is void, every end and every answer is there once."""
-    reader = await log.open_reader(Topics.of(app).history, 0, 0)
-    head, seen, owners = HeadRow(), Counter[tuple[str, object]](), 0
-    while stored := await reader.read(1_000, 0):
-        for one in stored:
-            assert one.value is not None
-            record = codec.decode_record(one.value)
-            followed = follow(head, one.offset, record, one.value)  # raises for a batch number that is used twice
-            head = followed.head
-            assert not followed.void, f"expected no record of a former owner, but {record} is one"
-            owners += isinstance(record, r.OwnershipAcquired)
-            if isinstance(record, r.WorkItemAcked):
-                seen[record.instance, record.activity_id] += 1
-            if isinstance(record, r.TurnCommitted) and record.status in TERMINAL:
-                seen[record.instance, "end"] += 1
-    await reader.close()
-    assert {what: count for what, count in seen.items() if count != 1} == {}
-    answers = Counter(instance for instance, what in seen if what != "end")
-    assert answers.keys() == {instance for instance, what in seen if what == "end"}
-    return Seen(owners, answers)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()

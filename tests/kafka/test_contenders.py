@@ -12,7 +12,7 @@ from provider_log.log.kafka import KafkaLog
 from provider_log.log.port import Log
 from provider_log.store.memory import DictStore
 from provider_log.topics import Topics
-from tests.kafka.stranger import ACTIVITIES, read_history, start_hello3
+from tests.kafka.history import ACTIVITIES, read_history, start_hello3
 
 NODES = 3
 LIVES = 4
