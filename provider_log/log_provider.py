@@ -184,7 +184,7 @@ class LogProvider:
         *,
         app: str = "turnlog",
         partitions: int | None = None,
-        settings: "ClientSettings | None" = None,
+        kafka: "ClientSettings | None" = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
         options: LogProviderOptions | None = None,
@@ -201,7 +201,7 @@ class LogProvider:
             path: The directory of the stores: they are built from the topics anew where they are missing.
             app: Name of the application; its topics are created if they are not there.
             partitions: How many, for new topics; must agree with those that are there. None takes them, or 1.
-            settings: How to be let in by the brokers.
+            kafka: How to be let in by the brokers: `{"security_protocol": …}`, see docs/kafka.md.
             clock: The door to time.
             chance: The door to randomness.
             options: Numbers; two transactional ids of each partition are used if not given.
@@ -216,7 +216,7 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            return await claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=settings), root, app)
+            return await claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=kafka), root, app)
 
         return cls(
             app=app,
