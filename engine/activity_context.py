@@ -43,6 +43,11 @@ class ActivityContext(Protocol):
         ...
 
     @property
+    def traceparent(self) -> str | None:
+        """W3C trace context of whoever started the instance; None if the start brought none."""
+        ...
+
+    @property
     def attempt(self) -> int:
         """Which delivery of this one call this is, from 1. A retry by policy is a call of its own."""
         ...

@@ -133,6 +133,7 @@ class _Call:
         self.name = item.name
         self.orchestration = item.orchestration
         self.version = item.version
+        self.traceparent = item.traceparent
         self.attempt = 1
         self.logger = logging.LoggerAdapter(LOGGER, {"instance": item.instance, "activity": item.name})
 

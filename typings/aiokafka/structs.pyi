@@ -4,7 +4,14 @@ class TopicPartition(NamedTuple):
     topic: str
     partition: int
 
+class RecordMetadata(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+
 class ConsumerRecord:
+    topic: str
+    partition: int
     offset: int
     timestamp: int
     key: bytes | None

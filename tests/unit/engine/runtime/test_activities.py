@@ -41,6 +41,7 @@ def work_item(name: str, data: bytes = b"null", activity_id: int = 2) -> WorkIte
         input=Payload(data),
         orchestration="ship",
         version="1.2.0",
+        traceparent="00-1-2-01",
     )
 
 
@@ -80,12 +81,12 @@ async def test_the_context_says_whose_call_it_is_and_records_carry_it(bench: Ben
     async def look(ctx: ActivityContext, value: int) -> int:
         about = subject.get()
         seen.extend([ctx.instance, ctx.execution_id, ctx.activity_id, ctx.name, ctx.orchestration, ctx.version])
-        seen.extend([ctx.attempt, ctx.is_cancelled(), about and about.instance, ctx.logger.extra])
+        seen.extend([ctx.attempt, ctx.is_cancelled(), about and about.instance, ctx.logger.extra, ctx.traceparent])
         return value
 
     await completion_of(bench, [look], work_item("look", b"3"))
     about = {"instance": "order-1", "execution_id": 1}
-    assert seen == ["order-1", 1, 2, "look", "ship", "1.2.0", 1, False, "order-1", about]
+    assert seen == ["order-1", 1, 2, "look", "ship", "1.2.0", 1, False, "order-1", about, "00-1-2-01"]
 
 
 async def test_a_thread_has_the_context_too(bench: Bench) -> None:
