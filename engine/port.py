@@ -11,7 +11,7 @@ Rules that hold for every method:
 - Peek-lock everywhere: fetch locks and counts an attempt, ack deletes, abandon unlocks, an expired lock redelivers.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import anyio
@@ -86,6 +86,10 @@ class OrchestrationItem(Struct, frozen=True, kw_only=True):
         return None
 
 
+def _as_far_as_known() -> bool:
+    return True
+
+
 class FetchedWorkItem(Struct, frozen=True, kw_only=True):
     """One activity, leased to a worker.
 
@@ -94,12 +98,16 @@ class FetchedWorkItem(Struct, frozen=True, kw_only=True):
         attempt_count: Number of fetches of this item, this one included.
         revoked: Set when the provider learns that the lease is lost: the activity was cancelled or its instance
             is gone. In the owner's process that is at once; elsewhere the next renewal fails instead.
+        holds: Whether the lease holds, as far as is known at this moment; for any thread. Asked right before the
+            activity's code begins: a process that was paused in between finds out here, and not by doing what
+            another has long done.
     """
 
     item: WorkItem
     lock_token: str
     attempt_count: int
     revoked: anyio.Event
+    holds: Callable[[], bool] = _as_far_as_known
 
 
 class InstanceInfo(Struct, frozen=True, kw_only=True):

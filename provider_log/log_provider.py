@@ -1,11 +1,10 @@
 """What is a provider on a log? The composition root: it names the adapters, and routes each call to a partition."""
 
-import asyncio
 import contextlib
 import heapq
 import itertools
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ import anyio
 from msgspec import Struct
 
 from engine.clock import Clock, SystemClock
-from engine.errors import Fatal, InDoubt, LeaseLost, OwnershipLost, Refused, Retryable, UsageError
+from engine.errors import Fatal, InDoubt, OwnershipLost, Refused, Retryable, UsageError
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.ids import CHILD_MARK
@@ -27,24 +26,20 @@ from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, Orchestrat
 from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
+from provider_log.data_directory import claimed, stores_in
 from provider_log.log.embedded import EmbeddedLog
-from provider_log.log.embedded.directory import write_atomically
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import look
-from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
-from provider_log.partition.partition import Partition
-from provider_log.partition.plan import Place
-from provider_log.partition.worker_queue import WorkerQueue
+from provider_log.partitions import Alone, Partitions, RestoreProgress, Shared
 from provider_log.routing import partition_of
 from provider_log.store import keys
 from provider_log.store.digest import StateDigest
 from provider_log.store.keys import Table
 from provider_log.store.port import Store
-from provider_log.store.rocks import RocksStore
 from provider_log.store.tables import HEAD, HeadRow, InstanceRow, unpack
 from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics
 
@@ -52,8 +47,6 @@ if TYPE_CHECKING:
     from provider_log.log.kafka import ClientSettings
 
 Found = TypeVar("Found")
-RestoreProgress = Callable[[int, int, int], None]
-"""Called with the partition, the history offset reached and the offset to reach."""
 
 APP_FORM = re.compile("[a-z][a-z0-9-]{0,40}")  # it is part of topic names and of transactional ids
 _DIGEST_ROWS_AT_ONCE = 2_000
@@ -79,10 +72,18 @@ class PartitionDigest(Struct, frozen=True, kw_only=True):
     epoch: int
 
 
+class Listed(Struct, frozen=True):
+    """Instances by id, and which partitions were looked at for them."""
+
+    instances: tuple[InstanceInfo, ...]
+    partitions: tuple[int, ...]
+
+
 class LogProvider:
     """`Provider` and `ProviderAdmin` of `engine.port` on a log. Use as an async context manager.
 
-    Entering acquires and restores every partition; leaving commits what was admitted and releases them.
+    Entering acquires and restores every partition, or, where nodes share them, none: `held.hold` then holds one.
+    Leaving commits what was admitted and releases what is owned.
 
     Args:
         app: Name of the application: letters, digits and dashes.
@@ -92,8 +93,9 @@ class LogProvider:
         clock, chance: The doors to time and randomness.
         options: Numbers.
         node: Who this is, for people who read the log.
-        is_placed_here: Whether a partition that was fenced off shall be taken again.
+        is_placed_here: Whether a partition that was fenced off shall be taken again; without it, always.
         progress: Told how far each partition is restored.
+        shared: How this node is one of several; None for a node that has every partition.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class LogProvider:
         node: str = "node",
         is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
         progress: RestoreProgress | None = None,
+        shared: Shared | None = None,
     ) -> None:
         if not APP_FORM.fullmatch(app) or (partitions is not None and partitions < 1):
             raise UsageError(
@@ -124,13 +127,13 @@ class LogProvider:
         self._chance = chance or Chance()
         self._options = options or LogProviderOptions()
         self._node = node
-        self._is_placed_here = is_placed_here or _always
+        self._shared = shared or Alone(is_placed_here)
+        self._shares = shared is not None
         self._progress = progress
         self._wakeup = Wakeup()
         self._threads = Threads("store", _STORE_THREADS_MAX)
         self._log: Log | None = None
-        self._parts: list[Partition] = []
-        self._turn_of = itertools.count()
+        self._held: Partitions | None = None
 
     @classmethod
     def embedded(
@@ -155,7 +158,7 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            return await _claimed(
+            return await claimed(
                 await EmbeddedLog.open(root / "log", clock=used_clock, accept_loss=accept_loss, chance=chance),
                 root,
                 app,
@@ -165,7 +168,7 @@ class LogProvider:
             app=app,
             partitions=partitions,
             open_log=open_log,
-            open_store=_stores_in(root),
+            open_store=stores_in(root),
             clock=used_clock,
             chance=chance,
             options=options,
@@ -209,13 +212,13 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            return await _claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=settings), root, app)
+            return await claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=settings), root, app)
 
         return cls(
             app=app,
             partitions=partitions,
             open_log=open_log,
-            open_store=_stores_in(root),
+            open_store=stores_in(root),
             clock=used_clock,
             chance=chance,
             options=options or LogProviderOptions(slots_used=2),
@@ -232,8 +235,24 @@ class LogProvider:
 
     @property
     def ready(self) -> bool:
-        """Whether every partition is owned and restored."""
-        return bool(self._parts) and all(part.phase is Phase.RUNNING for part in self._parts)
+        """Whether every partition that is to be here is owned and restored."""
+        phases = self.phases().values()
+        return all(phase is Phase.RUNNING for phase in phases) and (bool(phases) or self._shares)
+
+    @property
+    def answers(self) -> bool:
+        """Whether queries can be answered: where nodes share partitions, for those that are owned here."""
+        return self.ready or (self._shares and self._held is not None)
+
+    def phases(self) -> Mapping[int, Phase]:
+        """Where each partition stands that this node owns or is about to."""
+        return self._held.phases() if self._held else {}
+
+    @property
+    def held(self) -> Partitions:
+        """The partitions of this node. Only between entering and leaving."""
+        assert self._held is not None, "expected an entered provider"
+        return self._held
 
     async def __aenter__(self) -> Self:
         """Open, acquire, restore.
@@ -261,25 +280,23 @@ class LogProvider:
             )
         self.partitions = found or self.partitions
         await log.create_topics(topics.specs(self.partitions))
-        for number in range(self.partitions):
-            around = Surroundings(
-                place=Place(topics, number, self.partitions),
-                node=self._node,
-                clock=self._clock,
-                chance=self._chance,
-                options=self._options,
-                wakeup=self._wakeup,
-            )
-            store = self._open_store(number, self._threads)
-            self._parts.append(Partition(self.app, log, store, around, self._placed(number)))
-        await asyncio.gather(*(part.start(self._progress_of(number)) for number, part in enumerate(self._parts)))
-
-    def _placed(self, number: int) -> Callable[[], Awaitable[bool]]:
-        return lambda: self._is_placed_here(number)
-
-    def _progress_of(self, number: int) -> Callable[[int, int], None] | None:
-        progress = self._progress
-        return None if progress is None else lambda reached, end: progress(number, reached, end)
+        self._held = Partitions(
+            self.app,
+            self.partitions,
+            log,
+            self._open_store,
+            threads=self._threads,
+            clock=self._clock,
+            chance=self._chance,
+            options=self._options,
+            wakeup=self._wakeup,
+            node=self._node,
+            progress=self._progress,
+            shared=self._shared,
+            follow_owners=self._shares,
+        )
+        if not self._shares:
+            await self._held.own_all()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -294,38 +311,8 @@ class LogProvider:
                 if self._log is not None:
                     stack.push_async_callback(self._log.close)
                 stack.callback(self._threads.close, patience_ms=5_000)
-                for part in reversed(self._parts):
-                    stack.push_async_callback(part.stop)
-
-    # Routing
-
-    def _part(self, instance: str) -> Partition:
-        return self._parts[partition_of(instance, self.partitions)]
-
-    def _by_token(self, operation: str, token: str) -> LivePartition:
-        number, _, rest = token.partition(".")
-        if not rest or not number.isdecimal() or int(number) >= len(self._parts):
-            raise LeaseLost(operation, f"expected a lock token of this provider, but invalid lock token {token!r}")
-        try:
-            return self._parts[int(number)].live(operation)
-        except OwnershipLost as error:
-            raise LeaseLost(operation, str(error)) from error
-
-    def _work_by_token(self, operation: str, token: str) -> WorkerQueue:
-        """The worker queue that leased `token`; leases hold while their partition is in doubt."""
-        number = token.partition(".")[0]
-        if number.isdecimal() and int(number) < len(self._parts) and self._parts[int(number)].returns:
-            raise Retryable(operation, f"expected to own partition {number}, but it is being taken again")
-        return self._by_token(operation, token).work
-
-    def _rotated(self) -> Iterator[LivePartition]:
-        """The running partitions, each time beginning with another, so that none starves the others."""
-        first = next(self._turn_of) % len(self._parts)
-        for part in (*self._parts[first:], *self._parts[:first]):
-            if part.phase is Phase.RUNNING:
-                yield part.live("fetch")
-            elif part.error is not None:
-                raise part.error
+                if self._held is not None:
+                    stack.push_async_callback(self._held.close)
 
     async def _poll(
         self, take: Callable[[], Found | None], due_ms: Callable[[LivePartition], int | None], poll_timeout_ms: int
@@ -339,7 +326,7 @@ class LogProvider:
             left_ms = deadline_ms - self._clock.boot_ms()
             if left_ms <= 0:
                 return None
-            due = [due for live in self._rotated() if (due := due_ms(live)) is not None]
+            due = [due for live in self.held.running() if (due := due_ms(live)) is not None]
             with contextlib.suppress(TimeoutError):
                 await within(self._clock, self._wakeup.wait(), min([left_ms, *due]))
 
@@ -350,29 +337,39 @@ class LogProvider:
         topics = Topics.of(self.app)
         is_external = isinstance(message, External) and CHILD_MARK not in message.instance
         lane = r.Lane.ORCHESTRATOR if is_external else r.Lane.MESSAGES
-        part = self._part(message.instance)
-        visible_at_ms = part.live("enqueue_for_orchestrator").ledger.now_ms() + delay_ms if delay_ms > 0 else 0
+        number = partition_of(message.instance, self.partitions)
+        visible_at_ms = self._now_ms(number) + delay_ms if delay_ms > 0 else 0
         if isinstance(message, FireTimer):
             visible_at_ms = max(visible_at_ms, message.fire_at_ms)
         record = LogRecord(
             topic=topics.orchestrator if is_external else topics.messages,
-            partition=partition_of(message.instance, self.partitions),
+            partition=number,
             key=message.instance.encode(),
             value=codec.encode_message(message),
             headers=((VISIBLE_HEADER, b"%d" % visible_at_ms),) if visible_at_ms else (),
         )
-        await part.arrived(lane, await self._append("enqueue_for_orchestrator", record))
+        await self._arrived(lane, number, await self._append("enqueue_for_orchestrator", record))
 
     async def enqueue_for_worker(self, item: WorkItem) -> None:
         """See `engine.port.Mailbox`."""
-        part = self._part(item.instance)
+        number = partition_of(item.instance, self.partitions)
         record = LogRecord(
             topic=Topics.of(self.app).worker,
-            partition=partition_of(item.instance, self.partitions),
+            partition=number,
             key=item.instance.encode(),
             value=codec.encode_work_item(item),
         )
-        await part.arrived(r.Lane.WORKER, await self._append("enqueue_for_worker", record))
+        await self._arrived(r.Lane.WORKER, number, await self._append("enqueue_for_worker", record))
+
+    def _now_ms(self, partition: int) -> int:
+        """Partition time where the partition is owned here, else this node's, from which it is not far."""
+        part = self.held.get(partition)
+        return self._clock.now_ms() if part is None else part.live("enqueue_for_orchestrator").ledger.now_ms()
+
+    async def _arrived(self, lane: r.Lane, partition: int, offset: int) -> None:
+        part = self.held.get(partition)
+        if part is not None:
+            await part.arrived(lane, offset)
 
     async def _append(self, operation: str, record: LogRecord) -> int:
         assert self._log is not None
@@ -396,22 +393,24 @@ class LogProvider:
 
     async def get_instance_info(self, instance: str) -> InstanceInfo | None:
         """See `engine.port.InstanceView`."""
-        row = look.instance_row(self._part(instance).store, instance)
+        row = look.instance_row(self.held.view("get_instance_info", instance), instance)
         return None if row is None else look.instance_info(instance, row)
 
     async def changed(self, instance: str, seen: int) -> InstanceInfo:
         """See `engine.port.InstanceView`."""
-        return await self._part(instance).watchers.changed(instance, seen)
+        part = self.held.of("changed", instance)
+        part.view("changed")
+        return await part.watchers.changed(instance, seen)
 
     async def read(self, instance: str) -> Sequence[AnyEvent]:
         """See `engine.port.InstanceView`."""
-        store = self._part(instance).store
+        store = self.held.view("read", instance)
         row = look.instance_row(store, instance)
         return () if row is None else look.history(store, instance, row.execution_id)
 
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
         """See `engine.port.InstanceView`."""
-        return look.history(self._part(instance).store, instance, execution_id)
+        return look.history(self.held.view("read", instance), instance, execution_id)
 
     # The orchestrator queue
 
@@ -431,29 +430,29 @@ class LogProvider:
 
     def _take_items(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem] | None:
         items: list[OrchestrationItem] = []
-        for live in self._rotated():
+        for live in self.held.running():
             while len(items) < items_max and (item := live.messages.take(lock_timeout_ms)) is not None:
                 items.append(item)
         return items or None
 
     def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
         """See `engine.port.Provider`."""
-        return self._by_token("ack_orchestration_item", lock_token).ack_turn(lock_token, result)
+        return self.held.by_token("ack_orchestration_item", lock_token).ack_turn(lock_token, result)
 
     async def abandon_orchestration_item(
         self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
     ) -> None:
         """See `engine.port.Provider`."""
-        live = self._by_token("abandon_orchestration_item", lock_token)
+        live = self.held.by_token("abandon_orchestration_item", lock_token)
         live.messages.abandon(lock_token, delay_ms, ignore_attempt=ignore_attempt)
 
     async def renew_orchestration_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
         """See `engine.port.Provider`."""
-        self._by_token("renew_orchestration_item_lock", lock_token).messages.renew(lock_token, extend_for_ms)
+        self.held.by_token("renew_orchestration_item_lock", lock_token).messages.renew(lock_token, extend_for_ms)
 
     async def hold_orchestration_item(self, lock_token: str, failure: Failure) -> None:
         """See `engine.port.Provider`."""
-        await self._by_token("hold_orchestration_item", lock_token).messages.hold(lock_token, failure)
+        await self.held.by_token("hold_orchestration_item", lock_token).messages.hold(lock_token, failure)
 
     # The worker queue
 
@@ -462,7 +461,7 @@ class LogProvider:
         return await self._poll(lambda: self._take_work(lock_timeout_ms), _work_due_ms, poll_timeout_ms)
 
     def _take_work(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
-        for live in self._rotated():
+        for live in self.held.running():
             item = live.work.take(lock_timeout_ms)
             if item is not None:
                 return item
@@ -470,7 +469,7 @@ class LogProvider:
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         """See `engine.port.Provider`."""
-        admitted = self._work_by_token("ack_work_item", lock_token).ack(lock_token, completion)
+        admitted = self.held.work_by_token("ack_work_item", lock_token).ack(lock_token, completion)
         try:
             await admitted
         except OwnershipLost as error:
@@ -479,11 +478,11 @@ class LogProvider:
 
     async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
         """See `engine.port.Provider`."""
-        self._work_by_token("renew_work_item_lock", lock_token).renew(lock_token, extend_for_ms)
+        self.held.work_by_token("renew_work_item_lock", lock_token).renew(lock_token, extend_for_ms)
 
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         """See `engine.port.Provider`."""
-        self._work_by_token("abandon_work_item", lock_token).abandon(
+        self.held.work_by_token("abandon_work_item", lock_token).abandon(
             lock_token, delay_ms, ignore_attempt=ignore_attempt
         )
 
@@ -492,40 +491,47 @@ class LogProvider:
     async def list_instances(
         self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
     ) -> Sequence[InstanceInfo]:
-        """See `engine.port.ProviderAdmin`."""
+        """See `engine.port.ProviderAdmin`; of the partitions this node owns."""
+        return (await self.listed(status=status, name=name, limit=limit, after=after)).instances
+
+    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> Listed:
+        """The same, with what it covers. Arguments as in `engine.port.ProviderAdmin.list_instances`."""
         prefix = keys.table_prefix(Table.INSTANCE)
         start = None if after is None else keys.instance_prefix(Table.INSTANCE, after)
-        rows = heapq.merge(*(part.store.scan(prefix, start) for part in self._parts))
+        views = {part.number: part.view("list_instances") for part in self.held.all() if part.answers}
+        rows = heapq.merge(*(view.scan(prefix, start) for view in views.values()))
         infos = (look.instance_info(keys.instance_of(key), unpack(InstanceRow, data)) for key, data in rows)
         wanted = (
             info
             for info in infos
             if (status is None or info.status is status) and (name is None or info.orchestration_name == name)
         )
-        return list(itertools.islice(wanted, limit))
+        return Listed(tuple(itertools.islice(wanted, limit)), tuple(views))
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         """See `engine.port.ProviderAdmin`."""
-        return list(look.executions(self._part(instance).store, instance))
+        return list(look.executions(self.held.view("list_executions", instance), instance))
 
     async def get_queue_depths(self) -> QueueDepths:
         """See `engine.port.ProviderAdmin`."""
-        depths = [live.depths for live in self._rotated()]
+        depths = [live.depths for live in self.held.running()]
         return QueueDepths(*(sum(column) for column in zip(*depths, strict=True))) if depths else QueueDepths(0, 0, 0)
 
     async def resume_instance(self, instance: str) -> None:
         """See `engine.port.ProviderAdmin`."""
-        await self._part(instance).live("resume_instance").messages.resume(instance)
+        await self.held.of("resume_instance", instance).live("resume_instance").messages.resume(instance)
 
     # Proof
 
     def store_of(self, instance: str) -> Store:
         """The committed state of the partition an instance lives in, for tools that look at rows."""
-        return self._part(instance).store
+        return self.held.of("store_of", instance).store
 
     def max_attempt_count(self, instance: str) -> int:
         """The largest number of fetches among the messages that wait for an instance; 0 without any."""
-        return self._part(instance).live("max_attempt_count").messages.max_attempt_count(instance)
+        return (
+            self.held.of("max_attempt_count", instance).live("max_attempt_count").messages.max_attempt_count(instance)
+        )
 
     async def digest(self, partition: int) -> PartitionDigest:
         """What the owner of `partition` says its committed state is; an audit compares it with the log.
@@ -533,12 +539,12 @@ class LogProvider:
         Raises:
             Refused: There is no such partition.
         """
-        if not 0 <= partition < len(self._parts):
-            raise Refused("digest", f"expected a partition from 0 to {len(self._parts) - 1}, but got {partition}")
+        if not 0 <= partition < self.partitions:
+            raise Refused("digest", f"expected a partition from 0 to {self.partitions - 1}, but got {partition}")
         digest, head = StateDigest(), HeadRow()
         head_key = keys.named(Table.META, HEAD)
         # The scan sees the rows of one moment, the head among them, however long it takes.
-        for key, value in self._parts[partition].store.scan(b""):
+        for key, value in self.held.at("digest", partition).view("digest").scan(b""):
             digest.add(key, value)
             if key == head_key:
                 head = unpack(HeadRow, value)
@@ -560,39 +566,3 @@ def _message_due_ms(live: LivePartition) -> int | None:
 
 def _work_due_ms(live: LivePartition) -> int | None:
     return live.in_ms(live.work.next_due_ms())
-
-
-async def _always(_partition: int) -> bool:
-    """A log with one owner by construction places every partition here."""
-    return True
-
-
-async def _claimed(log: Log, root: Path, app: str) -> Log:
-    """`log`, once `root` is this application's; closed if it is not."""
-    try:
-        claim_directory(root, app)
-    except BaseException:
-        await log.close()
-        raise
-    return log
-
-
-def _stores_in(root: Path) -> Callable[[int, Threads], Store]:
-    """Opens the store of a partition in the data directory `root`."""
-    return lambda partition, threads: RocksStore(root / "store" / str(partition), threads)
-
-
-def claim_directory(root: Path, app: str) -> None:
-    """Write down whose directory `root` is. Its stores are those of one application; another's log would not fit.
-
-    Raises:
-        UsageError: It is another application's.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "application"
-    owner = path.read_text().strip() if path.exists() else None
-    if owner is None:
-        # Whole or not at all: an empty one, left by a crash or a full disk, would be nobody's for ever.
-        write_atomically(path, f"{app}\n".encode())
-    elif owner != app:
-        raise UsageError(f"expected {root} to be the data of application {app!r}, but it is that of {owner!r}")

@@ -10,7 +10,7 @@ from engine.model.messages import CompleteActivity, FailActivity
 from engine.observe import known_marks, logger, mark
 from engine.port import FetchedWorkItem
 from engine.registry import ActivityDefinition
-from engine.runtime.calls import Call, perform
+from engine.runtime.calls import Call, NotHeld, perform
 from engine.runtime.doors import Tasks, Threads, settled_within, within
 from engine.runtime.leases import Leases
 from engine.runtime.options import back_off_ms
@@ -23,6 +23,7 @@ known_marks(
     "activity.completion_refused",
     "activity.given_back",
     "activity.left_behind",
+    "activity.not_begun",
     "activity.poisoned",
     "activity.result_dropped",
 )
@@ -156,9 +157,20 @@ class ActivityDispatcher:
             return None
         shared.counters.activities_started += 1
         call.definition = definition
-        completion = await perform(
-            call, definition, shared.converter, self._threads, shared.options.turn.payload_bytes_max
-        )
+        try:
+            completion = await perform(
+                call, definition, shared.converter, self._threads, shared.options.turn.payload_bytes_max
+            )
+        except NotHeld as gone:
+            mark("activity.not_begun")
+            log.info("%s", gone, extra=call.about.as_extra())
+            await repeated(
+                lambda: shared.provider.abandon_work_item(call.lock_token, ignore_attempt=True),
+                shared.clock,
+                shared.options,
+                shared.counters,
+            )
+            return None
         if call.settled or self._closing:
             mark("activity.result_dropped")
             return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 from msgspec import structs
 
@@ -21,6 +22,10 @@ from engine.runtime.doors import Threads
 RAISED_BY_CODE = (Exception, asyncio.CancelledError, SystemExit)
 
 
+class NotHeld(Exception):
+    """The lease was gone before the activity's code began."""
+
+
 class Call:
     """One delivery of a work item to this engine: what the worker knows about it, and the activity's context."""
 
@@ -28,6 +33,7 @@ class Call:
         self.item: WorkItem = fetched.item
         self.lock_token = fetched.lock_token
         self.revoked = fetched.revoked
+        self.holds = fetched.holds
         self.attempt = fetched.attempt_count
         self.definition: ActivityDefinition | None = None  # while the activity is executed
         self.finished = False  # the activity has ended; what remains is to say so
@@ -142,9 +148,9 @@ async def perform(
     """Run the activity and say how it ended. Whatever its code raises is a failure, cancellation included.
 
     Raises:
+        NotHeld: It was not run.
         UsageError: The threads are closed.
     """
-    context: ActivityContext = call
     value: object = None
     if definition.takes_input:
         try:
@@ -154,9 +160,19 @@ async def perform(
     subject.set(call.about)
     try:
         if definition.is_async:
-            result = await definition.call(context, value)
+            result = await _begun(call, definition, value)
         else:
-            result = await threads.offload(definition.call, context, value)
+            result = await threads.offload(_begun, call, definition, value)
+    except NotHeld:
+        raise
     except RAISED_BY_CODE as error:
         return call.failed(failure_of(error))
     return call.completed(converter, result, payload_bytes_max)
+
+
+def _begun(call: Call, definition: ActivityDefinition, value: object) -> Any:
+    """What the activity's function returns; between the look at the lease and its first line nothing is waited for."""
+    if not call.holds():
+        raise NotHeld(f"expected the lease of activity {call.name} of {call.instance} to hold, but it is gone")
+    context: ActivityContext = call
+    return definition.call(context, value)

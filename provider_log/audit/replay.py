@@ -5,6 +5,7 @@ No store is opened. The records of other instances are passed over by their key,
 
 import enum
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,8 +18,9 @@ from engine.testing import ScenarioFailed
 from engine.testing import replay as replay_code
 from provider_log import codec
 from provider_log import records as r
-from provider_log.log.embedded import LogSnapshot
-from provider_log.log.port import LogCorrupted, StoredRecord
+from provider_log.audit.reading import read_all
+from provider_log.log.embedded import SnapshotView
+from provider_log.log.port import LogCorrupted, LogView, StoredRecord
 from provider_log.routing import partition_of
 from provider_log.topics import Topics
 
@@ -91,10 +93,36 @@ async def replay(
     registry: Registry | None = None,
     progress: Progress | None = None,
 ) -> Replayed:
+    """Rebuild an instance from the embedded log in `data_dir`, of a node that runs or not. See `replay_log`."""
+    log = SnapshotView(data_dir / "log")
+    try:
+        return await replay_log(
+            log,
+            instance,
+            app=app,
+            until_offset=until_offset,
+            until_ms=until_ms,
+            registry=registry,
+            progress=progress,
+        )
+    finally:
+        await log.close()
+
+
+async def replay_log(
+    log: LogView,
+    instance: str,
+    *,
+    app: str,
+    until_offset: int | None = None,
+    until_ms: int | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Replayed:
     """Rebuild the history of `instance`, all executions, and take `registry` through it.
 
     Args:
-        data_dir: Of a node, running or not.
+        log: Where it is.
         instance: Whose history.
         app: Name of the application.
         until_offset: Nothing after this history offset.
@@ -107,28 +135,27 @@ async def replay(
         UsageError: The log has no such application.
         InstanceNotFound: Nothing was recorded of the instance until then.
     """
-    log = LogSnapshot.open(data_dir / "log")
-    try:
-        topic = Topics.of(app).history
-        partitions = log.partition_count(topic)
-        if partitions is None:
-            raise UsageError(f"expected the log of application {app!r}, but it has no topic {topic}")
-        partition = partition_of(instance, partitions)
-        bounds = log.bounds(topic, partition)
-        reading = _Reading(instance, until_ms)
-        for done, record in enumerate(log.read(topic, partition), start=1):
+    topic = Topics.of(app).history
+    partitions = await log.partition_count(topic)
+    if partitions is None:
+        raise UsageError(f"expected the log of application {app!r}, but it has no topic {topic}")
+    partition = partition_of(instance, partitions)
+    bounds = await log.bounds(topic, partition)
+    reading = _Reading(instance, until_ms)
+    done = 0
+    async with aclosing(read_all(log, topic, partition, bounds)) as records:
+        async for record in records:
             offset = record.offset
             assert offset is not None
             if (until_offset is not None and offset > until_offset) or not reading.take(offset, record):
                 break
+            done += 1
             if done % _RECORDS_A_BREATH == 0:
                 if progress is not None:
-                    progress(done, bounds.end - bounds.first)
+                    progress(offset - bounds.first, bounds.end - bounds.first)
                 await SystemClock().sleep_ms(0)
-        if progress is not None:
-            progress(bounds.end - bounds.first, bounds.end - bounds.first)
-    finally:
-        log.close()
+    if progress is not None:
+        progress(bounds.end - bounds.first, bounds.end - bounds.first)
     if not reading.is_known:
         raise InstanceNotFound(f"expected records of instance {instance!r} in {topic}/{partition}, but there is none")
     return Replayed(

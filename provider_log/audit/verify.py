@@ -1,9 +1,11 @@
-"""Is a data directory what its log says? Every history checked, every state rebuilt, every store compared.
+"""Does a log keep its rules, and is a store what it says? Every history checked, every state rebuilt and compared.
 
-Everything is opened read-only: a node may run in the directory meanwhile, and nothing changes by looking.
+Everything is opened to read: nodes may run meanwhile, and nothing changes by looking. Where each history ends is
+decided once, at the start.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
@@ -16,11 +18,12 @@ from engine.runtime.doors import Threads
 from provider_log.audit.checker import Checker
 from provider_log.audit.compare import Comparison, table_name
 from provider_log.audit.findings import Finding, Findings, Kind
+from provider_log.audit.reading import read_all
 from provider_log.audit.rebuild import Rebuild
 from provider_log.audit.second_opinion import compare_with_checker
-from provider_log.audit.side_topics import check_outcomes, check_owners, check_positions
-from provider_log.log.embedded import LogSnapshot
-from provider_log.log.port import LogCorrupted
+from provider_log.audit.side_topics import SideTopics
+from provider_log.log.embedded import SnapshotView
+from provider_log.log.port import Bounds, LogCorrupted, LogView, StoredRecord
 from provider_log.log_provider import PartitionDigest
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -85,12 +88,34 @@ async def verify(
     owner_digests: Mapping[int, PartitionDigest] | None = None,
     progress: Progress | None = None,
 ) -> Verdict:
-    """Check the log and the stores in `data_dir` against each other and against the rules.
+    """Check the embedded log and the stores in `data_dir`, of a node that runs or not. See `verify_log`."""
+
+    @asynccontextmanager
+    async def open_log() -> AsyncGenerator[LogView]:
+        log = SnapshotView(data_dir / "log")
+        try:
+            yield log
+        finally:
+            await log.close()
+
+    return await verify_log(open_log, data_dir / "store", app=app, owner_digests=owner_digests, progress=progress)
+
+
+async def verify_log(
+    open_log: Callable[[], AbstractAsyncContextManager[LogView]],
+    store_dir: Path,
+    *,
+    app: str,
+    owner_digests: Mapping[int, PartitionDigest] | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Check a log and stores against each other and against the rules.
 
     Args:
-        data_dir: Of a node, running or not: `log/` and `store/<partition>/`.
+        open_log: Opens the log, after the stores: what a store has applied, the log has by then.
+        store_dir: Where the stores of its partitions are, as far as they are here.
         app: Name of the application.
-        owner_digests: What the owners of a running node said of their state before this call, by partition.
+        owner_digests: What the owners of running nodes said of their state before this call, by partition.
         progress: Told how far it is.
 
     Raises:
@@ -98,20 +123,17 @@ async def verify(
         UsageError: The log has no such application.
     """
     findings = Findings(FINDINGS_KEPT)
-    with _Stores(data_dir / "store") as stores:  # before the log: what a store has applied, the log has by then
+    with _Stores(store_dir) as stores:
         try:
-            log = LogSnapshot.open(data_dir / "log")
-        except LogCorrupted as error:
+            async with open_log() as log:
+                return await _verify_log(log, stores, app, owner_digests or {}, findings, progress)
+        except LogCorrupted as error:  # as a whole: what is damaged at one place is met there
             findings.add(_of_log(error, "log"))
             return _verdict(findings, [], [])
-        try:
-            return await _verify_log(log, stores, app, owner_digests or {}, findings, progress)
-        finally:
-            log.close()
 
 
 async def _verify_log(
-    log: LogSnapshot,
+    log: LogView,
     stores: "_Stores",
     app: str,
     owner_digests: Mapping[int, PartitionDigest],
@@ -119,28 +141,29 @@ async def _verify_log(
     progress: Progress | None,
 ) -> Verdict:
     topics = Topics.of(app)
-    partitions = log.partition_count(topics.history)
+    partitions = await log.partition_count(topics.history)
     if partitions is None:
         raise UsageError(f"expected the log of application {app!r}, but it has no topic {topics.history}")
-    if log.shorter is not None:
+    if isinstance(log, SnapshotView) and log.shorter is not None:
         findings.add(_of_log(log.shorter, topics.history, Kind.SHORTER))
-    total = sum(
-        bounds.end - bounds.first
-        for bounds in (log.bounds(topics.history, partition) for partition in range(partitions))
-    )
-    done = 0
     audits: list[_PartitionAudit] = []
     for partition in range(partitions):
         store = stores.open(partition, findings)
         audit = _PartitionAudit(log, topics, partition, store, owner_digests.get(partition), findings)
+        await audit.begin()
         audits.append(audit)
-        for _ in audit.read():
+    total = sum(audit.bounds.end - audit.bounds.first for audit in audits)
+    done = 0
+    for audit in audits:
+        before = done
+        async for _ in audit.read():
             done += 1
             if done % _RECORDS_A_BREATH == 0:
                 if progress is not None:
                     progress(done, total)
                 await SystemClock().sleep_ms(0)
-        audit.finish(app)
+        await audit.finish(app, partitions)
+        done = before + audit.bounds.end - audit.bounds.first  # more offsets than records: some are markers
         if progress is not None:
             progress(done, total)
     return _verdict(findings, [audit.checker for audit in audits], [audit.verdict() for audit in audits])
@@ -207,7 +230,7 @@ class _PartitionAudit:
 
     def __init__(
         self,
-        log: LogSnapshot,
+        log: LogView,
         topics: Topics,
         partition: int,
         store: RocksStore | None,
@@ -223,6 +246,8 @@ class _PartitionAudit:
         self._rebuild = Rebuild(partition)
         self._store_offset = None if store is None else self._offset_of(store)
         self._compared: set[str] = set()
+        self._beside = SideTopics(log, topics, partition, findings)
+        self.bounds = Bounds(0, 0)
         self.checker = Checker(topics.history, partition, findings)
 
     def _offset_of(self, store: RocksStore) -> int | None:
@@ -233,21 +258,32 @@ class _PartitionAudit:
         except (StoreUnreadable, msgspec.DecodeError):
             return None  # the comparison, at the end of the log then, names the row
 
-    def read(self) -> Iterator[None]:
+    async def begin(self) -> None:
+        """Decide where the end is."""
+        await self._beside.before()
+        self.bounds = await self._log.bounds(self._topics.history, self._partition)
+
+    async def read(self) -> AsyncGenerator[None]:
         """Read the history, a record a step."""
         self._look()
-        for record in self._log.read(self._topics.history, self._partition):
-            if isinstance(record, LogCorrupted):
-                assert record.offset is not None
-                self._findings.add(_of_log(record, self._topics.history))
-                self.checker.gap(record.offset)
-                self._rebuild.gap(record.offset)
-            else:
-                self.checker.feed(record.offset, record.value, record.key)
-                if not self.checker.gave_up:
-                    self._rebuild.feed(record.offset, record.value)
-            self._look()
-            yield
+        applied = max(self._store_offset or -1, -1 if self._owner is None else self._owner.offset)
+        history = read_all(self._log, self._topics.history, self._partition, self.bounds, known=applied)
+        async with aclosing(history) as records:
+            async for record in records:
+                self._take(record)
+                self._look()
+                yield
+
+    def _take(self, record: StoredRecord | LogCorrupted) -> None:
+        if isinstance(record, LogCorrupted):
+            assert record.offset is not None
+            self._findings.add(_of_log(record, self._topics.history))
+            self.checker.gap(record.offset)
+            self._rebuild.gap(record.offset)
+            return
+        self.checker.feed(record.offset, record.value, record.key)
+        if not self.checker.gave_up:
+            self._rebuild.feed(record.offset, record.value)
 
     def _look(self) -> None:
         """Compare what stands where the log is rebuilt to by now."""
@@ -258,7 +294,7 @@ class _PartitionAudit:
         if self._owner is not None and self._rebuild.offset == self._owner.offset:
             self._compare_owner(self._owner)
 
-    def finish(self, app: str) -> None:
+    async def finish(self, app: str, partitions: int) -> None:
         """The history has been read."""
         end = self._rebuild.offset
         self.checker.finish()
@@ -274,16 +310,13 @@ class _PartitionAudit:
         if self._owner is not None and "owner" not in self._compared:
             sentence = f"expected the owner at offset {end} or before, but it says {self._owner.offset}"
             self._findings.add(_of_store(Kind.DIGEST, self._partition, keys.describe(_HEAD_KEY), sentence))
-        self._check_genesis(app)
-        check_outcomes(self._log, self._topics, self._partition, self.checker, self._findings)
-        check_owners(self._log, self._topics, self._partition, self.checker, self._findings)
-        check_positions(self._log, self._topics, self._partition, self.checker, self._findings)
+        self._check_genesis(app, partitions)
+        await self._beside.after(self.checker, max(self.bounds.end, end + 1))
 
-    def _check_genesis(self, app: str) -> None:
+    def _check_genesis(self, app: str, partitions: int) -> None:
         genesis = self.checker.genesis
         if genesis is None:
             return
-        partitions = self._log.partition_count(self._topics.history)
         expected = (app, self._log.cluster_id, partitions)
         found = (genesis.application, genesis.cluster_id, genesis.partitions)
         if expected != found:

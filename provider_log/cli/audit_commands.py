@@ -15,9 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.errors import UsageError
+from engine.registry import Registry
 from provider_log.cli import show
 from provider_log.cli.calling import AsJson, InstanceId, Url, ask, print_json, resolved
 from provider_log.cli.exits import Exit
+from provider_log.cli.logs import Bootstrap, LogName, open_log, stores_of
+from provider_log.cli.settings import Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DIR", help="Log and stores. [default: turnlog-data]", show_default=False),
+    typer.Option(
+        "--data", metavar="DIR", help="Stores, and an embedded log. [default: turnlog-data]", show_default=False
+    ),
 ]
 App = Annotated[
     str | None, typer.Option("--app", metavar="NAME", help="Whose data it is. [default: turnlog]", show_default=False)
@@ -41,22 +46,24 @@ audit = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read the 
 def verify(
     data: Data = None,
     app: App = None,
-    live: Annotated[
-        bool, typer.Option("--live", help="Also ask the node that runs on the data what its state is.")
-    ] = False,
+    log: LogName = None,
+    bootstrap: Bootstrap = None,
+    live: Annotated[bool, typer.Option("--live", help="Also ask the owners, through a node, for their state.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that the log keeps its rules and that the stores are what it says; changes nothing."""
-    from provider_log.audit.verify import verify as verified
+    from provider_log.audit.verify import verify_log
 
     if url is not None and not live:
         raise typer.BadParameter("expected --live with --url, but it is not there")
-    settings = resolved(data=data, app=app).settings
+    settings = resolved(data=data, app=app, log=log, bootstrap=bootstrap).for_log()
+    stores = stores_of(settings)
     digests = ask(url, partial(_owner_digests, app=settings.app)) if live else None
+    opening = partial(open_log, settings)
     with _bar("checking the log") as progress:
         verdict = anyio.run(
-            partial(verified, Path(settings.data), app=settings.app, owner_digests=digests, progress=progress)
+            partial(verify_log, opening, stores, app=settings.app, owner_digests=digests, progress=progress)
         )
     if as_json:
         print_json(verdict)
@@ -87,34 +94,39 @@ def replay(
     ] = None,
     data: Data = None,
     app: App = None,
+    log: LogName = None,
+    bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild what happened in an instance from the log alone, and ask the code whether it still does it."""
-    from provider_log.audit.replay import replay as replayed
-
-    settings = resolved(data=data, app=app, app_module=app_module).settings
+    settings = resolved(data=data, app=app, app_module=app_module, log=log, bootstrap=bootstrap).for_log()
     registry = None
     if settings.app_module is not None:
         fix_hash_seed()
         registry = load_registry(settings.app_module, Path.cwd())
     with _bar("reading the log") as progress:
-        found = anyio.run(
-            partial(
-                replayed,
-                Path(settings.data),
-                instance,
-                app=settings.app,
-                until_offset=until_offset,
-                registry=registry,
-                progress=progress,
-            )
-        )
+        found = anyio.run(_replayed, settings, instance, until_offset, registry, progress)
     if as_json:
         print_json(found)
     else:
         _print_replayed(found, execution)
     if not found.agrees:
         raise typer.Exit(Exit.DIFFERS)
+
+
+async def _replayed(
+    settings: Settings,
+    instance: str,
+    until_offset: int | None,
+    registry: Registry | None,
+    progress: Callable[[int, int], None],
+) -> "Replayed":
+    from provider_log.audit.replay import replay_log
+
+    async with open_log(settings) as log:
+        return await replay_log(
+            log, instance, app=settings.app, until_offset=until_offset, registry=registry, progress=progress
+        )
 
 
 async def _owner_digests(node: "Node", *, app: str) -> "dict[int, PartitionDigest]":

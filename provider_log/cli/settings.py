@@ -3,16 +3,22 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
 from engine.errors import UsageError
 
+if TYPE_CHECKING:
+    from provider_log.log.kafka import ClientSettings
+
 FILE = "turnlog.toml"
 PREFIX = "TURNLOG_"
 DEFAULT = "default"
+KAFKA = "kafka"
+"""The log that is no directory, and the table of the file that says how to be let in."""
+KAFKA_ = KAFKA + "_"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -22,7 +28,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     token: Annotated[str | None, Meta(description="What callers of the node must know; no flag, flags show in ps.")] = (
         None
     )
-    data: Annotated[str, Meta(description="Directory of the node's log and stores.")] = "turnlog-data"
+    log: Annotated[Literal["embedded", "kafka"], Meta(description="Where the truth is: in `data`, or on Kafka.")] = (
+        "embedded"
+    )
+    bootstrap: Annotated[str | None, Meta(description="Brokers to begin with, host:port, commas between them.")] = None
+    kafka_client_id: Annotated[str | None, Meta(description="Name in the brokers' logs.")] = None
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None,
+        Meta(description="How the connection is kept; left out: neither encrypted nor named."),
+    ] = None
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, Meta(description="How to say who one is.")
+    ] = None
+    kafka_sasl_plain_username: Annotated[str | None, Meta(description="Who one is.")] = None
+    kafka_sasl_plain_password: Annotated[str | None, Meta(description="What only that one knows; no flag.")] = None
+    kafka_ssl_cafile: Annotated[str | None, Meta(description="Certificates that sign the brokers', PEM.")] = None
+    kafka_ssl_certfile: Annotated[str | None, Meta(description="One's own certificate, PEM.")] = None
+    kafka_ssl_keyfile: Annotated[str | None, Meta(description="Its key, PEM.")] = None
+    kafka_ssl_password: Annotated[str | None, Meta(description="Of that key; no flag.")] = None
+    kafka_ssl_check_hostname: Annotated[
+        bool | None, Meta(description="Whether a broker's certificate must name its host; left out: yes.")
+    ] = None
+    data: Annotated[str, Meta(description="Directory of the stores, and of an embedded log.")] = "turnlog-data"
     app: Annotated[str, Meta(description="Name of the application the data belongs to.")] = "turnlog"
     app_module: Annotated[str | None, Meta(description="What to serve: module:registry, found from here.")] = None
     listen: Annotated[str, Meta(description="Where to listen; beyond loopback it takes a token.")] = "127.0.0.1:8620"
@@ -35,8 +62,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     )
     log_json: Annotated[bool, Meta(description="Log as one JSON object a line.")] = False
 
+    def client(self) -> "ClientSettings":
+        """How to be let in by the brokers."""
+        given = {name.removeprefix(KAFKA_): getattr(self, name) for name in KAFKA_NAMES if name.startswith(KAFKA_)}
+        return cast("ClientSettings", {name: value for name, value in given.items() if value is not None})
 
-SECRET = frozenset({"token"})
+
+KAFKA_NAMES = tuple(name for name in Settings.__struct_fields__ if name == "bootstrap" or name.startswith(KAFKA_))
+SECRET = frozenset({"token", "kafka_sasl_plain_password", "kafka_ssl_password"})
 
 
 class Sourced(NamedTuple):
@@ -60,6 +93,26 @@ class Resolved(NamedTuple):
             text = "" if value is None else "(set)" if name in SECRET else str(value)
             rows.append((name, text, self.sources[name]))
         return rows
+
+    def for_log(self) -> Settings:
+        """The settings, for a command that opens the log.
+
+        Raises:
+            UsageError: What they say of it does not fit together.
+        """
+        settings, sources = self
+        if settings.log == KAFKA:
+            if settings.bootstrap is None:
+                raise UsageError(
+                    "expected --bootstrap HOST:PORT, which says where brokers answer, with a log on Kafka, but there "
+                    "is none; `turnlog dev kafka` runs one here"
+                )
+            return settings
+        # Who says where brokers are means them, unless who speaks after them says embedded.
+        for source in (sources[name] for name in KAFKA_NAMES):
+            if source != DEFAULT and _rank(source) <= _rank(sources["log"]):
+                raise UsageError(f"expected --log {KAFKA} (or {PREFIX}LOG={KAFKA}) with {source}, but it is embedded")
+        return settings
 
 
 def resolve(flags: Mapping[str, object | None], environment: Mapping[str, str], directory: Path) -> Resolved:
@@ -96,7 +149,24 @@ def _from_file(path: Path) -> dict[str, Sourced]:
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"expected settings in {path.name}, but it cannot be read: {error}") from None
-    return _known({name: Sourced(value, f"{name} in {path.name}") for name, value in given.items()})
+    table = given.pop(KAFKA, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"expected [{KAFKA}] to be a table in {path.name}, but it is {table!r}")
+    if flat := next((name for name in given if name.startswith(KAFKA_)), None):
+        raise UsageError(
+            f"expected {flat.removeprefix(KAFKA_)} under [{KAFKA}] in {path.name}, but {flat} stands alone"
+        )
+    found = {name: Sourced(value, f"{name} in {path.name}") for name, value in given.items()}
+    for name, value in cast("dict[str, object]", table).items():
+        found[KAFKA_ + name] = Sourced(value, f"{name} of [{KAFKA}] in {path.name}")
+    return _known(found)
+
+
+def _rank(source: str) -> int:
+    """Who speaks after whom: 0 has the last word."""
+    if source == DEFAULT:
+        return 3
+    return 0 if source.startswith("--") else 2 if source.endswith(FILE) else 1
 
 
 def _known(given: dict[str, Sourced]) -> dict[str, Sourced]:

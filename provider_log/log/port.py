@@ -178,8 +178,8 @@ class Reader(Protocol):
         ...
 
 
-class Log(Protocol):
-    """A partitioned, transactional log.
+class LogView(Protocol):
+    """A log for somebody who only looks.
 
     Any call may raise LogUnavailable, and LogBroken once the log has failed for good. A call about a topic or
     partition that does not exist raises UnknownTopic.
@@ -190,16 +190,32 @@ class Log(Protocol):
         """Identifies the log as a whole; another cluster has another."""
         ...
 
+    async def partition_count(self, topic: str) -> int | None:
+        """Number of partitions, or None if the topic does not exist."""
+        ...
+
+    async def open_reader(self, topic: str, partition: int, position: int) -> Reader:
+        """A reader whose first record has an offset >= `position`."""
+        ...
+
+    async def bounds(self, topic: str, partition: int) -> Bounds:
+        """What is kept now. `end` may grow at once; restoring never relies on it (see protocol, acquire)."""
+        ...
+
+    async def close(self) -> None:
+        """Finish cleanly. Nothing may be used afterwards."""
+        ...
+
+
+class Log(LogView, Protocol):
+    """A partitioned, transactional log."""
+
     async def create_topics(self, topics: Sequence[TopicSpec]) -> None:
         """Create those that do not exist. A topic that exists with another partition count is left as it is.
 
         Raises:
             LogNotOpened: One that exists is set up so that records would be lost, or refused; the text says which.
         """
-        ...
-
-    async def partition_count(self, topic: str) -> int | None:
-        """Number of partitions, or None if the topic does not exist."""
         ...
 
     async def open_producer(self, transactional_id: str) -> Producer:
@@ -222,22 +238,10 @@ class Log(Protocol):
         """
         ...
 
-    async def open_reader(self, topic: str, partition: int, position: int) -> Reader:
-        """A reader whose first record has an offset >= `position`."""
-        ...
-
-    async def bounds(self, topic: str, partition: int) -> Bounds:
-        """What is kept now. `end` may grow at once; restoring never relies on it (see protocol, acquire)."""
-        ...
-
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Cut away every record with an offset below `before`. Idempotent.
 
         Raises:
             OffsetOutOfRange: `before` is after the end.
         """
-        ...
-
-    async def close(self) -> None:
-        """Finish cleanly. Nothing may be used afterwards."""
         ...

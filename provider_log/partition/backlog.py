@@ -164,6 +164,10 @@ class Backlog:
         lease = self._leases.get(token)
         return None if lease is None or lease.until_ms <= now_ms else lease
 
+    def is_leased(self, token: str) -> bool:
+        """Whether the lease was neither given back, nor taken back, nor seen to expire. For any thread."""
+        return token in self._leases
+
     def renew(self, token: str, now_ms: int, extend_for_ms: int, worker: str) -> bool:
         """Extend a live lease; False if it is not."""
         lease = self.lease(token, now_ms)

@@ -42,6 +42,13 @@ class Watchers:
                 if info is not None and info.revision > seen and not waiter.done():
                     waiter.set_result(info)
 
+    def fail_all(self, error: Exception) -> None:
+        """The partition is not this node's any more: whoever waits must ask elsewhere."""
+        waiting, self._waiting = self._waiting, {}
+        for _, waiter in itertools.chain.from_iterable(waiting.values()):
+            if not waiter.done():
+                waiter.set_exception(error)
+
     def touched_all(self) -> None:
         """The state was restored: anything may have changed."""
         for instance in list(self._waiting):

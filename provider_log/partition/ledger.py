@@ -20,6 +20,7 @@ from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import batch as batches
 from provider_log.partition.effects import Watchers
+from provider_log.partition.owners import Owners
 from provider_log.partition.partition_time import PartitionTime
 from provider_log.partition.plan import Place, unsealed
 from provider_log.partition.restore import put_head
@@ -29,8 +30,18 @@ from provider_log.store.port import Store
 from provider_log.store.tables import HeadRow
 
 
+def _alone() -> int:
+    return 0
+
+
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a partition shares with the node it lives in."""
+    """What a partition shares with the node it lives in.
+
+    Attributes:
+        address: Where the node answers, for other nodes; empty if it does not.
+        generation: Of the placement that the node acts on; 0 for a node that is alone.
+        owners: Who has which partition, where other nodes could; None where no other can.
+    """
 
     place: Place
     node: str
@@ -38,6 +49,9 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     chance: Chance
     options: LogProviderOptions
     wakeup: Wakeup
+    address: str = ""
+    generation: Callable[[], int] = _alone
+    owners: Owners | None = None
 
 
 class Ledger:
@@ -78,6 +92,16 @@ class Ledger:
     def place(self) -> Place:
         """Where the partition's records go."""
         return self._around.place
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the log has lately said that this token owns the partition; true where no other node could.
+
+        What is admitted needs no such proof, its commit is one. What leaves without a commit does: an activity that
+        starts, a lease, the answer to a query.
+        """
+        owners = self._around.owners
+        return owners is None or owners.names(self.place.partition, self._token)
 
     @property
     def lineage(self) -> int:

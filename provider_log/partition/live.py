@@ -1,6 +1,6 @@
 """What does a running partition hold? The ledger and both queues of one owner token, wired."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from engine.model.turn import TurnResult
 from provider_log import records as r
@@ -10,6 +10,7 @@ from provider_log.partition.backlog import Backlog
 from provider_log.partition.effects import Watchers
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
+from provider_log.partition.plan import owner_record
 from provider_log.partition.worker_queue import WorkerQueue
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -64,9 +65,15 @@ class LivePartition:
         self.work.release_after_commit(*self.messages.admit_turn(lock_token, result))
         return self.ledger.durable()
 
-    def admit(self, record: r.SchemasAdded | r.OwnershipReleased) -> Awaitable[None]:
-        """Admit a record of the partition itself; the awaitable is done when it is committed."""
-        self.ledger.admit(record, about=None)
+    def add_schemas(self, texts: Sequence[str]) -> None:
+        """Let the log explain itself: `texts` are those of the schemas that are new to it."""
+        self.ledger.admit(r.SchemasAdded(envelope=self.ledger.envelope(), schemas=tuple(texts)), about=None)
+
+    def release(self) -> Awaitable[None]:
+        """Say goodbye, in the history and in the owners topic; the awaitable is done when that is committed."""
+        released = r.OwnershipReleased(envelope=self.ledger.envelope(), clean=True, leases=tuple(self.work.leases()))
+        self.ledger.admit(released, about=None)
+        self.ledger.send(owner_record(self.ledger.place, None))
         return self.ledger.durable()
 
     def seal(self) -> batches.Sealed:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from engine.errors import Fatal, OwnershipLost, ProviderError, StateCorrupted
 from engine.port import InstanceInfo
-from engine.runtime.doors import Tasks, within
+from engine.runtime.doors import Tasks, settled_within, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import (
@@ -30,8 +30,10 @@ from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.look import instance_info, instance_row
 from provider_log.partition.orchestrator_queue import TOPIC_LANES
+from provider_log.partition.owners import Owners
 from provider_log.partition.ownership import Happening, Phase, after
 from provider_log.partition.pipeline import Pipeline
+from provider_log.partition.plan import owner_record
 from provider_log.partition.restore import Progress, Restore, RestoreStalled, put_head
 from provider_log.routing import RULE
 from provider_log.store import apply as applying
@@ -42,6 +44,16 @@ from provider_log.store.tables import GENESIS, GenesisRow, HeadRow, PositionRow,
 
 _BROKEN = (LogBroken, LogCorrupted, ChangelogBroken, OffsetOutOfRange, codec.Malformed, codec.UnknownSchema)
 """What no second attempt can mend: the partition fails and an operator must look."""
+
+_DRAIN_LOOK_MS = 20
+
+
+FENCE_MS = 1_000
+"""How long an owner that was replaced waits for a commit under way to be refused."""
+
+
+class Superseded(Fenced):
+    """Another node has acquired the partition: the log says so, before any commit was refused."""
 
 
 class Application(Exception):
@@ -75,12 +87,16 @@ class Partition:
         self._tasks = Tasks(f"partition-{around.place.partition}", self._broke)
         self._slots: list[Producer] = []
         self._live: LivePartition | None = None
+        self._acquired_at = -1
+        self._leaving = asyncio.Event()
+        self._drain_ms = 0
         self._phase = Phase.IDLE
         self._error: ProviderError | None = None
         self._owning: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self.owned_times = 0
         self.fenced_times = 0
+        self.fenced_commits = 0
 
     # Seen from outside
 
@@ -119,6 +135,35 @@ class Partition:
             )
         return self._live
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it may act: it runs, and no other node has it, as far as the log said lately."""
+        return self._phase is Phase.RUNNING and self._live is not None and self._live.ledger.is_current
+
+    @property
+    def number(self) -> int:
+        """Which it is, from 0."""
+        return self._place.partition
+
+    @property
+    def answers(self) -> bool:
+        """Whether its store is all there is to know: no other node could have it, or none has."""
+        return self._around.owners is None or self.is_current
+
+    def view(self, operation: str) -> Store:
+        """Committed state, for a query that shall miss nothing.
+
+        Raises:
+            OwnershipLost: Another node may know more.
+            Fatal, StateCorrupted: The partition has failed.
+        """
+        if not self.answers:
+            self.live(operation)
+            raise OwnershipLost(
+                operation, f"expected to own partition {self.number}, but the log has not said so lately"
+            )
+        return self._store
+
     async def arrived(self, lane: r.Lane, offset: int) -> None:
         """Return when the record at `offset` of a lane can be fetched here, or the partition was given up.
 
@@ -145,7 +190,7 @@ class Partition:
         self._phase = after(self._phase, happening)
 
     async def start(self, progress: Progress | None = None) -> None:
-        """Acquire and restore; return when it runs.
+        """Acquire and restore; return when it runs, or was lost before it did.
 
         Raises:
             Application: The log is not this application's.
@@ -156,32 +201,41 @@ class Partition:
         if self._error is not None:
             raise self._error
 
-    async def stop(self) -> None:
-        """Commit what was admitted, say so in the log, and close the store. Never raises for a lost partition."""
-        if self._phase is Phase.RUNNING:
-            self._move(Happening.RELEASE)
-            await self._release()
+    async def ended(self) -> None:
+        """Return when it is owned no more: lost, or failed, or stopped."""
         if self._owning is not None:
+            await asyncio.wait({self._owning})
+
+    async def stop(self, drain_ms: int = 0) -> None:
+        """Commit what was admitted, say so in the log, and close the store. Never raises for a lost partition.
+
+        Args:
+            drain_ms: How long to wait for the activities that run: what they answer until then is done once.
+        """
+        self._drain_ms = drain_ms
+        self._leaving.set()
+        if self._owning is not None:
+            if self._phase in {Phase.RUNNING, Phase.RELEASING}:
+                patience_ms = drain_ms + self._around.options.start_timeout_ms
+                await settled_within(self._around.clock, {self._owning}, patience_ms)
             self._owning.cancel()
         await self._tasks.aclose(self._around.clock, patience_ms=5_000)
         await self._close_slots()
-        self._give_up(OwnershipLost("stop", "expected a running node, but it is stopping"))
+        lost = OwnershipLost("stop", f"expected to own partition {self._place.partition}, but it was given up")
         self._arrivals.release_all()
+        self._watchers.fail_all(lost)
         await self._store.close()
 
-    async def _release(self) -> None:
-        live = self._live
-        assert live is not None
-        try:
-            released = live.admit(
-                r.OwnershipReleased(envelope=live.ledger.envelope(), clean=True, leases=tuple(live.work.leases()))
-            )
-            await within(self._around.clock, released, self._around.options.start_timeout_ms)
-            self._move(Happening.RELEASED)
-        except (ProviderError, LogError, TimeoutError):
-            # The log decides what happened; the next owner finds out. Nothing is lost by not having said goodbye.
-            if self._phase is Phase.RELEASING:  # else it has failed meanwhile
-                self._move(Happening.DOUBTED)
+    async def _release(self, live: LivePartition) -> None:
+        """Let activities end, then write down that nothing is left undone. The log decides if there is no answer."""
+        self._move(Happening.RELEASE)
+        clock, deadline_ms = self._around.clock, self._around.clock.boot_ms() + self._drain_ms
+        while live.work.leases() and clock.boot_ms() < deadline_ms:
+            await clock.sleep_ms(_DRAIN_LOOK_MS)
+        self._live = None  # nothing may be admitted after the record that says goodbye
+        released = live.release()
+        await within(clock, released, self._around.options.start_timeout_ms)
+        self._move(Happening.RELEASED)
 
     async def _own(self, progress: Progress | None) -> None:
         """Hold the partition for as long as it is placed here, through every doubt."""
@@ -193,26 +247,31 @@ class Partition:
                 head, token = await self._acquire(progress)
                 delay_ms = options.retry_ms_min
                 await self._run(head, token)
+                return
             except _BROKEN as error:
                 self._broke(error)
                 return
-            except (LogError, RestoreStalled, TimeoutError) as error:
-                lost = OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}")
-                if self._phase is Phase.RELEASING:
-                    self._give_up(lost)
-                    return
+            except (LogError, OwnershipLost, RestoreStalled, TimeoutError) as error:
+                was_releasing = self._phase is Phase.RELEASING
                 self._move(Happening.DOUBTED)
-                self._give_up(lost)
+                self._count(error)
                 await self._close_slots()
+                if was_releasing:
+                    return  # the next owner finds out; nothing is lost by not having said goodbye
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
-                if isinstance(error, Fenced):
-                    self.fenced_times += 1
-                    if not await self._is_placed_here():
-                        self._move(Happening.FENCED_OFF)
-                        self._arrivals.release_all()
-                        self._settled.set()
-                        return
+                if isinstance(error, Fenced) and not await self._is_placed_here():
+                    self._move(Happening.FENCED_OFF)
+                    lost = OwnershipLost("own", f"partition {self._place.partition} has another owner")
+                    self._arrivals.release_all()
+                    self._watchers.fail_all(lost)
+                    self._settled.set()
+                    return
+
+    def _count(self, error: Exception) -> None:
+        if isinstance(error, Fenced):
+            self.fenced_times += 1
+            self.fenced_commits += not isinstance(error, Superseded)
 
     async def _acquire(self, progress: Progress | None) -> tuple[HeadRow, bytes]:
         """Take all slots, slot 0 first; write the acquire record; read up to it; write the genesis if there is none."""
@@ -221,7 +280,7 @@ class Partition:
             name = f"turnlog.{self._app}.{place.partition}.{slot}"
             self._slots.append(await within(clock, self._log.open_producer(name), options.start_timeout_ms))
         token = self._around.chance.random_bytes(r.TOKEN_BYTES)
-        await within(clock, self._write_acquired(token), options.start_timeout_ms)
+        self._acquired_at = await within(clock, self._write_acquired(token), options.start_timeout_ms)
         self._move(Happening.ACQUIRED)
         restore = Restore(
             self._log, place.topics.history, place.partition, self._store, clock, options.start_timeout_ms
@@ -234,10 +293,20 @@ class Partition:
             self._check_genesis(unpack(GenesisRow, genesis))
         return head, token
 
-    async def _write_acquired(self, token: bytes) -> None:
-        place = self._place
-        acquired = r.OwnershipAcquired(owner_token=token, node=self._around.node, address="", generation=0, slots=SLOTS)
-        owner = r.Owner(partition=place.partition, owner_token=token, node=self._around.node, address="", generation=0)
+    async def _write_acquired(self, token: bytes) -> int:
+        """Say in history and owners who owns it now; the offset in owners."""
+        place, around = self._place, self._around
+        generation = around.generation()
+        acquired = r.OwnershipAcquired(
+            owner_token=token, node=around.node, address=around.address, generation=generation, slots=SLOTS
+        )
+        owner = r.Owner(
+            partition=place.partition,
+            owner_token=token,
+            node=around.node,
+            address=around.address,
+            generation=generation,
+        )
         await self._slots[0].produce(
             [
                 LogRecord(
@@ -246,15 +315,11 @@ class Partition:
                     key=None,
                     value=codec.encode_record(acquired),
                 ),
-                LogRecord(
-                    topic=place.topics.owners,
-                    partition=place.partition,
-                    key=b"%d" % place.partition,
-                    value=codec.encode_owner(owner),
-                ),
+                owner_record(place, codec.encode_owner(owner)),
             ]
         )
-        await self._slots[0].commit()
+        _, offset = await self._slots[0].commit()
+        return offset
 
     async def _write_genesis(self, head: HeadRow) -> HeadRow:
         place = self._place
@@ -287,7 +352,11 @@ class Partition:
             )
 
     async def _run(self, head: HeadRow, token: bytes) -> None:
-        """Run until a commit fails; then raise what it failed with."""
+        """Run until it is to be left, then release it.
+
+        Raises:
+            LogError: What a commit failed with.
+        """
         wanted = asyncio.Event()
         live = LivePartition(self._around, token, head, self._store, self._backlog, self._watchers, want=wanted.set)
         pipeline = Pipeline(
@@ -301,7 +370,9 @@ class Partition:
         )
         self._add_schemas(live)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        shells = Tasks(f"partition-{self._place.partition}", lambda error: _fail(failed, error))
+        name = f"partition-{self._place.partition}"
+        commits = Tasks(name, lambda error: _fail(failed, error))
+        shells = Tasks(name, lambda error: _fail(failed, error))
         self._live = live
         self._move(Happening.RESTORED)
         self.owned_times += 1
@@ -309,19 +380,42 @@ class Partition:
         self._around.wakeup.signal()
         self._settled.set()
         try:
-            shells.spawn("pipeline", pipeline.run())
+            commits.spawn("pipeline", pipeline.run())
             shells.spawn("upkeep", self._keep_up(live))
+            if self._around.owners is not None:
+                shells.spawn("rivals", self._watch_rivals(self._around.owners))
             for lane in TOPIC_LANES:
                 shells.spawn(lane.value, self._lanes.read(lane, live))
-            await failed
+            leaving = shells.spawn("leave", _wait(self._leaving))
+            await asyncio.wait({failed, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not failed.done():
+                await shells.aclose(self._around.clock, patience_ms=1_000)
+                releasing = commits.spawn("release", self._release(live))
+                await asyncio.wait({failed, releasing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await shells.aclose(self._around.clock, patience_ms=1_000)
+            await commits.aclose(self._around.clock, patience_ms=1_000)
+            error = failed.exception() if failed.done() else None
+            # Everything that is not committed is dropped with it.
+            self._live = None
+            live.ledger.drop(OwnershipLost("commit", f"the last commits are in doubt: {error or type(error).__name__}"))
+        if error is not None:
+            raise error
+
+    async def _watch_rivals(self, owners: Owners) -> None:
+        """Learn that another node took the partition. Nothing is handed out any more: the owners topic names another.
+
+        A commit under way is let come to its end: the broker's refusal is the proof that the fence holds.
+        """
+        rival = await owners.taken(self._place.partition, self._acquired_at)
+        await self._around.clock.sleep_ms(FENCE_MS)
+        raise Superseded(f"expected to own partition {self._place.partition}, but {rival.node} took it")
 
     def _add_schemas(self, live: LivePartition) -> None:
-        """Let the log explain itself: schemas new to it go in before the first record that needs them."""
+        """Before the first record that needs them."""
         texts = [text for text in codec.schema_texts().values() if self._store.get(keys.schema(text)) is None]
         if texts:
-            live.admit(r.SchemasAdded(envelope=live.ledger.envelope(), schemas=tuple(texts)))
+            live.add_schemas(texts)
 
     async def _keep_up(self, live: LivePartition) -> None:
         """Park what nobody consumes, cut what everybody consumed, flush the store: all now and then."""
@@ -358,12 +452,6 @@ class Partition:
 
     # Ends
 
-    def _give_up(self, error: OwnershipLost) -> None:
-        """Drop everything that is not committed."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.ledger.drop(error)
-
     def _broke(self, error: BaseException) -> None:
         """An error that no second attempt mends."""
         kind = Fatal if isinstance(error, LogBroken | Application) else StateCorrupted
@@ -374,7 +462,6 @@ class Partition:
         )
         self._error.__cause__ = error if error is not self._error else error.__cause__
         self._phase = Phase.FAILED
-        self._give_up(OwnershipLost("commit", str(self._error)))
         self._arrivals.fail_all(self._error)
         self._settled.set()
         self._around.wakeup.signal()
@@ -383,6 +470,10 @@ class Partition:
         slots, self._slots = self._slots, []
         for slot in slots:
             await slot.close()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _fail(future: "asyncio.Future[None]", error: BaseException) -> None:

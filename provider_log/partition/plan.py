@@ -188,6 +188,11 @@ def message_record(instance: str, data: bytes, visible_at_ms: int, place: Place)
     )
 
 
+def owner_record(place: Place, value: bytes | None) -> LogRecord:
+    """Who owns the partition, for the owners topic; None: nobody, its owner has left."""
+    return LogRecord(topic=place.topics.owners, partition=place.partition, key=b"%d" % place.partition, value=value)
+
+
 def _scheduled(item: WorkItem, data: bytes) -> r.Scheduled:
     return r.Scheduled(
         instance=item.instance,

@@ -65,8 +65,16 @@ class WorkerQueue:
         if leased is None:
             return None
         return FetchedWorkItem(
-            item=leased.item, lock_token=token, attempt_count=leased.lease.attempt, revoked=leased.lease.revoked
+            item=leased.item,
+            lock_token=token,
+            attempt_count=leased.lease.attempt,
+            revoked=leased.lease.revoked,
+            holds=lambda: self._holds(token),
         )
+
+    def _holds(self, token: str) -> bool:
+        # No look at the time: a lease that ended unnoticed ended in a pause, after which nothing is current.
+        return self._ledger.is_current and self._backlog.is_leased(token)
 
     def ack(self, token: str, completion: AnyMessage | None) -> Awaitable[None]:
         """Admit an activity's answer.

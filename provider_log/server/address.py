@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from engine.errors import UsageError
 
+HOP_HEADER = "turnlog-hop"
+"""Header of a request that one node makes of another on behalf of its caller."""
+
 
 class Address(NamedTuple):
     """Where to listen. `host` is a name or an address without brackets; port 0 is any free one."""
@@ -13,8 +16,13 @@ class Address(NamedTuple):
     port: int
 
     @property
+    def text(self) -> str:
+        """As `parse_address` takes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        return f"http://{self.text}"
 
 
 def parse_address(text: str) -> Address:

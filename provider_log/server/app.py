@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from engine.errors import EngineError, Retryable, UsageError
 from provider_log.server import shapes, wire
+from provider_log.server.address import HOP_HEADER
 from provider_log.server.asking import Ask, BodyTooLarge, Served
 from provider_log.server.endpoints import ENDPOINTS, Endpoint
 from provider_log.server.gate import Gate, problem_response
@@ -22,11 +23,14 @@ from provider_log.server.problems import CONTENT_TYPE, problem_of
 log = logging.getLogger("turnlog.server")
 
 
-def create_app(served: Served, *, token: str | None = None, closing: anyio.Event | None = None) -> ASGIApp:
+def create_app(
+    served: Served, *, here: Served | None = None, token: str | None = None, closing: anyio.Event | None = None
+) -> ASGIApp:
     """The ASGI application over `served`.
 
     Args:
         served: Whose ways in and out these are.
+        here: What this node can say without asking another: what a node that asks it gets. `served` if None.
         token: If given, every request but for health must carry it; if not, every request must come from loopback.
         closing: Set when the node stops: waits end, and it is no longer ready.
     """
@@ -34,9 +38,11 @@ def create_app(served: Served, *, token: str | None = None, closing: anyio.Event
 
     async def at(endpoint: Endpoint, request: Request) -> Response:
         try:
-            if request.url.path.startswith("/v1/") and not served.ready:
+            # A node that was asked on another's behalf asks no third one: two that disagree would never stop.
+            asked = here or served if HOP_HEADER in request.headers else served
+            if request.url.path.startswith("/v1/") and not asked.answers:
                 raise Retryable(endpoint.answer.__name__, "expected a node that is ready, but this one is restoring")
-            ask = Ask(served, closing, request)
+            ask = Ask(asked, closing, request)
             if endpoint.query is shapes.NoQuery:
                 ask.query(shapes.NoQuery)
             return await endpoint.answer(ask)

@@ -1,5 +1,6 @@
 """What does an endpoint know? The provider it asks, and the request, read and checked."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
@@ -13,8 +14,10 @@ from starlette.responses import Response
 from engine.errors import InstanceNotFound, UsageError
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
+from engine.model.status import Status
 from engine.port import InstanceInfo, InstanceView, Mailbox, ProviderAdmin
-from provider_log.log_provider import PartitionDigest
+from provider_log.log_provider import Listed, PartitionDigest
+from provider_log.partition.ownership import Phase
 from provider_log.server import shapes, wire
 
 AnyStruct = TypeVar("AnyStruct", bound=Struct)
@@ -35,11 +38,24 @@ class Served(Mailbox, InstanceView, ProviderAdmin, Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether every partition is owned and restored."""
+        """Whether every partition that is to be here is owned and restored."""
+        ...
+
+    @property
+    def answers(self) -> bool:
+        """Whether calls make sense yet; one that concerns a partition nobody owns now is told so by itself."""
+        ...
+
+    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> Listed:
+        """As `list_instances`, with the partitions that were looked at."""
         ...
 
     async def digest(self, partition: int) -> PartitionDigest:
         """What the state of `partition` hashes to, and at which offset of its changelog."""
+        ...
+
+    def phases(self) -> Mapping[int, Phase]:
+        """Where each partition stands that this node owns or is about to."""
         ...
 
 

@@ -41,11 +41,10 @@ class Endpoint(NamedTuple):
 async def list_instances(ask: Ask) -> Response:
     """Instances by id."""
     query = ask.query(shapes.ListQuery)
-    found = await ask.served.list_instances(
-        status=query.status, name=query.name, limit=query.limit + 1, after=query.after
-    )
-    page, more = tuple(found[: query.limit]), len(found) > query.limit
-    return json_response(shapes.InstancePage(page, next=page[-1].instance if more else None))
+    found = await ask.served.listed(status=query.status, name=query.name, limit=query.limit + 1, after=query.after)
+    page, more = found.instances[: query.limit], len(found.instances) > query.limit
+    next_after = page[-1].instance if more else None
+    return json_response(shapes.InstancePage(page, next=next_after, partitions=found.partitions))
 
 
 async def get_instance(ask: Ask) -> Response:
@@ -168,8 +167,9 @@ async def queue_depths(ask: Ask) -> Response:
 
 
 async def node_info(ask: Ask) -> Response:
-    """Which application and how many partitions are served here."""
-    return json_response(shapes.NodeInfo(ask.served.app, ask.served.partitions))
+    """Which application and how many partitions are served here, and which of them this node has."""
+    phases = {number: phase.value for number, phase in ask.served.phases().items()}
+    return json_response(shapes.NodeInfo(ask.served.app, ask.served.partitions, phases))
 
 
 async def digest(ask: Ask) -> Response:

@@ -64,10 +64,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(served: Served, listener: socket.socket, *, token: str | None = None) -> AsyncGenerator[None]:
+async def serving(
+    served: Served, listener: socket.socket, *, here: Served | None = None, token: str | None = None
+) -> AsyncGenerator[None]:
     """Answers requests while inside; on the way out ends long polls, finishes the rest, and closes `listener`."""
     closing = anyio.Event()
-    app = create_app(served, token=token, closing=closing)
+    app = create_app(served, here=here, token=token, closing=closing)
     server = _Server(
         uvicorn.Config(
             app,

@@ -23,11 +23,11 @@ from engine.model.status import Status
 from engine.model.work import WorkItem
 from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
 from provider_log.server import shapes, wire
-from provider_log.server.address import is_loopback
+from provider_log.server.address import HOP_HEADER, is_loopback
 from provider_log.server.problems import CONTENT_TYPE, Problem, error_of
 
 if TYPE_CHECKING:
-    from provider_log.log_provider import PartitionDigest
+    from provider_log.log_provider import Listed, PartitionDigest
 
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ class RemoteProvider:
         token: What the node asks for, if it listens beyond loopback.
         transport: In place of a network, to reach an application in this process.
         clock: Paces the calls of `changed` while the node is away.
+        is_hop: Whether a node asks on behalf of its caller: what is asked then asks no further.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class RemoteProvider:
         token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
+        is_hop: bool = False,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -65,8 +67,9 @@ class RemoteProvider:
         self.url = url.rstrip("/")
         self._clock = clock or SystemClock()
         self._was_reached = False
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._http = httpx.AsyncClient(
-            headers={} if token is None else {"authorization": f"Bearer {token}"},
+            headers={**headers, HOP_HEADER: "1"} if is_hop else headers,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             limits=httpx.Limits(keepalive_expiry=IDLE_S),
             transport=transport,
@@ -136,7 +139,14 @@ class RemoteProvider:
     async def list_instances(
         self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
     ) -> Sequence[InstanceInfo]:
+        return (await self.listed(status=status, name=name, limit=limit, after=after)).instances
+
+    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> "Listed":
+        """The same, with the partitions that were looked at for every page of it."""
+        from provider_log.log_provider import Listed
+
         found: list[InstanceInfo] = []
+        covered: set[int] | None = None
         while len(found) < limit:
             query: dict[str, str | int | None] = {
                 "status": status.value if status else None,
@@ -144,12 +154,16 @@ class RemoteProvider:
                 "limit": min(limit - len(found), shapes.LIST_MAX),
                 "after": after,
             }
-            page = self._read(await self._ask("GET", "/v1/instances", query=query), shapes.InstancePage)
+            page = await self._page(query)
             found += page.instances
+            covered = set(page.partitions) if covered is None else covered & set(page.partitions)
             after = page.next
             if after is None:
                 break
-        return found
+        return Listed(tuple(found), tuple(sorted(covered or ())))
+
+    async def _page(self, query: Mapping[str, str | int | None]) -> shapes.InstancePage:
+        return self._read(await self._ask("GET", "/v1/instances", query=query), shapes.InstancePage)
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         try:

@@ -72,10 +72,11 @@ class Accepted(Struct):
 
 
 class InstancePage(Struct):
-    """Instances by id; `next` is what to give as `after` for more, absent on the last page."""
+    """Instances by id, of these partitions; `next` is what to give as `after` for more, absent on the last page."""
 
     instances: tuple[InstanceInfo, ...]
     next: str | None = None
+    partitions: tuple[int, ...] = ()
 
 
 class History(Struct):
@@ -92,10 +93,11 @@ class Executions(Struct):
 
 
 class NodeInfo(Struct):
-    """What is served here."""
+    """What is served here: how many partitions there are, and where those stand that this node has."""
 
     app: str
     partitions: int
+    phases: dict[int, str] = {}
 
 
 class Health(Struct):

@@ -15,7 +15,7 @@ from engine.errors import EngineError, UsageError
 from engine.model.status import Status
 from provider_log import records as r
 from provider_log.audit.verify import verify
-from provider_log.log_provider import claim_directory
+from provider_log.data_directory import claim_directory
 from provider_log.server.remote import RemoteProvider
 from provider_log.store import keys
 from tests.e2e.log_at_rest import append_history, open_log, repair
@@ -204,7 +204,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from provider_log.audit.verify import verify
-from provider_log.log_provider import claim_directory
+from provider_log.data_directory import claim_directory
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 claim_directory(Path(sys.argv[1]), "shop")

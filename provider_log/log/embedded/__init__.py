@@ -2,5 +2,6 @@
 
 from provider_log.log.embedded.log import EmbeddedLog
 from provider_log.log.embedded.snapshot import LogSnapshot
+from provider_log.log.embedded.view import SnapshotView
 
-__all__ = ["EmbeddedLog", "LogSnapshot"]
+__all__ = ["EmbeddedLog", "LogSnapshot", "SnapshotView"]

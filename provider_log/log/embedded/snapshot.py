@@ -4,7 +4,6 @@ Nothing is written, no lock is taken, and nothing later is seen. What is damaged
 end where running must.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from provider_log.log.embedded import directory, ends, frame
@@ -12,7 +11,6 @@ from provider_log.log.embedded.database import Database, DatabaseDamaged, Databa
 from provider_log.log.embedded.partitions import Partition, Partitions
 from provider_log.log.port import Bounds, LogCorrupted, LogNotOpened, StoredRecord
 
-_RECORDS_AT_ONCE = 500
 _OPENINGS_MAX = 5
 
 
@@ -96,19 +94,14 @@ class LogSnapshot:
         found = self._partitions.get(topic, partition)
         return Bounds(found.first, found.end)
 
-    def read(self, topic: str, partition: int) -> Iterator[StoredRecord | LogCorrupted]:
-        """Every offset of a partition in order: its record, or why there is none."""
+    def read(self, topic: str, partition: int, position: int, records_max: int) -> list[StoredRecord]:
+        """The records from `position` on, up to the first damaged one; none at the end.
+
+        Raises:
+            LogCorrupted: The record at `position` is damaged or missing.
+        """
         found = self._partitions.get(topic, partition)
-        position = found.first
-        while position < found.end:
-            try:
-                records = read_records(self._database, found, position, _RECORDS_AT_ONCE)
-            except LogCorrupted as error:
-                yield error
-                position += 1
-                continue
-            yield from records
-            position += len(records)
+        return read_records(self._database, found, position, records_max) if position < found.end else []
 
     def close(self) -> None:
         """Let the files go."""

@@ -15,7 +15,7 @@ from provider_log.log.port import LogBroken, LogUnavailable, UnknownTopic
 
 Answer = TypeVar("Answer")
 
-_TRANSACTION = 1  # the kind of coordinator
+_GROUP, _TRANSACTION = 0, 1  # kinds of coordinators
 _RETRY_MS = 20
 
 
@@ -105,11 +105,18 @@ class Cluster:
 
     async def coordinator(self, transactional_id: str) -> Address | None:
         """The broker that decides the transactions of an id; None while there is none."""
-        answer = await self.ask_any(FindCoordinatorRequest(transactional_id, _TRANSACTION))
+        return await self._coordinator(transactional_id, _TRANSACTION)
+
+    async def group_coordinator(self, group: str) -> Address | None:
+        """The broker that knows the members of a group; None while there is none."""
+        return await self._coordinator(group, _GROUP)
+
+    async def _coordinator(self, key: str, kind: int) -> Address | None:
+        answer = await self.ask_any(FindCoordinatorRequest(key, kind))
         if answer.error_code in COORDINATOR_ELSEWHERE:
             return None
         if answer.error_code != Code.NONE:
-            raise refusal(answer.error_code, f"to find the coordinator of {transactional_id}")
+            raise refusal(answer.error_code, f"to find the coordinator of {key}")
         return Address(answer.host, answer.port)
 
     async def at_leader(

@@ -7,6 +7,7 @@ from engine.errors import UsageError
 from engine.runtime.doors import within
 from provider_log.log.kafka.appender import Appender
 from provider_log.log.kafka.cluster import Cluster
+from provider_log.log.kafka.group import KafkaGroup
 from provider_log.log.kafka.link import Address, ClientSettings, Links
 from provider_log.log.kafka.producer import KafkaProducer, take_transactional_id
 from provider_log.log.kafka.reader import KafkaReader
@@ -135,6 +136,13 @@ class KafkaLog:
         await self._cluster.leader(topic, partition)
         return KafkaReader(
             topic, partition, position, cluster=self._cluster, links=self._new_links(), clock=self._clock
+        )
+
+    def group(self, name: str, topic: str, session_ms: int) -> KafkaGroup:
+        """A member-to-be of the consumer group `name`, which is said to read `topic`."""
+        self._check_open()
+        return KafkaGroup(
+            name, topic, cluster=self._cluster, links=self._new_links(), clock=self._clock, session_ms=session_ms
         )
 
     async def bounds(self, topic: str, partition: int) -> Bounds:

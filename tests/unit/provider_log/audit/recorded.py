@@ -14,7 +14,6 @@ from provider_log import records as r
 from provider_log.audit.checker import Checker, Counts
 from provider_log.audit.findings import Finding, Findings
 from provider_log.log.embedded import LogSnapshot
-from provider_log.log.port import LogCorrupted
 
 TOPIC = "turnlog.history"
 
@@ -56,8 +55,7 @@ def read(data: Path, partition: int) -> History:
     log = LogSnapshot.open(data / "log")
     try:
         found: History = []
-        for stored in log.read(TOPIC, partition):
-            assert not isinstance(stored, LogCorrupted)
+        for stored in log.read(TOPIC, partition, 0, log.bounds(TOPIC, partition).end):
             assert stored.value is not None
             found.append(Written(stored.offset, stored.key, stored.value))
         return found

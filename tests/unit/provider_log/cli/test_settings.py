@@ -45,6 +45,12 @@ def test_a_variable_is_text_and_is_read_as_what_the_setting_is(tmp_path: Path) -
         ({}, "data = ", "expected settings in turnlog.toml, but it cannot be read"),
         ({}, "[node]\ndata = 'x'", "but node in turnlog.toml is none"),
         ({}, "token = 4", "expected token to fit, but token in turnlog.toml is (not shown)"),
+        ({"TURNLOG_LOG": "paper"}, "", "expected log to fit, but TURNLOG_LOG is 'paper'"),
+        ({}, "kafka = 4", "expected [kafka] to be a table in turnlog.toml, but it is 4"),
+        ({}, "[kafka]\nport = 4", "but port of [kafka] in turnlog.toml is none"),
+        ({}, "kafka_ssl_cafile = 'x'", "expected ssl_cafile under [kafka] in turnlog.toml, but kafka_ssl_cafile"),
+        ({}, "[kafka]\nsecurity_protocol = 'TLS'", "but security_protocol of [kafka] in turnlog.toml is 'TLS'"),
+        ({}, "[kafka]\nssl_password = 4", "but ssl_password of [kafka] in turnlog.toml is (not shown)"),
     ],
 )
 def test_what_is_none_of_ours_or_does_not_fit_is_told_with_its_source(
@@ -56,7 +62,50 @@ def test_what_is_none_of_ours_or_does_not_fit_is_told_with_its_source(
     assert says in str(caught.value)
 
 
-def test_the_token_is_never_shown(tmp_path: Path) -> None:
-    shown = resolve({}, {"TURNLOG_TOKEN": "geheim"}, tmp_path).shown()
-    assert ("token", "(set)", "TURNLOG_TOKEN") in shown
+@pytest.mark.parametrize("name", ["token", "kafka_sasl_plain_password", "kafka_ssl_password"])
+def test_what_is_secret_is_never_shown(tmp_path: Path, name: str) -> None:
+    variable = f"TURNLOG_{name.upper()}"
+    shown = resolve({}, {variable: "geheim"}, tmp_path).shown()
+    assert (name, "(set)", variable) in shown
     assert "geheim" not in str(shown)
+
+
+def test_how_to_be_let_in_comes_from_a_table_and_from_variables(tmp_path: Path) -> None:
+    (tmp_path / "turnlog.toml").write_text(
+        'log = "kafka"\nbootstrap = "one:9092"\n[kafka]\nsecurity_protocol = "SSL"\nsasl_plain_username = "file"\n'
+        "ssl_check_hostname = false\n"
+    )
+    found = resolve({"bootstrap": "two:9092"}, {"TURNLOG_KAFKA_SASL_PLAIN_USERNAME": "variable"}, tmp_path)
+    settings = found.for_log()
+    assert settings.bootstrap == "two:9092"
+    assert settings.client() == {
+        "security_protocol": "SSL",
+        "sasl_plain_username": "variable",
+        "ssl_check_hostname": False,
+    }
+    assert found.sources["kafka_security_protocol"] == "security_protocol of [kafka] in turnlog.toml"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "file", "says"),
+    [
+        ({"log": "kafka"}, {}, "", "expected --bootstrap HOST:PORT"),
+        ({"bootstrap": "b:1"}, {}, "", "expected --log kafka (or TURNLOG_LOG=kafka) with --bootstrap"),
+        ({"bootstrap": "b:1", "log": "embedded"}, {}, "", "with --bootstrap, but it is embedded"),
+        ({}, {"TURNLOG_BOOTSTRAP": "b:1"}, "", "with TURNLOG_BOOTSTRAP, but it is embedded"),
+        ({}, {"TURNLOG_BOOTSTRAP": "b:1"}, "log = 'embedded'", "with TURNLOG_BOOTSTRAP, but it is embedded"),
+        ({}, {}, "[kafka]\nssl_cafile = 'x'", "with ssl_cafile of [kafka] in turnlog.toml, but it is embedded"),
+    ],
+)
+def test_settings_of_a_log_that_do_not_fit_together_are_refused(
+    tmp_path: Path, flags: dict[str, object], environment: dict[str, str], file: str, says: str
+) -> None:
+    (tmp_path / "turnlog.toml").write_text(file)
+    with pytest.raises(UsageError) as caught:
+        resolve(flags, environment, tmp_path).for_log()
+    assert says in str(caught.value)
+
+
+def test_a_word_for_the_embedded_log_overrides_brokers_that_were_named_before_it(tmp_path: Path) -> None:
+    (tmp_path / "turnlog.toml").write_text("log = 'kafka'\nbootstrap = 'b:1'")
+    assert resolve({"log": "embedded"}, {}, tmp_path).for_log().log == "embedded"

@@ -1,0 +1,166 @@
+"""What does the group say of this node? Asked through the membership process, which is kept running.
+
+The answer is an opinion: it decides what a node tries to own, and after it was fenced, whether it tries again.
+"""
+
+import asyncio
+import contextlib
+import sys
+from types import TracebackType
+from typing import Protocol, Self
+
+import anyio
+
+from engine.clock import Clock
+from engine.observe import logger
+from engine.runtime.doors import Tasks, within
+from provider_log.cluster.line import BEAT_MS, Beat, Hello, Left, Placed, line, to_node
+from provider_log.cluster.placement import Placement
+from provider_log.log.wakeup import Wakeup
+
+log = logger("membership")
+
+_LINE_BYTES_MAX = 16 * 1024 * 1024
+_AGAIN_MS = 1_000
+_END_MS = 5_000
+
+
+class Membership(Protocol):
+    """Who says which partitions the nodes of a cluster should have."""
+
+    @property
+    def placement(self) -> Placement | None:
+        """What the group said last; None while this node is no member."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when the group has said something new."""
+        ...
+
+    async def confirmed(self, timeout_ms: int) -> Placement | None:
+        """What the group says now, by an answer younger than the call; None if none came in time."""
+        ...
+
+    def refuse(self, partition: int) -> None:
+        """This node cannot run a partition: another one shall."""
+        ...
+
+
+class ProcessMembership:
+    """`Membership` through a process of its own. Use as an async context manager; leaving it leaves the group.
+
+    Args:
+        hello: Which group, and as whom.
+        clock: Of the beats.
+    """
+
+    def __init__(self, hello: Hello, clock: Clock) -> None:
+        self._hello = hello
+        self._clock = clock
+        self._placement: Placement | None = None
+        self._answered = 0
+        self._asked = 0
+        self._refuses: set[int] = set()
+        self._changes = Wakeup()
+        self._child: asyncio.subprocess.Process | None = None
+        self._tasks = Tasks("membership", lambda error: log.error("%s", error))
+
+    @property
+    def placement(self) -> Placement | None:
+        return self._placement
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return None if self._child is None else self._child.pid
+
+    async def __aenter__(self) -> Self:
+        self._tasks.spawn("keep", self._keep())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._tasks.aclose(self._clock, patience_ms=2 * _END_MS)
+
+    async def changed(self) -> None:
+        await self._changes.wait()
+
+    async def confirmed(self, timeout_ms: int) -> Placement | None:
+        self._asked += 1
+        question = self._asked
+        self._say()
+        with contextlib.suppress(TimeoutError):
+            await within(self._clock, self._answer(question), timeout_ms)
+        return self._placement if self._answered >= question else None
+
+    def refuse(self, partition: int) -> None:
+        self._refuses.add(partition)
+        self._say()
+
+    async def _answer(self, question: int) -> None:
+        while self._answered < question:
+            await self._changes.wait()
+
+    def _say(self) -> None:
+        child = self._child
+        if child is not None and child.stdin is not None and not child.stdin.is_closing():
+            child.stdin.write(line(Beat(refuses=tuple(sorted(self._refuses)), asked=self._asked)))
+
+    async def _keep(self) -> None:
+        """Run the process, and another one if it ends."""
+        while True:
+            await self._run_one()
+            self._hear(Left(why="expected a membership process that goes on, but it ended"))
+            await self._clock.sleep_ms(_AGAIN_MS)
+
+    async def _run_one(self) -> None:
+        # Not the node's process group: Ctrl-C on a terminal is for the node, which drains before this one ends. And
+        # not its working directory first in the path, where a user's folder `schemas` would stand in front of ours.
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "provider_log.cluster.member_process"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=_LINE_BYTES_MAX,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        self._child = child
+        child.stdin.write(line(self._hello))
+        beating = self._tasks.spawn("beat", self._beat())
+        try:
+            while data := await child.stdout.readline():
+                self._hear(to_node.decode(data))
+        finally:
+            self._child = None
+            beating.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._end(child)
+
+    async def _beat(self) -> None:
+        while True:
+            self._say()
+            await self._clock.sleep_ms(BEAT_MS)
+
+    def _hear(self, said: Placed | Left) -> None:
+        match said:
+            case Placed(placement=placement, answered=answered):
+                if placement != self._placement:
+                    log.info("generation %d: %s", placement.generation, placement.partitions)
+                self._placement, self._answered = placement, answered
+            case Left(why=why):
+                log.warning("no member of the group: %s", why)
+                self._placement = None
+        self._changes.signal()
+
+    async def _end(self, child: "asyncio.subprocess.Process") -> None:
+        assert child.stdin is not None
+        child.stdin.close()  # it leaves the group and ends
+        try:
+            await within(self._clock, child.wait(), _END_MS)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()

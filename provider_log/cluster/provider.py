@@ -1,0 +1,240 @@
+"""How does any node answer any question? By itself where it owns the partition, else by asking the owner, once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+
+from engine.clock import Clock
+from engine.errors import OwnershipLost, Retryable, Unreachable
+from engine.model.events import AnyEvent
+from engine.model.messages import AnyMessage
+from engine.model.status import Status
+from engine.model.work import WorkItem
+from engine.observe import logger
+from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
+from engine.runtime.doors import Tasks, future_of, within
+from provider_log.cluster.sharing import Sharing
+from provider_log.log_provider import Listed, LogProvider, PartitionDigest
+from provider_log.partition.ownership import Phase
+from provider_log.routing import partition_of
+from provider_log.server.asking import Served
+from provider_log.server.remote import RemoteProvider
+
+T = TypeVar("T")
+
+log = logger("cluster")
+
+ROUTE_MS = 6_000
+"""How long an owner is looked for: a partition that is handed over has one again before."""
+
+HOP_MS = 5_000
+"""How long another node may take for what it has in memory; one that is paused never answers."""
+
+_LOOK_MS = 100
+
+
+class ClusterProvider:
+    """What a node of a cluster serves: `Mailbox`, `InstanceView` and `ProviderAdmin` of the whole application.
+
+    The engine of the node works on `local`. Use as an async context manager: entering takes part in the cluster,
+    leaving hands over what this node has.
+
+    Args:
+        local: The provider of this node; entered and left with this.
+        sharing: What it holds.
+        reach: Opens the way to the node at an address, for a hop.
+        clock: Of waits.
+    """
+
+    def __init__(
+        self, local: LogProvider, sharing: Sharing, reach: Callable[[str], RemoteProvider], clock: Clock
+    ) -> None:
+        self.local = local
+        self._sharing = sharing
+        self._reach = reach
+        self._clock = clock
+        self._remotes: dict[str, RemoteProvider] = {}
+        self._tasks = Tasks("cluster", lambda error: log.critical("the node takes part no more: %s", error))
+
+    async def __aenter__(self) -> Self:
+        await self.local.__aenter__()
+        self._tasks.spawn("sharing", self._sharing.run(self.local.held))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            async with AsyncExitStack() as stack:
+                stack.push_async_exit(self.local)
+                for remote in self._remotes.values():
+                    stack.push_async_exit(remote)
+                await self._tasks.aclose(self._clock, patience_ms=60_000)
+
+    # Served
+
+    @property
+    def app(self) -> str:
+        """Name of the application."""
+        return self.local.app
+
+    @property
+    def partitions(self) -> int:
+        """How many it has, on all nodes together."""
+        return self.local.partitions
+
+    @property
+    def ready(self) -> bool:
+        """Whether this node is a member, and every partition that is placed on it runs."""
+        return self.answers and self._sharing.is_settled(self.local.held)
+
+    @property
+    def answers(self) -> bool:
+        """Whether this node knows who has what."""
+        return self._sharing.is_member
+
+    def phases(self) -> Mapping[int, Phase]:
+        """Where each partition stands that this node owns or is about to."""
+        return self.local.phases()
+
+    async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        await self.local.enqueue_for_orchestrator(message, delay_ms)
+
+    async def enqueue_for_worker(self, item: WorkItem) -> None:
+        await self.local.enqueue_for_worker(item)
+
+    async def get_instance_info(self, instance: str) -> InstanceInfo | None:
+        return await self._of("get_instance_info", instance, lambda at: at.get_instance_info(instance))
+
+    async def read(self, instance: str) -> Sequence[AnyEvent]:
+        return await self._of("read", instance, lambda at: at.read(instance))
+
+    async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
+        return await self._of("read", instance, lambda at: at.read_with_execution(instance, execution_id))
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
+        return await self._of("list_executions", instance, lambda at: at.list_executions(instance))
+
+    async def resume_instance(self, instance: str) -> None:
+        await self._of("resume_instance", instance, lambda at: at.resume_instance(instance))
+
+    async def digest(self, partition: int) -> PartitionDigest:
+        return await self._at("digest", partition, lambda at: at.digest(partition))
+
+    async def changed(self, instance: str, seen: int) -> InstanceInfo:
+        """As the port has it; a waiter goes along when the partition moves."""
+        number = partition_of(instance, self.partitions)
+        while True:
+            moved = future_of(self._moved(number))
+            asking = future_of(self._changed_at(number, instance, seen))
+            try:
+                await asyncio.wait({moved, asking}, return_when=asyncio.FIRST_COMPLETED)
+                if asking.done():
+                    return asking.result()
+            except (OwnershipLost, Unreachable, Retryable):
+                await self._clock.sleep_ms(_LOOK_MS)
+            finally:
+                moved.cancel()
+                asking.cancel()
+
+    async def list_instances(
+        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
+    ) -> Sequence[InstanceInfo]:
+        return (await self.listed(status=status, name=name, limit=limit, after=after)).instances
+
+    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> Listed:
+        """Instances of the whole application. Never a part of them: it waits until every partition has an owner."""
+
+        async def everywhere() -> Listed:
+            pages = await self._everywhere(lambda at: at.listed(status=status, name=name, limit=limit, after=after))
+            covered = sorted({number for page in pages for number in page.partitions})
+            if len(covered) < self.partitions:
+                absent = sorted(set(range(self.partitions)) - set(covered))
+                raise OwnershipLost(
+                    "list_instances", f"expected every partition to have an owner, but {absent} have none"
+                )
+            infos = sorted((info for page in pages for info in page.instances), key=lambda info: info.instance)
+            return Listed(tuple(infos[:limit]), tuple(covered))
+
+        return await self._until_owned("list_instances", everywhere)
+
+    async def get_queue_depths(self) -> QueueDepths:
+        async def everywhere() -> QueueDepths:
+            depths = await self._everywhere(lambda at: at.get_queue_depths())
+            return QueueDepths(
+                sum(each.orchestrator_queue for each in depths),
+                sum(each.worker_queue for each in depths),
+                sum(each.timer_queue for each in depths),
+            )
+
+        return await self._until_owned("get_queue_depths", everywhere)
+
+    # Ways
+
+    async def _of(self, operation: str, instance: str, ask: Callable[[Served | RemoteProvider], Awaitable[T]]) -> T:
+        return await self._at(operation, partition_of(instance, self.partitions), ask)
+
+    async def _at(self, operation: str, number: int, ask: Callable[[Served | RemoteProvider], Awaitable[T]]) -> T:
+        """What the owner of a partition answers."""
+        return await self._until_owned(operation, lambda: within(self._clock, ask(self._owner(number)), HOP_MS))
+
+    async def _until_owned(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` returns, tried again while an owner is missing or away.
+
+        Raises:
+            Retryable: For `ROUTE_MS` it was.
+        """
+        deadline_ms = self._clock.boot_ms() + ROUTE_MS
+        while True:
+            try:
+                return await ask()
+            except (OwnershipLost, Unreachable, Retryable, TimeoutError) as error:
+                if self._clock.boot_ms() >= deadline_ms:
+                    why = str(error) or f"expected an answer of its owner within {HOP_MS} ms, but none came"
+                    raise Retryable(operation, why) from error
+            await self._clock.sleep_ms(_LOOK_MS)
+
+    async def _everywhere(self, ask: Callable[[Served | RemoteProvider], Awaitable[T]]) -> Sequence[T]:
+        """What each node answers that owns something."""
+        owners = self.local.held.owners
+        assert owners is not None
+        nodes = {owner.node for number in range(self.partitions) if (owner := owners.standing(number).owner)}
+        ways = [self._way(node) for node in sorted(nodes | {self._sharing.address})]
+        return await asyncio.gather(*(within(self._clock, ask(way), HOP_MS) for way in ways))
+
+    def _owner(self, number: int) -> Served | RemoteProvider:
+        """The way to whoever owns a partition.
+
+        Raises:
+            OwnershipLost: Nobody does now.
+        """
+        if self.local.held.is_current(number):
+            return self.local
+        owners = self.local.held.owners
+        assert owners is not None
+        owner = owners.standing(number).owner
+        if owner is None or not owner.address or owner.node == self._sharing.address:
+            raise OwnershipLost("route", f"expected partition {number} to have an owner, but it has none now")
+        return self._way(owner.address)
+
+    def _way(self, node: str) -> Served | RemoteProvider:
+        if node == self._sharing.address:
+            return self.local
+        if node not in self._remotes:
+            self._remotes[node] = self._reach(node)
+        return self._remotes[node]
+
+    async def _changed_at(self, number: int, instance: str, seen: int) -> InstanceInfo:
+        return await self._owner(number).changed(instance, seen)
+
+    async def _moved(self, number: int) -> None:
+        """Return when the partition has another owner than now."""
+        owners = self.local.held.owners
+        assert owners is not None
+        before = owners.standing(number).offset
+        while owners.standing(number).offset == before:
+            await owners.changed()

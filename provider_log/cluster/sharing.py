@@ -1,0 +1,172 @@
+"""Which partitions does a node of a cluster hold? Those that are placed on it, one task each, handed over in order.
+
+placed here ─▶ wait until nobody who lives has it ─▶ acquire, restore, run ─▶ placed elsewhere: drain, release
+                    ▲                                        │
+                    └──────────── fenced by another ◀────────┘
+"""
+
+import asyncio
+import contextlib
+
+from msgspec import Struct
+
+from engine.clock import Clock
+from engine.errors import ProviderError
+from engine.observe import logger
+from engine.runtime.doors import Chance, Tasks, future_of, within
+from provider_log.cluster.membership import Membership
+from provider_log.log.wakeup import Wakeup
+from provider_log.partition.owners import Owners
+from provider_log.partition.ownership import Phase
+from provider_log.partitions import Partitions
+
+log = logger("cluster")
+
+
+class SharingOptions(Struct, frozen=True, kw_only=True):
+    """Numbers of a node that shares partitions.
+
+    Attributes:
+        session_ms: A node that gives no sign for so long loses its partitions to others. Kafka's default.
+        drain_ms: How long a partition that moves waits for its running activities; one that takes longer is run again.
+        hand_over_ms: How long its new owner waits for the old one, if that one lives, before it takes it by force.
+        confirm_ms: How long a fenced owner waits for the group's word before it gives up.
+        again_ms_max: Pause before a partition that was lost and is placed here is acquired again; drawn.
+    """
+
+    session_ms: int = 10_000
+    drain_ms: int = 2_000
+    hand_over_ms: int = 15_000
+    confirm_ms: int = 10_000
+    again_ms_max: int = 500
+
+
+class Sharing:
+    """`Shared` of one node: says where it answers, asks the group before taking a partition again, and holds its share.
+
+    Args:
+        node: Its name in the group: where it answers.
+        membership: What the group says.
+        clock, chance: Of waits.
+        options: Numbers.
+    """
+
+    def __init__(
+        self, node: str, membership: Membership, clock: Clock, chance: Chance, options: SharingOptions
+    ) -> None:
+        self._node = node
+        self._membership = membership
+        self._clock = clock
+        self._chance = chance
+        self._options = options
+        self._owners: Owners | None = None
+        self._holding: dict[int, asyncio.Task[None]] = {}
+        self._unfit: set[int] = set()
+        self._moves = Wakeup()
+        self._tasks = Tasks("sharing", lambda error: log.critical("a partition is held no more: %s", error))
+
+    # Shared
+
+    @property
+    def address(self) -> str:
+        """Where this node answers the others."""
+        return self._node
+
+    @property
+    def generation(self) -> int:
+        """Of the placement this node acts on."""
+        placement = self._membership.placement
+        return 0 if placement is None else placement.generation
+
+    async def is_placed_here(self, partition: int) -> bool:
+        """Whether the group says now that the partition is this node's, and no other node that lives has it.
+
+        One that lives and has it hands it over: see `_until_free`. To take it by force would fence it in its work.
+        """
+        placement = await self._membership.confirmed(self._options.confirm_ms)
+        if placement is None or placement.partitions.get(partition) != self._node:
+            return False
+        return not self._is_owned_elsewhere(partition)
+
+    # What is held
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the group knows this node, and the log has said who has what."""
+        return self._membership.placement is not None and self._owners is not None and self._owners.is_known
+
+    def is_settled(self, held: Partitions) -> bool:
+        """Whether every partition that is placed here runs here."""
+        placement = self._membership.placement
+        if placement is None:
+            return False
+        phases = held.phases()
+        return all(phases.get(number) is Phase.RUNNING for number in placement.of(self._node) - self._unfit)
+
+    async def run(self, held: Partitions) -> None:
+        """Hold what is placed here, until cancelled; then release it all."""
+        assert held.owners is not None
+        self._owners = held.owners
+        try:
+            while True:
+                moved, changed = self._moves.wait(), future_of(self._membership.changed())
+                self._follow(held)
+                try:
+                    await asyncio.wait({moved, changed}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
+        finally:
+            patience_ms = self._options.drain_ms + 30_000
+            await self._tasks.aclose(self._clock, patience_ms)
+
+    def _follow(self, held: Partitions) -> None:
+        """Begin to hold what is placed here, and let go of what is not. While this is no member, nothing moves."""
+        placement = self._membership.placement
+        if placement is None:
+            return
+        wanted = placement.of(self._node) - self._unfit
+        for number in wanted - self._holding.keys():
+            self._holding[number] = self._tasks.spawn(str(number), self._hold(held, number))
+        for number in self._holding.keys() - wanted:
+            self._holding[number].cancel()
+
+    async def _hold(self, held: Partitions, number: int) -> None:
+        try:
+            while True:
+                await self._until_free(number)
+                await held.hold(number, self._options.drain_ms)
+                log.warning("partition %d was taken by another node", number)
+                await self._clock.sleep_ms(int(self._chance.uniform(0, self._options.again_ms_max)))
+        except ProviderError as error:
+            # Not again by this node: what it cannot read now it cannot read at the next try. Others may.
+            log.critical("partition %d cannot be run here: %s", number, error)
+            self._unfit.add(number)
+            self._membership.refuse(number)
+        finally:
+            del self._holding[number]
+            self._moves.signal()
+
+    async def _until_free(self, number: int) -> None:
+        """Return when nobody else who lives has the partition, or has not given it up in time."""
+        deadline_ms = self._clock.boot_ms() + self._options.hand_over_ms
+        owners = self._owners
+        assert owners is not None
+        while not owners.is_known or self._is_owned_elsewhere(number):
+            left_ms = deadline_ms - self._clock.boot_ms()
+            if left_ms <= 0 and owners.is_known:
+                log.warning("partition %d was not handed over in time: it is taken by force", number)
+                return
+            changed, moved = future_of(owners.changed()), future_of(self._membership.changed())
+            with contextlib.suppress(TimeoutError):
+                first = asyncio.wait({changed, moved}, return_when=asyncio.FIRST_COMPLETED)
+                await within(self._clock, first, max(left_ms, 100))
+            changed.cancel()
+            moved.cancel()
+
+    def _is_owned_elsewhere(self, number: int) -> bool:
+        """Whether another node that the group counts as alive has the partition, as the log says."""
+        assert self._owners is not None
+        owner, placement = self._owners.standing(number).owner, self._membership.placement
+        return (
+            owner is not None and owner.node != self._node and placement is not None and owner.node in placement.nodes
+        )
