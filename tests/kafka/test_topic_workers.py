@@ -267,9 +267,7 @@ async def test_the_worker_of_the_docs_works(world: World, tmp_path: Path) -> Non
     names: dict[str, Any] = {}
     exec(compile(example, "docs/schemas.md", "exec"), names)
     async with world.node(tmp_path) as client:
-        serving = asyncio.ensure_future(
-            names["serve"](world.bootstrap, world.app, "gpu", lambda frame: f"drew {frame}")
-        )
+        serving = asyncio.ensure_future(names["serve"](world.bootstrap, world.app, "gpu", "drew {}".format))
         await client.start(film, 7, instance="f")
 
         assert await client.wait("f", WAIT_S) == "drew 7"
