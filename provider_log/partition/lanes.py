@@ -20,7 +20,7 @@ from provider_log.partition.look import instance_row
 from provider_log.partition.plan import ANSWER_BYTES_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX, Place
 from provider_log.routing import partition_of
 from provider_log.store.keys import TERMINATOR
-from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, OWNER_HEADER, VISIBLE_HEADER
+from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
 _RECORDS_AT_ONCE = 500
 _WAIT_MS = 60_000
@@ -28,6 +28,7 @@ _FULL_WAIT_MS = 10
 _INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
 _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
 _REASON_CHARACTERS_MAX = 2_000  # a reason quotes what was sent
+_HEADER_BYTES = 16  # the lengths of its name and its value
 _INSTANT_DIGITS_MAX = 15  # some thirty thousand years, and no more than a row or a record can hold
 
 
@@ -108,6 +109,8 @@ def _arrive_message(
         if _settle_answer(live, stored.offset, message):
             return
     message_id = message.message_id if isinstance(message, External) else None
+    if message_id is None and LETTER_HEADER in headers:
+        message_id = f"{LETTER_HEADER} {headers[LETTER_HEADER].decode(errors='replace')}"
     if message_id is not None and len(message_id.encode()) > _MESSAGE_ID_BYTES_MAX:
         raise Unusable(
             f"expected a message id of at most {_MESSAGE_ID_BYTES_MAX} bytes, but it has {len(message_id.encode())}"
@@ -220,11 +223,12 @@ def _forward(
 
 
 def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason: str) -> LogRecord:
-    key, value = stored.key, stored.value
+    key, value, headers = stored.key, stored.value, tuple(r.Header(*header) for header in stored.headers)
     # The key is in the record twice, and the letter adds a little: what fits the input's topic may not fit this one.
-    if 2 * len(key or b"") + len(value or b"") > BLOB_BYTES_MAX:
-        reason += f" (left out: a key of {len(key or b'')} and a value of {len(value or b'')} bytes)"
-        key = value = None
+    size = sum(len(header.name.encode()) + len(header.value) + _HEADER_BYTES for header in headers)
+    if 2 * len(key or b"") + len(value or b"") + size > BLOB_BYTES_MAX:
+        reason += f" (left out: a key of {len(key or b'')}, a value of {len(value or b'')} and headers of {size} bytes)"
+        key, value, headers = None, None, ()
     letter = r.DeadLetter(
         topic=stored.topic,
         partition=stored.partition,
@@ -233,6 +237,7 @@ def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason
         key=key,
         value=value,
         at_ms=live.ledger.now_ms(),
+        headers=headers,
     )
     return LogRecord(
         topic=place.topics.dead_letter,
