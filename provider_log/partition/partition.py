@@ -456,7 +456,9 @@ class Partition:
 
     def _committed_watermark(self, lane: r.Lane) -> int:
         data = self._store.get(keys.named(Table.POSITION, lane.value))
-        return 0 if data is None else unpack(PositionRow, data).watermark
+        watermark = 0 if data is None else unpack(PositionRow, data).watermark
+        # What others serve stays in the worker topic until it is answered.
+        return self._live.work.answered_up_to(watermark) if lane is r.Lane.WORKER and self._live else watermark
 
     # Ends
 
