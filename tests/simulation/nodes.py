@@ -1,7 +1,7 @@
 """What can happen to a node that no fault of its log can? It is cut off, frozen, crashes, and wakes up later."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Literal, TypeVar
 
 from provider_log.log.port import (
@@ -10,6 +10,7 @@ from provider_log.log.port import (
     Log,
     LogRecord,
     LogUnavailable,
+    OpenTransaction,
     Producer,
     Reader,
     StoredRecord,
@@ -118,6 +119,9 @@ class NodeLog:
     async def bounds(self, topic: str, partition: int) -> Bounds:
         return await self._line.through(lambda: self._log.bounds(topic, partition))
 
+    async def open_transaction(self, topic: str, partition: int) -> OpenTransaction | None:
+        return await self._line.through(lambda: self._log.open_transaction(topic, partition))
+
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
         await self._line.through(lambda: self._log.delete_records(topic, partition, before))
 
@@ -129,6 +133,9 @@ class _NodeProducer:
     def __init__(self, producer: Producer, line: Line) -> None:
         self._producer = producer
         self._line = line
+
+    async def begin(self, places: Collection[tuple[str, int]]) -> None:
+        await self._line.through(lambda: self._producer.begin(places))
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
         await self._line.through(lambda: self._producer.produce(records))

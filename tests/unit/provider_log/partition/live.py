@@ -17,6 +17,7 @@ from provider_log.partition.lanes import arrive
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.plan import Place
+from provider_log.partition.suspicion import Suspicion
 from provider_log.store.memory import DictStore
 from provider_log.store.tables import HeadRow
 from provider_log.topics import Topics
@@ -41,6 +42,7 @@ class Bench:
             wakeup=Wakeup(),
         )
         self.backlog = Backlog()
+        self.suspicion = Suspicion()
         self.arrivals = Arrivals()
         self.wanted = asyncio.Event()
         self.live = self.open()
@@ -50,7 +52,9 @@ class Bench:
         """A partition over the store as it is, as after a restore."""
         head = HeadRow(token=TOKEN, epoch=1)
         watchers = Watchers(lambda _instance: None)
-        return LivePartition(self.around, TOKEN, head, self.store, self.backlog, watchers, self.wanted.set)
+        return LivePartition(
+            self.around, TOKEN, head, self.store, self.backlog, watchers, self.wanted.set, self.suspicion
+        )
 
     def arrive(
         self,
