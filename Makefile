@@ -85,6 +85,10 @@ demo: .venv ## run a fleet of services, kill the engine in the middle, let the l
 bench: .venv ## measure three activities in sequence on the embedded log
 	.venv/bin/turnlog bench hello3 --log embedded --json
 
+.PHONY: bench-kafka
+bench-kafka: .venv ## measure the same on a Kafka broker of its own
+	.venv/bin/turnlog bench hello3 --log kafka --json
+
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml: newest versions, hashes, no index URL
 	interpreter=$$(.ci/python $(PYTHON)); $$interpreter -m venv --clear .venv-lock

@@ -190,8 +190,11 @@ class LogProvider:
         options: LogProviderOptions | None = None,
         node: str = "node",
         progress: RestoreProgress | None = None,
+        shared: Shared | None = None,
     ) -> "LogProvider":
         """A provider whose log is the topics of `app` on Apache Kafka.
+
+        Without `shared` it is for one process, which has every partition; for several see `provider_log.cluster`.
 
         Args:
             bootstrap: One or more brokers, `host:port`, with commas between them.
@@ -204,6 +207,7 @@ class LogProvider:
             options: Numbers; two transactional ids of each partition are used if not given.
             node: Who this is, for people who read the log.
             progress: Told how far each partition is restored.
+            shared: How this node is one of several.
         """
         # Only who uses Kafka loads its client.
         from provider_log.log.kafka import KafkaLog
@@ -224,6 +228,7 @@ class LogProvider:
             options=options or LogProviderOptions(slots_used=2),
             node=node,
             progress=progress,
+            shared=shared,
         )
 
     # Life
@@ -247,6 +252,11 @@ class LogProvider:
     def phases(self) -> Mapping[int, Phase]:
         """Where each partition stands that this node owns or is about to."""
         return self._held.phases() if self._held else {}
+
+    @property
+    def fenced_commits(self) -> int:
+        """How many commits were refused because another node had taken the partition."""
+        return self._held.fenced_commits if self._held else 0
 
     @property
     def held(self) -> Partitions:

@@ -19,7 +19,7 @@ from engine.registry import Registry
 from provider_log.cli import show
 from provider_log.cli.calling import AsJson, InstanceId, Url, ask, print_json, resolved
 from provider_log.cli.exits import Exit
-from provider_log.cli.logs import Bootstrap, LogName, open_log, stores_of
+from provider_log.cli.logs import App, Bootstrap, LogName, open_log, stores_of
 from provider_log.cli.settings import Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
@@ -35,10 +35,6 @@ Data = Annotated[
         "--data", metavar="DIR", help="Stores, and an embedded log. [default: turnlog-data]", show_default=False
     ),
 ]
-App = Annotated[
-    str | None, typer.Option("--app", metavar="NAME", help="Whose data it is. [default: turnlog]", show_default=False)
-]
-
 audit = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Read the log back, and check it.")
 
 

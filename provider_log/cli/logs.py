@@ -14,6 +14,9 @@ from provider_log.log.port import LogView
 if TYPE_CHECKING:
     from provider_log.log.kafka import KafkaLog
 
+App = Annotated[
+    str | None, typer.Option("--app", metavar="NAME", help="Whose data it is. [default: turnlog]", show_default=False)
+]
 LogName = Annotated[
     str | None,
     typer.Option("--log", metavar="LOG", help="embedded or kafka. [default: embedded]", show_default=False),

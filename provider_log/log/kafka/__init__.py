@@ -2,5 +2,6 @@
 
 from provider_log.log.kafka.log import KafkaLog
 from provider_log.log.kafka.security import ClientSettings
+from provider_log.log.kafka.topics import TopicState, Unfit, unfit
 
-__all__ = ["ClientSettings", "KafkaLog"]
+__all__ = ["ClientSettings", "KafkaLog", "TopicState", "Unfit", "unfit"]

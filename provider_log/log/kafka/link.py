@@ -128,6 +128,9 @@ class Links:
                         f"but {refusal}"
                     ) from error
                 raise Unsent(f"expected a broker at {address.host}:{address.port}, but: {self._said(error)}") from error
+            except BaseException:
+                self._give_up(connection)  # whoever waited for it is gone
+                raise
             self._connections[address] = connection
             return connection
 

@@ -12,7 +12,7 @@ from provider_log.log.kafka.link import Address, Links
 from provider_log.log.kafka.producer import KafkaProducer, take_transactional_id
 from provider_log.log.kafka.reader import KafkaReader
 from provider_log.log.kafka.security import Credentials, credentials_of
-from provider_log.log.kafka.topics import Topics
+from provider_log.log.kafka.topics import Topics, TopicState
 from provider_log.log.port import Bounds, LogBroken, LogNotOpened, LogRecord, LogUnavailable, TopicSpec
 
 TRANSACTION_TIMEOUT_MS = 10_000
@@ -96,6 +96,15 @@ class KafkaLog:
         self._check_open()
         await self._topics.create(topics)
         await self._topics.check_settings(topics)
+
+    async def topic_states(self, names: Sequence[str]) -> Mapping[str, TopicState]:
+        """How those of the topics are set that exist.
+
+        Raises:
+            LogUnavailable: No broker answers.
+        """
+        self._check_open()
+        return await self._topics.states(names)
 
     async def partition_count(self, topic: str) -> int | None:
         self._check_open()

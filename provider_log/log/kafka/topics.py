@@ -32,6 +32,8 @@ _READ_COMMITTED = 1
 _FIRST, _END = -2, -1
 _APPEAR_MS = 20
 _REPLICAS = 3
+_UNFITTING = frozenset({Code.INVALID_REPLICATION_FACTOR, Code.POLICY_VIOLATION})
+"""The cluster has no room for a topic like that; with another factor it may."""
 
 
 class Rule(Struct, frozen=True):
@@ -89,6 +91,50 @@ RULES = (
 )
 
 
+class TopicState(Struct, frozen=True, kw_only=True):
+    """How a topic is set, as far as there are rules for it; `replicas` is what the worst of its partitions has."""
+
+    partitions: int
+    replicas: int
+    settings: Mapping[str, str]
+
+
+class Unfit(Struct, frozen=True, kw_only=True):
+    """A setting that does not keep what a log keeps, and the command that mends it."""
+
+    topic: str
+    setting: str
+    expected: str
+    found: str
+    why: str
+    mend: str
+
+    def __str__(self) -> str:
+        return (
+            f"expected topic {self.topic} with {self.setting}={self.expected}, but it is {self.found}: {self.why}. "
+            f"Mend it with {self.mend}"
+        )
+
+
+def unfit(spec: TopicSpec, state: TopicState) -> list[Unfit]:
+    """The settings of a topic that break a rule."""
+    return [
+        Unfit(
+            topic=spec.name,
+            setting=rule.setting,
+            expected=expected,
+            found=found,
+            why=rule.why,
+            mend=f"kafka-configs.sh --alter --entity-type topics --entity-name {spec.name} "
+            f"--add-config {rule.setting}={expected}",
+        )
+        for rule in RULES
+        for found in [state.settings[rule.setting]]
+        if not rule.holds(found, spec, state.replicas)
+        for expected in [rule.value(spec, state.replicas)]
+    ]
+
+
 class Topics:
     """The topics of a log, as far as they were looked at.
 
@@ -127,6 +173,8 @@ class Topics:
         ]
         answer = await self._cluster.ask_any(CreateTopicsRequest(wanted, self._answer_ms, validate_only=False))
         for topic, code, message in answer.topic_errors:
+            if code in _UNFITTING:
+                raise LogNotOpened(f"expected to create topic {topic}, but: {message or name_of(code)}")
             if code not in {Code.NONE, Code.TOPIC_ALREADY_EXISTS}:
                 raise LogUnavailable(f"expected to create topic {topic}, but: {message or name_of(code)}")
         try:
@@ -149,23 +197,27 @@ class Topics:
         Raises:
             LogNotOpened: The text names the topic, what is wrong, why, and the command that mends it.
         """
-        names = [spec.name for spec in specs]
-        found = await self._settings(names)
-        replicas = {
-            topic: min((len(partition[3]) for partition in partitions), default=1)
-            for _, topic, _, partitions in (await self._cluster.look(names)).topics
-        }
-        problems = [
-            f"expected topic {spec.name} with {rule.setting}={value}, but it is {found[spec.name][rule.setting]}: "
-            f"{rule.why}. Mend it with kafka-configs.sh --alter --entity-type topics --entity-name {spec.name} "
-            f"--add-config {rule.setting}={value}"
-            for spec in specs
-            for rule in RULES
-            if not rule.holds(found[spec.name][rule.setting], spec, replicas[spec.name])
-            for value in [rule.value(spec, replicas[spec.name])]
-        ]
+        states = await self.states([spec.name for spec in specs])
+        problems = [str(one) for spec in specs for one in unfit(spec, states[spec.name])]
         if problems:
             raise LogNotOpened("; ".join(problems))
+
+    async def states(self, names: Sequence[str]) -> Mapping[str, TopicState]:
+        """Those of the topics that exist."""
+        there = {
+            topic: partitions
+            for code, topic, _, partitions in (await self._cluster.look([*names])).topics
+            if code == Code.NONE
+        }
+        settings = await self._settings([*there])
+        return {
+            topic: TopicState(
+                partitions=len(partitions),
+                replicas=min((len(partition[3]) for partition in partitions), default=1),
+                settings=settings[topic],
+            )
+            for topic, partitions in there.items()
+        }
 
     async def batch_bytes_max(self, topic: str) -> int:
         """How large a batch of this topic may be."""
@@ -219,6 +271,8 @@ class Topics:
         return await self._cluster.at_leader(topic, partition, ask, self._answer_ms)
 
     async def _settings(self, topics: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        if not topics:
+            return {}
         names = [*(rule.setting for rule in RULES)]
         answer = await self._cluster.ask_any(DescribeConfigsRequest([(_TOPIC, topic, names) for topic in topics]))
         found: dict[str, Mapping[str, str]] = {}
