@@ -61,7 +61,7 @@ check: .venv ## style, types, imports and the fast tests: what every commit pass
 
 .PHONY: test
 test: test-minors ## every test; unit and replay on every Python minor that is here
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --require-kafka
 
 .PHONY: test-minors
 test-minors: .venv ## the unit and replay tests on Python 3.11, 3.12 and 3.13, where present

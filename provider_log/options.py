@@ -24,6 +24,8 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
         flush_every_ms: How often the store is flushed: what a restart has to read of the changelog.
         start_timeout_ms: An open of a transactional id, or a restore without any progress, is given up after this.
         retry_ms_min, retry_ms_max: Back-off between attempts to acquire, doubled each time, with jitter.
+        topic_tags: Activities with one of these tags are left to plain consumers of the worker topic, which answer on
+            the orchestrator topic. No engine gets them. The same on every node.
     """
 
     slots_used: int = 1
@@ -38,3 +40,4 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
     start_timeout_ms: int = 30_000
     retry_ms_min: int = 50
     retry_ms_max: int = 5_000
+    topic_tags: frozenset[str] = frozenset()

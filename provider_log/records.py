@@ -360,8 +360,19 @@ class Owner(Struct, frozen=True, kw_only=True):
     generation: int
 
 
+class Header(Struct, frozen=True):
+    """A header of a record of a topic."""
+
+    name: str
+    value: bytes
+
+
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A record of `{app}.dead-letter`: input that cannot be used, as it was, and why."""
+    """A record of `{app}.dead-letter`: input that cannot be used, as it was, and why.
+
+    Attributes:
+        headers: In their order; what the value is depends on them.
+    """
 
     topic: str
     partition: int
@@ -370,3 +381,4 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     at_ms: int
+    headers: tuple[Header, ...] = ()

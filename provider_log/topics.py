@@ -18,6 +18,9 @@ VISIBLE_HEADER = "turnlog-visible-at-ms"
 HOP_HEADER = "turnlog-hop"
 """Header of a forwarded record; a second hop is a routing disagreement and goes to dead-letter."""
 
+LETTER_HEADER = "turnlog-letter"
+"""Header of a dead letter that was sent again: which one, `partition/offset`. What has no message id has this one."""
+
 
 class Topics(Struct, frozen=True):
     """Names of an application's topics."""

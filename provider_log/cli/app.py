@@ -11,6 +11,7 @@ from engine.errors import EngineError, ProviderError
 from provider_log.cli.audit_commands import audit
 from provider_log.cli.bench_command import bench
 from provider_log.cli.client_commands import COMMANDS
+from provider_log.cli.dead_letter_commands import dead_letter
 from provider_log.cli.dev_commands import dev
 from provider_log.cli.exits import Exit, exit_of
 from provider_log.cli.node_command import node
@@ -36,6 +37,7 @@ for _name, _command in COMMANDS.items():
 
 app.add_typer(audit, name="audit")
 app.add_typer(topics, name="topics")
+app.add_typer(dead_letter, name="dead-letter")
 app.add_typer(dev, name="dev")
 
 

@@ -5,8 +5,9 @@ JSON is read only when the header `content-type` says so, only here, and never w
 
     {"type": "StartOrchestration", "instance": "order-7", "name": "order", "input": {"sku": "lamp"}}
 
-What a client cannot know has no JSON form: a parent, completions, timers. The headers `message_id` and `traceparent`
-fill the fields of these names, for producers that cannot put them into the value.
+What a client cannot know has no JSON form: a parent, timers, what children say. The headers `message_id` and
+`traceparent` fill the fields of these names, for producers that cannot put them into the value. So does the token of a
+work item in an answer to it: it names the activity, the value says how that ended.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,18 +15,41 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
-from engine.model.messages import AnyMessage, CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
+from engine.model.messages import (
+    AnyMessage,
+    CancelInstance,
+    CompleteActivity,
+    EnqueueMessage,
+    External,
+    FailActivity,
+    Message,
+    RaiseEvent,
+    StartOrchestration,
+)
 from engine.model.payload import Payload
+from provider_log.answer_token import TOKEN_HEADER, numbers_of
 from provider_log.codec.framing import Family, Malformed
 
 CONTENT_TYPE = "content-type"
 JSON = "application/json"
 AVRO = "avro/binary"
-JSON_KINDS: tuple[type[External], ...] = (StartOrchestration, RaiseEvent, EnqueueMessage, CancelInstance)
+ANSWERS = (CompleteActivity, FailActivity)
+JSON_KINDS: tuple[type[Message], ...] = (StartOrchestration, RaiseEvent, EnqueueMessage, CancelInstance, *ANSWERS)
 NULL = msgspec.Raw(b"null")
 
 INCARNATION: Any = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+
+
+class JsonFailure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why an activity failed, as its worker says it."""
+
+    type: str
+    message: str
+    retryable: bool = True
+    details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
 
 # How the type of a message's field is typed in JSON; one that is not here has no JSON form.
 JSON_TYPES: dict[Any, Any] = {
@@ -33,11 +57,13 @@ JSON_TYPES: dict[Any, Any] = {
     str | None: str | None,
     int | None: INCARNATION | None,
     Payload: msgspec.Raw,
+    Failure: JsonFailure,
 }
-NOT_IN_JSON = {ParentLink | None}
+NOT_IN_JSON = {ParentLink | None, int}
+"""The numbers of an answer are in its token: beyond 2**53 not every language's JSON keeps them."""
 
 
-def _typed(kind: type[External]) -> type[msgspec.Struct]:
+def _typed(kind: type[Message]) -> type[msgspec.Struct]:
     """The JSON form of `kind`."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(kind):
@@ -74,16 +100,17 @@ class Edge:
         """
         read = _known(headers)
         content_type = read.pop(CONTENT_TYPE, AVRO).partition(";")[0].strip().lower()
+        token = read.pop(TOKEN_HEADER, None)
         match content_type:
             case "application/json":
-                message = self._from_json(value)
+                message = self._from_json(value, token)
             case "avro/binary":
                 message = self._messages.decode(value)
             case _:
                 raise Malformed(f"expected the header content-type to be {JSON} or {AVRO}, but it is {content_type!r}")
         return _with_headers(message, read) if isinstance(message, External) and read else message
 
-    def _from_json(self, value: bytes) -> AnyMessage:
+    def _from_json(self, value: bytes, token: str | None) -> AnyMessage:
         try:
             value.decode()
             typed = self._json.decode(value)
@@ -96,11 +123,30 @@ class Edge:
             raise Malformed(f"expected a JSON message of type {kinds}, but: {why}") from why
         kind = self._kinds[type(typed)]
         fields = {name: _plain(item) for name, item in msgspec.structs.asdict(typed).items()}
+        if kind in ANSWERS:
+            fields |= _numbers(token)
         return cast("AnyMessage", cast("Any", kind)(**fields))
 
 
 def _plain(item: Any) -> Any:
-    return Payload(bytes(item)) if isinstance(item, msgspec.Raw) else item
+    match item:
+        case msgspec.Raw():
+            return Payload(bytes(item))
+        case JsonFailure(type=kind, message=message, retryable=retryable, details=details):
+            attached = None if details is msgspec.UNSET else _plain(details)
+            return Failure(Category.APPLICATION, kind, message, retryable, details=attached)
+        case _:
+            return item
+
+
+def _numbers(token: str | None) -> dict[str, int]:
+    """The fields of an answer that its token fills. Raises Malformed without one."""
+    if token is None:
+        raise Malformed(f"expected the header {TOKEN_HEADER} as its work item brought it, but there is none")
+    try:
+        return msgspec.structs.asdict(numbers_of(token))
+    except ValueError as why:
+        raise Malformed(f"header {TOKEN_HEADER}: {why}") from why
 
 
 def _known(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
@@ -108,7 +154,7 @@ def _known(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     known: dict[str, str] = {}
     for name, value in headers:
         lower = name.lower()
-        if lower not in (CONTENT_TYPE, "message_id", "traceparent"):
+        if lower not in (CONTENT_TYPE, TOKEN_HEADER, "message_id", "traceparent"):
             continue
         if lower in known:
             raise Malformed(f"expected the header {lower} once, but it is there twice")

@@ -11,14 +11,16 @@ from engine.model.messages import AnyMessage, External, StartOrchestration
 from engine.model.turn import Disposition
 from provider_log import codec
 from provider_log import records as r
+from provider_log.answer_token import TOKEN_HEADER, Answer
 from provider_log.log.port import Log, LogRecord, Reader, StoredRecord
 from provider_log.partition.effects import Arrivals
 from provider_log.partition.inbox import Entry
 from provider_log.partition.live import LivePartition
-from provider_log.partition.plan import BLOB_BYTES_MAX, RECORD_BYTES_MAX, Place
+from provider_log.partition.look import instance_row
+from provider_log.partition.plan import ANSWER_BYTES_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX, Place
 from provider_log.routing import partition_of
 from provider_log.store.keys import TERMINATOR
-from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, OWNER_HEADER, VISIBLE_HEADER
+from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
 _RECORDS_AT_ONCE = 500
 _WAIT_MS = 60_000
@@ -26,6 +28,7 @@ _FULL_WAIT_MS = 10
 _INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
 _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
 _REASON_CHARACTERS_MAX = 2_000  # a reason quotes what was sent
+_HEADER_BYTES = 16  # the lengths of its name and its value
 _INSTANT_DIGITS_MAX = 15  # some thirty thousand years, and no more than a row or a record can hold
 
 
@@ -38,8 +41,12 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
     position = live.messages.position(lane)
     headers = dict(stored.headers)
     if lane is r.Lane.WORKER and OWNER_HEADER in headers:
-        position.pass_over(stored.offset)  # an owner's export of what its changelog says
+        live.work.published(stored.offset, stored.key, headers.get(TOKEN_HEADER))
+        if stored.offset >= position.start:
+            position.pass_over(stored.offset)  # an owner's export of what its changelog says
         return
+    if stored.offset < position.start:
+        return  # consumed; it was read once more for what lies beside it
     if not position.read(stored.offset):
         arrivals.advance(lane, stored.offset)
         return
@@ -97,7 +104,13 @@ def _arrive_message(
     if partition_of(instance, place.partitions) != place.partition:
         _forward(live, place, lane, stored, instance, headers)
         return
+    if lane is r.Lane.ORCHESTRATOR and isinstance(message, Answer):
+        _check_answer(live, message, headers)
+        if _settle_answer(live, stored.offset, message):
+            return
     message_id = message.message_id if isinstance(message, External) else None
+    if message_id is None and LETTER_HEADER in headers:
+        message_id = f"{LETTER_HEADER} {headers[LETTER_HEADER].decode(errors='replace')}"
     if message_id is not None and len(message_id.encode()) > _MESSAGE_ID_BYTES_MAX:
         raise Unusable(
             f"expected a message id of at most {_MESSAGE_ID_BYTES_MAX} bytes, but it has {len(message_id.encode())}"
@@ -122,11 +135,40 @@ def _decode(lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) ->
     if lane is r.Lane.MESSAGES:
         return codec.decode_message(value)
     message = codec.decode_input(value, headers)
-    if not isinstance(message, External):
+    if not isinstance(message, External | Answer):
         raise Unusable(
-            f"expected a start, event, queue message or cancel, but only an owner may send {type(message).__name__}"
+            "expected a start, event, queue message, cancel or an activity's answer, "
+            f"but only an owner may send {type(message).__name__}"
         )
     return message
+
+
+def _check_answer(live: LivePartition, answer: Answer, headers: Mapping[str, bytes]) -> None:
+    """Refuse an answer of somebody who was not given the activity, and one that a turn has no room for."""
+    token = headers.get(TOKEN_HEADER)
+    if token is None or not live.work.has_issued(token, answer):
+        what = "there is none" if token is None else f"it was never issued for activity {answer.activity_id}"
+        raise Unusable(f"expected the header {TOKEN_HEADER} as the work item of an answer brought it, but {what}")
+    size = len(codec.encode_message(answer))
+    if size > ANSWER_BYTES_MAX:
+        raise Unusable(f"expected an answer of at most {ANSWER_BYTES_MAX} bytes, but encoded it has {size}")
+
+
+def _settle_answer(live: LivePartition, offset: int, answer: Answer) -> bool:
+    """Let an answer from outside count, or drop it with the life of the instance it is of.
+
+    False if it was answered already or taken back: the history knows which, and the turn that reads it says so.
+    """
+    lane, instance = r.Lane.ORCHESTRATOR, answer.instance
+    if live.work.waits_for(answer):
+        live.messages.settle_input(lane, offset, instance, Disposition.APPLIED, None)
+        live.work.answer(answer)
+        return True
+    row = instance_row(live.ledger.overlay, instance)
+    if row is None or row.incarnation != answer.incarnation:
+        live.messages.settle_input(lane, offset, instance, Disposition.OTHER_INCARNATION, None)
+        return True
+    return False
 
 
 def _check_instance(lane: r.Lane, instance: str, message: AnyMessage | None) -> None:
@@ -181,11 +223,12 @@ def _forward(
 
 
 def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason: str) -> LogRecord:
-    key, value = stored.key, stored.value
+    key, value, headers = stored.key, stored.value, tuple(r.Header(*header) for header in stored.headers)
     # The key is in the record twice, and the letter adds a little: what fits the input's topic may not fit this one.
-    if 2 * len(key or b"") + len(value or b"") > BLOB_BYTES_MAX:
-        reason += f" (left out: a key of {len(key or b'')} and a value of {len(value or b'')} bytes)"
-        key = value = None
+    size = sum(len(header.name.encode()) + len(header.value) + _HEADER_BYTES for header in headers)
+    if 2 * len(key or b"") + len(value or b"") + size > BLOB_BYTES_MAX:
+        reason += f" (left out: a key of {len(key or b'')}, a value of {len(value or b'')} and headers of {size} bytes)"
+        key, value, headers = None, None, ()
     letter = r.DeadLetter(
         topic=stored.topic,
         partition=stored.partition,
@@ -194,6 +237,7 @@ def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason
         key=key,
         value=value,
         at_ms=live.ledger.now_ms(),
+        headers=headers,
     )
     return LogRecord(
         topic=place.topics.dead_letter,
@@ -238,9 +282,11 @@ class Lanes:
         Raises:
             OffsetOutOfRange: Input that was not consumed has been cut away.
         """
-        reader: Reader = await self._log.open_reader(
-            self.topic(lane), self._place.partition, live.messages.position(lane).start
-        )
+        topic, partition, start = self.topic(lane), self._place.partition, live.messages.position(lane).start
+        if lane is r.Lane.WORKER and live.work.publishes:
+            # From the first one kept: what others serve is kept until it is answered, and this is how it is known.
+            start = min(start, (await self._log.bounds(topic, partition)).first)
+        reader: Reader = await self._log.open_reader(topic, partition, start)
         try:
             while True:
                 stored = await reader.read(_RECORDS_AT_ONCE, _WAIT_MS)

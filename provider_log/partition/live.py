@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from engine.model.turn import TurnResult
 from provider_log import records as r
+from provider_log.answer_token import Issuer
 from provider_log.partition import batch as batches
 from provider_log.partition.backlog import Backlog
 from provider_log.partition.effects import Watchers
@@ -14,7 +15,7 @@ from provider_log.partition.worker_queue import WorkerQueue
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.port import Store
-from provider_log.store.tables import HeadRow
+from provider_log.store.tables import GENESIS, GenesisRow, HeadRow, unpack
 
 
 class LivePartition:
@@ -44,8 +45,11 @@ class LivePartition:
         want: Callable[[], None],
     ) -> None:
         self.ledger = Ledger(around, owner_token, head, store, watchers, want)
-        self.messages = OrchestratorQueue(around, self.ledger)
-        self.work = WorkerQueue(around, self.ledger, backlog, self.messages.receive)
+        genesis = store.get(keys.named(Table.META, GENESIS))
+        assert genesis is not None, "a partition runs once its genesis is written"
+        issuer = Issuer(around.options.topic_tags, unpack(GenesisRow, genesis).application_id)
+        self.messages = OrchestratorQueue(around, self.ledger, issuer)
+        self.work = WorkerQueue(around, self.ledger, backlog, self.messages.receive, issuer)
 
     @property
     def depths(self) -> tuple[int, int, int]:

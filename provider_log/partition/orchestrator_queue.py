@@ -11,6 +11,7 @@ from engine.model.work import WorkItem
 from engine.port import OrchestrationItem
 from provider_log import codec
 from provider_log import records as r
+from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
 from provider_log.partition.inbox import Entry, Inbox, Lock, Standing
 from provider_log.partition.ledger import Ledger, Surroundings
@@ -32,11 +33,13 @@ class OrchestratorQueue:
     Args:
         around: What the partition shares.
         ledger: Where turns are admitted.
+        issuer: Of tokens for work items that others serve.
     """
 
-    def __init__(self, around: Surroundings, ledger: Ledger) -> None:
+    def __init__(self, around: Surroundings, ledger: Ledger, issuer: Issuer) -> None:
         self._around = around
         self._ledger = ledger
+        self._issuer = issuer
         self._inbox = Inbox(self._standing)
         self._ids: set[tuple[str, str]] = set()  # message ids of what waits; those of what is consumed are rows
         self._in_lane: dict[r.Lane, dict[int, Entry]] = {lane: {} for lane in TOPIC_LANES}
@@ -133,7 +136,9 @@ class OrchestratorQueue:
         instance, ledger = lock.instance, self._ledger
         row = instance_row(ledger.overlay, instance)
         self._refuse_known_events(instance, row, result)
-        planned = plan_turn(instance, result, lock.entries, row, ledger.envelope(), ledger.place, self._limits)
+        planned = plan_turn(
+            instance, result, lock.entries, row, ledger.envelope(), ledger.place, self._limits, self._issuer
+        )
         for entry in lock.entries:
             self._forget(entry)
         self._set_timers(instance, planned.records)

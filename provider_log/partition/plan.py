@@ -17,6 +17,7 @@ from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
+from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
 from provider_log.partition.inbox import CONSUMED_BYTES, Entry
 from provider_log.routing import partition_of
@@ -101,6 +102,7 @@ def plan_turn(
     envelope: r.Envelope,
     place: Place,
     limits: Limits,
+    issuer: Issuer,
 ) -> PlannedTurn:
     """The records of a turn.
 
@@ -112,6 +114,7 @@ def plan_turn(
         envelope: For every record of the turn, unsealed.
         place: Where they go.
         limits: Sizes.
+        issuer: Of tokens for work items that others serve.
 
     Raises:
         TurnTooLarge: The turn, or one value in it, is larger than the limits allow.
@@ -134,7 +137,7 @@ def plan_turn(
     for item in result.work_items:
         data = codec.encode_work_item(item)
         part_for(len(data)).scheduled.append(_scheduled(item, data))
-        outgoing.append(_worker_record(item, data, place))
+        outgoing.append(worker_record(item, data, place, issuer))
     for message in result.messages:
         if isinstance(message, FireTimer) and message.instance == instance:
             timer = r.TimerSet(message.execution_id, message.timer_id, message.fire_at_ms)
@@ -201,13 +204,14 @@ def _scheduled(item: WorkItem, data: bytes) -> r.Scheduled:
     )
 
 
-def _worker_record(item: WorkItem, data: bytes, place: Place) -> LogRecord:
+def worker_record(item: WorkItem, data: bytes, place: Place, issuer: Issuer) -> LogRecord:
+    """A record for the worker topic: for others to serve if its tag says so, else to look at."""
     return LogRecord(
         topic=place.topics.worker,
         partition=place.partition,
         key=item.instance.encode(),
         value=data,
-        headers=((OWNER_HEADER, b"%d" % place.partition),),
+        headers=((OWNER_HEADER, b"%d" % place.partition), *issuer.headers_of(item)),
     )
 
 

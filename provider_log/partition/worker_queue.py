@@ -1,5 +1,6 @@
 """How does a worker get an activity, and give its answer? The worker queue of one owner."""
 
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -10,9 +11,10 @@ from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem
 from provider_log import codec
 from provider_log import records as r
+from provider_log.answer_token import Answer, Issuer, numbers_of
 from provider_log.partition.backlog import Backlog, Waiting, WorkKey
 from provider_log.partition.ledger import Ledger, Surroundings
-from provider_log.partition.plan import ANSWER_BYTES_MAX, send
+from provider_log.partition.plan import ANSWER_BYTES_MAX, send, worker_record
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.tables import WorkRow, unpack
@@ -31,20 +33,28 @@ class WorkerQueue:
         ledger: Where answers are admitted.
         backlog: What waits, with leases given under earlier tokens; refilled from the store.
         receive: Where an answer to the own partition arrives.
+        issuer: Of tokens for items that others serve; those are never leased.
     """
 
-    def __init__(self, around: Surroundings, ledger: Ledger, backlog: Backlog, receive: Receive) -> None:
+    def __init__(
+        self, around: Surroundings, ledger: Ledger, backlog: Backlog, receive: Receive, issuer: Issuer
+    ) -> None:
         self._around = around
         self._ledger = ledger
         self._backlog = backlog
         self._receive = receive
+        self._issuer = issuer
+        self._published: dict[int, WorkKey] = {}  # by offset in the worker topic, ascending
+        self._read_up_to = 0
         backlog.rebuild(self._stored())
 
     def _stored(self) -> list[Waiting]:
         found: list[Waiting] = []
         for key, data in self._ledger.store.scan(keys.table_prefix(Table.WORK)):
             execution_id, activity_id = keys.numbers_of(key)
-            found.append(_waiting((keys.instance_of(key), execution_id, activity_id), unpack(WorkRow, data)))
+            row = unpack(WorkRow, data)
+            if row.tag not in self._issuer.tags:
+                found.append(_waiting((keys.instance_of(key), execution_id, activity_id), row))
         return sorted(found, key=lambda waiting: waiting.order)
 
     def take(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
@@ -144,6 +154,69 @@ class WorkerQueue:
         self._ledger.admit(enqueued, about=None)
         self.release_after_commit((item,), ())
         self._ledger.after_commit(arrived)
+        if self._issuer.headers_of(item):
+            self._ledger.send(worker_record(item, data, self._ledger.place, self._issuer))  # now with its token
+
+    # Items that others serve
+
+    def has_issued(self, token: bytes, answer: Answer) -> bool:
+        """Whether `token` proves that its bearer was given the activity that `answer` is for."""
+        return self._issuer.has_issued(token, answer)
+
+    def waits_for(self, answer: Answer) -> bool:
+        """Whether the activity, in this life of its instance, has no answer yet and was not taken back."""
+        data = self._ledger.overlay.get(keys.in_execution(Table.WORK, *_key_of(answer)))
+        return data is not None and codec.decode_work_item(unpack(WorkRow, data).data).incarnation == answer.incarnation
+
+    def answer(self, answer: Answer) -> None:
+        """Admit an answer that is waited for, whoever gave it."""
+        key = _key_of(answer)
+        row = self._ledger.overlay.get(keys.in_execution(Table.WORK, *key))
+        assert row is not None, "only what is waited for is answered"
+        sent, _ = send(answer, self._ledger.place)
+        acked = r.WorkItemAcked(
+            envelope=self._ledger.envelope(),
+            instance=answer.instance,
+            execution_id=answer.execution_id,
+            activity_id=answer.activity_id,
+            attempt=unpack(WorkRow, row).attempt + 1,
+            worker=self._ledger.place.topics.orchestrator,
+            sent=sent,
+        )
+        rows = self._ledger.admit(acked, about=answer.instance)
+
+        def after() -> None:
+            self._backlog.remove(key)  # its tag may be ours to serve by now: whoever has it learns of the answer
+
+        self._ledger.after_commit(after)
+        self._receive(rows, (answer,))
+
+    @property
+    def publishes(self) -> bool:
+        """Whether there are items that others serve."""
+        return bool(self._issuer.tags)
+
+    def published(self, offset: int, key: bytes | None, token: bytes | None) -> None:
+        """The worker topic has an owner's record at `offset`; with a token it is an item that others serve."""
+        self._read_up_to = offset + 1
+        if token is not None:
+            with contextlib.suppress(ValueError):  # a stranger's: whoever writes to a topic may write anything
+                numbers = numbers_of(token.decode())
+                self._published[offset] = ((key or b"").decode(), numbers.execution_id, numbers.activity_id)
+
+    def answered_up_to(self, watermark: int) -> int:
+        """How much of the worker topic nobody needs any more, of what lies below its committed `watermark`."""
+        if not self.publishes:
+            return watermark
+        # What is not read since the partition runs may be unanswered; what lies above may not be in the store yet.
+        end = min(watermark, self._read_up_to)
+        for offset, key in list(self._published.items()):
+            if offset >= end:
+                break
+            if self._ledger.store.get(keys.in_execution(Table.WORK, *key)) is not None:
+                return offset
+            del self._published[offset]
+        return end
 
     def release_after_commit(self, scheduled: Sequence[WorkItem], cancelled: Sequence[r.ActivityKey]) -> None:
         """Once the open batch is committed, hand out what it scheduled and tell who has what it took back."""
@@ -154,7 +227,8 @@ class WorkerQueue:
         for item in scheduled:
             key = (item.instance, item.execution_id, item.activity_id)
             data = self._ledger.store.get(keys.in_execution(Table.WORK, *key))
-            if data is not None:  # scheduled and cancelled in one turn leaves nothing
+            # scheduled and cancelled in one turn leaves nothing
+            if data is not None and item.tag not in self._issuer.tags:
                 self._backlog.add(_waiting(key, unpack(WorkRow, data)))
         for activity in cancelled:
             self._backlog.remove((activity.instance, activity.execution_id, activity.activity_id))
@@ -177,6 +251,10 @@ class WorkerQueue:
     def leases(self) -> list[r.Delivery]:
         """Every lease that is out."""
         return self._backlog.leases(self._around.node)
+
+
+def _key_of(answer: Answer) -> WorkKey:
+    return answer.instance, answer.execution_id, answer.activity_id
 
 
 def _waiting(key: WorkKey, row: WorkRow) -> Waiting:

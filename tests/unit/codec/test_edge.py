@@ -1,10 +1,22 @@
 """What may somebody else put on the input topic, and what do they hear if it cannot be used?"""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.messages import AnyMessage, CancelInstance, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
+from engine.model.failure import Category, Failure
+from engine.model.messages import (
+    AnyMessage,
+    CancelInstance,
+    CompleteActivity,
+    EnqueueMessage,
+    FailActivity,
+    FireTimer,
+    RaiseEvent,
+    StartOrchestration,
+)
 from engine.model.payload import NULL, Payload
 from provider_log import codec
 from provider_log.codec import Malformed, UnknownSchema
@@ -70,6 +82,57 @@ def test_json_that_a_person_typed_is_a_message(typed: str, message: AnyMessage) 
 def test_json_that_is_no_message_is_refused_with_a_sentence(typed: bytes, says: str) -> None:
     with pytest.raises(Malformed, match=says):
         codec.decode_input(typed, JSON)
+
+
+TOKEN = ("turnlog-token", b"9223372036854775807.3.12.c0ffee")
+NUMBERS: dict[str, Any] = {"instance": "a", "incarnation": 2**63 - 1, "execution_id": 3, "activity_id": 12}
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            b'{"type": "CompleteActivity", "instance": "a", "result": [1]}',
+            CompleteActivity(**NUMBERS, result=Payload(b"[1]")),
+        ),
+        (b'{"type": "CompleteActivity", "instance": "a"}', CompleteActivity(**NUMBERS, result=NULL)),
+        (
+            b'{"type": "FailActivity", "instance": "a", "failure": {"type": "shop.NoLamp", "message": "none left"}}',
+            FailActivity(**NUMBERS, failure=Failure(Category.APPLICATION, "shop.NoLamp", "none left")),
+        ),
+        (
+            (
+                b'{"type": "FailActivity", "instance": "a", "failure": {"type": "T", "message": "", '
+                b'"retryable": false, "details": {"left": 0}}}'
+            ),
+            FailActivity(
+                **NUMBERS,
+                failure=Failure(Category.APPLICATION, "T", "", retryable=False, details=Payload(b'{"left": 0}')),
+            ),
+        ),
+    ],
+)
+def test_an_answer_in_json_is_of_the_activity_its_token_names(typed: bytes, message: AnyMessage) -> None:
+    assert codec.decode_input(typed, [*JSON, TOKEN]) == message
+    assert codec.decode_message(codec.encode_message(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        (None, "expected the header turnlog-token as its work item brought it, but there is none"),
+        (b"", "turnlog-token: expected the token of a work item"),
+        (b"1.2.3", "expected the token of a work item"),
+        (b"1.-2.3.ff", "expected the token of a work item"),
+        (b"1.2." + b"9" * 20 + b".ff", "expected the token of a work item"),
+        (b"1.2.\xd9\xa3.ff", "expected the token of a work item"),
+        (b"\xff", "turnlog-token in UTF-8"),
+    ],
+)
+def test_an_answer_in_json_without_a_token_is_refused(token: bytes | None, says: str) -> None:
+    headers = JSON if token is None else [*JSON, ("turnlog-token", token)]
+    with pytest.raises(Malformed, match=says):
+        codec.decode_input(b'{"type": "CompleteActivity", "instance": "a"}', headers)
 
 
 @pytest.mark.parametrize(

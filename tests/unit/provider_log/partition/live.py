@@ -10,15 +10,18 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import LogRecord, StoredRecord
 from provider_log.log.wakeup import Wakeup
-from provider_log.options import LogProviderOptions
+from provider_log.options import SLOTS, LogProviderOptions
 from provider_log.partition.backlog import Backlog
 from provider_log.partition.effects import Arrivals, Watchers
 from provider_log.partition.lanes import arrive
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.plan import Place
+from provider_log.routing import RULE
+from provider_log.store import keys
+from provider_log.store.keys import Table
 from provider_log.store.memory import DictStore
-from provider_log.store.tables import HeadRow
+from provider_log.store.tables import GENESIS, GenesisRow, HeadRow, pack
 from provider_log.topics import Topics
 
 TOKEN = b"o" * r.TOKEN_BYTES
@@ -31,6 +34,8 @@ class Bench:
     def __init__(self, partition: int = 0, partitions: int = 1, options: LogProviderOptions | None = None) -> None:
         self.clock = ManualClock()
         self.store = DictStore()
+        genesis = GenesisRow("app", b"a" * 16, "cluster", partition, partitions, RULE, SLOTS)
+        self.store.write({keys.named(Table.META, GENESIS): pack(genesis)})
         self.place = Place(TOPICS, partition, partitions)
         self.around = Surroundings(
             place=self.place,

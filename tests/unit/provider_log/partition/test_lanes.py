@@ -1,14 +1,18 @@
 """What becomes of a record of an input lane, whatever somebody put there?"""
 
 import pytest
+from msgspec import structs
 
+from engine.model.events import OrchestrationStarted
 from engine.model.messages import AnyMessage, CompleteActivity, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from engine.model.turn import Disposition
+from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
+from provider_log.answer_token import TAG_HEADER, TOKEN_HEADER
 from provider_log.log.port import LogRecord
+from provider_log.options import LogProviderOptions
 from provider_log.routing import partition_of
 from provider_log.topics import HOP_HEADER, OWNER_HEADER, VISIBLE_HEADER
 from tests.unit.provider_log.partition.live import TOPICS, Bench
@@ -61,7 +65,7 @@ async def test_a_record_without_a_value_is_dead_lettered() -> None:
 
 async def test_a_completion_from_outside_is_dead_lettered() -> None:
     letter = await refused(Bench(), value=codec.encode_message(ANSWER))
-    assert "only an owner may send CompleteActivity" in letter.reason
+    assert "expected the header turnlog-token" in letter.reason
 
 
 async def test_a_completion_from_another_partition_waits() -> None:
@@ -285,3 +289,123 @@ async def test_a_message_for_the_very_instant_of_a_timer_is_no_trouble() -> None
     item = bench.live.messages.take(1_000)
     assert item is not None
     assert set(item.messages) == {START, ANSWER}
+
+
+# Work items that others serve
+
+GPU = WorkItem(instance="i", incarnation=1, execution_id=1, activity_id=2, name="act", input=NULL, tag="gpu")
+OTHERS = LogProviderOptions(topic_tags=frozenset({"gpu"}))
+STARTED = OrchestrationStarted(event_id=1, timestamp_ms=1, name="go", version="1", input=NULL, incarnation=1)
+
+
+def asked(bench: Bench, item: WorkItem = GPU) -> bytes:
+    """Let a turn of "i" schedule `item`; the token it is published with."""
+    bench.send(START, offset=0)
+    lock = bench.live.messages.take(1_000)
+    assert lock is not None
+    bench.live.ack_turn(lock.lock_token, TurnResult(execution_id=1, history_delta=(STARTED,), work_items=(item,)))
+    _, (published,) = bench.commit()
+    assert (published.topic, dict(published.headers)[TAG_HEADER]) == (TOPICS.worker, b"gpu")
+    return dict(published.headers)[TOKEN_HEADER]
+
+
+def answer(bench: Bench, token: bytes, *, offset: int, to: CompleteActivity = ANSWER) -> None:
+    bench.arrive(codec.encode_message(to), offset=offset, headers=((TOKEN_HEADER, token),))
+
+
+async def test_an_item_for_others_is_never_leased_and_its_answer_is_one_batch() -> None:
+    bench = Bench(options=OTHERS)
+    token = asked(bench)
+    assert bench.live.work.take(1_000) is None
+    answer(bench, token, offset=1)
+    settled, acked = bench.commit()[0]
+    assert isinstance(settled, r.InputsSettled)
+    assert [(one.place, one.disposition) for one in settled.consumed] == [(1, Disposition.APPLIED)]
+    assert isinstance(acked, r.WorkItemAcked)
+    assert (acked.attempt, acked.worker) == (1, TOPICS.orchestrator)
+    item = bench.live.messages.take(1_000)
+    assert item is not None
+    assert item.messages == (ANSWER,)
+    bench.live = bench.open()
+    assert bench.live.work.take(1_000) is None
+
+
+async def test_a_second_answer_waits_for_the_turn_that_says_what_it_is() -> None:
+    bench = Bench(options=OTHERS)
+    token = asked(bench)
+    answer(bench, token, offset=1)
+    answer(bench, token, offset=2)
+    item = bench.live.messages.take(1_000)
+    assert item is not None
+    assert item.messages == (ANSWER, ANSWER)
+
+
+async def test_an_answer_of_a_deleted_life_is_dropped_and_does_not_meet_the_next_ones_item() -> None:
+    bench = Bench(options=OTHERS)
+    token = asked(bench)
+    bench.live.ledger.admit(
+        r.InstanceDeleted(envelope=bench.live.ledger.envelope(), instance="i", incarnation=1), about="i"
+    )
+    bench.commit()
+    answer(bench, token, offset=1)
+    bench.arrive(codec.encode_work_item(ITEM_OF_LIFE_2), offset=0, lane=r.Lane.WORKER)
+    answer(bench, token, offset=2)
+    records, _ = bench.commit()
+    dispositions = [one.disposition for it in records if isinstance(it, r.InputsSettled) for one in it.consumed]
+    assert dispositions == [Disposition.OTHER_INCARNATION] * 2
+    assert not any(isinstance(it, r.WorkItemAcked) for it in records)
+
+
+ITEM_OF_LIFE_2 = WorkItem(instance="i", incarnation=2, execution_id=1, activity_id=2, name="act", input=NULL, tag="gpu")
+
+
+async def test_an_answer_too_large_for_a_turn_is_dead_lettered_and_the_item_still_waits() -> None:
+    bench = Bench(options=OTHERS)
+    token = asked(bench)
+    large = CompleteActivity(
+        instance="i", incarnation=1, execution_id=1, activity_id=2, result=Payload(b"x" * (2 * MIB))
+    )
+    answer(bench, token, offset=1, to=large)
+    assert "an answer of at most" in dead_letter(tuple(bench.commit()[1])).reason
+    assert bench.live.work.waits_for(ANSWER)
+
+
+async def test_a_token_holds_once_the_tag_is_the_owners_again_and_its_worker_learns_of_the_answer() -> None:
+    bench = Bench(options=OTHERS)
+    token = asked(bench)
+    bench.around = structs.replace(bench.around, options=LogProviderOptions())
+    bench.live = bench.open()
+    leased = bench.live.work.take(1_000)
+    assert leased is not None
+    answer(bench, token, offset=1)
+    assert not leased.revoked.is_set()
+    bench.commit()
+    assert leased.revoked.is_set()
+
+
+async def test_an_item_for_others_that_comes_from_outside_is_published_again_with_its_token() -> None:
+    bench = Bench(options=OTHERS)
+    bench.arrive(codec.encode_work_item(GPU), offset=0, lane=r.Lane.WORKER)
+    _, (published,) = bench.commit()
+    assert bench.live.work.take(1_000) is None
+    answer(bench, dict(published.headers)[TOKEN_HEADER], offset=0)
+    assert isinstance(bench.commit()[0][1], r.WorkItemAcked)
+
+
+async def test_what_others_serve_is_kept_until_it_is_answered() -> None:
+    bench = Bench(options=OTHERS)
+    token = asked(bench)
+    own, others = ((OWNER_HEADER, b"0"),), ((OWNER_HEADER, b"0"), (TOKEN_HEADER, token))
+    assert bench.live.work.answered_up_to(6) == 0  # nothing was read yet
+    bench.arrive(b"", offset=3, lane=r.Lane.WORKER, headers=own)
+    bench.arrive(b"", offset=4, lane=r.Lane.WORKER, headers=others)
+    bench.arrive(b"", offset=5, lane=r.Lane.WORKER, headers=((OWNER_HEADER, b"0"), (TOKEN_HEADER, b"a stranger's")))
+    assert [bench.live.work.answered_up_to(watermark) for watermark in (3, 6)] == [3, 4]
+    answer(bench, token, offset=1)
+    assert bench.live.work.answered_up_to(6) == 4
+    bench.commit()
+    assert [bench.live.work.answered_up_to(watermark) for watermark in (6, 9)] == [6, 6]
+
+
+async def test_without_tags_for_others_all_that_is_consumed_can_go() -> None:
+    assert Bench().live.work.answered_up_to(6) == 6

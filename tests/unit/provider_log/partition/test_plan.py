@@ -3,16 +3,18 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine.errors import TurnTooLarge
 from engine.model.events import ActivityCompleted, OrchestrationStarted
-from engine.model.messages import AnyMessage, FireTimer, RaiseEvent
+from engine.model.messages import AnyMessage, CompleteActivity, FireTimer, RaiseEvent
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import Disposition, ExecutionMetadata, TimerRef, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
+from provider_log.answer_token import TAG_HEADER, TOKEN_HEADER, Issuer
 from provider_log.partition.inbox import Entry
 from provider_log.partition.plan import Limits, Place, PlannedTurn, plan_turn, unsealed
 from provider_log.routing import partition_of
@@ -23,6 +25,7 @@ NULL = Payload(b"null")
 TOPICS = Topics.of("app")
 HOME = partition_of("i", 4)
 PLACE = Place(TOPICS, HOME, 4)
+ISSUER = Issuer(frozenset({"gpu"}), b"k" * 16)
 LIMITS = Limits(turn_bytes_max=10_000, part_bytes_max=1_000, record_bytes_max=100_000)
 ENVELOPE = unsealed(b"o" * 16, 3, 1_000, "n", 1)
 STARTED = OrchestrationStarted(event_id=1, timestamp_ms=1, name="go", version="2", input=NULL, incarnation=7)
@@ -35,7 +38,7 @@ TIMER = FireTimer(instance="i", incarnation=7, execution_id=1, timer_id=3, fire_
 
 
 def planned(result: TurnResult, entries: tuple[Entry, ...] = (), row: InstanceRow | None = ROW) -> PlannedTurn:
-    return plan_turn("i", result, entries, row, ENVELOPE, PLACE, LIMITS)
+    return plan_turn("i", result, entries, row, ENVELOPE, PLACE, LIMITS, ISSUER)
 
 
 def turn(**fields: Any) -> TurnResult:
@@ -165,3 +168,19 @@ def test_the_bound_of_a_turn_is_its_bytes(size: int) -> None:
     else:
         with pytest.raises(TurnTooLarge):
             planned(turn(history_delta=history))
+
+
+def test_a_work_item_is_published_with_a_token_if_others_serve_its_tag() -> None:
+    def published(tag: str | None) -> dict[str, bytes]:
+        item = WorkItem(instance="i", incarnation=7, execution_id=1, activity_id=2, name="a", input=NULL, tag=tag)
+        (record,) = planned(turn(work_items=(item,))).outgoing
+        return dict(record.headers)
+
+    assert published(None) == published("cpu") == {OWNER_HEADER: b"%d" % HOME}
+    headers = published("gpu")
+    assert headers[TAG_HEADER] == b"gpu"
+    answer = CompleteActivity(instance="i", incarnation=7, execution_id=1, activity_id=2, result=NULL)
+    assert ISSUER.has_issued(headers[TOKEN_HEADER], answer)
+    assert not Issuer(ISSUER.tags, b"l" * 16).has_issued(headers[TOKEN_HEADER], answer)
+    for other in ({"instance": "j"}, {"incarnation": 8}, {"execution_id": 2}, {"activity_id": 3}):
+        assert not ISSUER.has_issued(headers[TOKEN_HEADER], structs.replace(answer, **other))
