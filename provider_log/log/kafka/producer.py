@@ -5,7 +5,7 @@ the same epoch (KAFKA-17754), so whoever has no answer to it must open a new pro
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
@@ -40,6 +40,9 @@ _MARKERS_MS_MIN = 1
 _MARKERS_MS_MAX = 16
 
 _LEADER_MS = 10
+
+BEGIN_MS = 1_000
+"""Bound of a begin. Markers take some milliseconds; a coordinator that moves takes seconds."""
 
 
 async def take_transactional_id(
@@ -103,6 +106,18 @@ class KafkaProducer:
         self._offsets: list[int] = []
         self._finished = False
         self._fenced = False
+
+    async def begin(self, places: Collection[Place]) -> None:
+        self._begin_call()
+        try:
+            await within(self._clock, self._add([place for place in places if place not in self._places]), BEGIN_MS)
+        except (Unsent, Unanswered) as error:
+            raise LogUnavailable(f"nothing was produced: {error}") from error
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"expected to begin a transaction of {self._transactional_id} within {BEGIN_MS} ms, but it took longer"
+            ) from error
+        self._finished = False
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
         self._begin_call()
@@ -192,6 +207,8 @@ class KafkaProducer:
             # The broker did nothing: the transaction before still has markers to write.
             await self._clock.sleep_ms(wait_ms)
             wait_ms = min(wait_ms * 2, _MARKERS_MS_MAX)
+        if codes & COORDINATOR_ELSEWHERE:
+            raise LogUnavailable(f"expected the coordinator of {self._transactional_id}, but it moves")
         for code in codes:
             self._check(code, "to begin a transaction")
         self._places.update(places)
