@@ -61,7 +61,7 @@ check: .venv ## style, types, imports and the fast tests: what every commit pass
 
 .PHONY: test
 test: test-minors ## every test; unit and replay on every Python minor that is here
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --require-kafka
 
 .PHONY: test-minors
 test-minors: .venv ## the unit and replay tests on Python 3.11, 3.12 and 3.13, where present
@@ -84,6 +84,10 @@ demo: .venv ## run a fleet of services, kill the engine in the middle, let the l
 .PHONY: bench
 bench: .venv ## measure three activities in sequence on the embedded log
 	.venv/bin/turnlog bench hello3 --log embedded --json
+
+.PHONY: bench-kafka
+bench-kafka: .venv ## measure the same on a Kafka broker of its own
+	.venv/bin/turnlog bench hello3 --log kafka --json
 
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml: newest versions, hashes, no index URL

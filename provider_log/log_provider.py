@@ -184,26 +184,30 @@ class LogProvider:
         *,
         app: str = "turnlog",
         partitions: int | None = None,
-        settings: "ClientSettings | None" = None,
+        kafka: "ClientSettings | None" = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
         options: LogProviderOptions | None = None,
         node: str = "node",
         progress: RestoreProgress | None = None,
+        shared: Shared | None = None,
     ) -> "LogProvider":
         """A provider whose log is the topics of `app` on Apache Kafka.
+
+        Without `shared` it is for one process, which has every partition; for several see `provider_log.cluster`.
 
         Args:
             bootstrap: One or more brokers, `host:port`, with commas between them.
             path: The directory of the stores: they are built from the topics anew where they are missing.
             app: Name of the application; its topics are created if they are not there.
             partitions: How many, for new topics; must agree with those that are there. None takes them, or 1.
-            settings: How to be let in by the brokers.
+            kafka: How to be let in by the brokers: `{"security_protocol": …}`, see docs/kafka.md.
             clock: The door to time.
             chance: The door to randomness.
             options: Numbers; two transactional ids of each partition are used if not given.
             node: Who this is, for people who read the log.
             progress: Told how far each partition is restored.
+            shared: How this node is one of several.
         """
         # Only who uses Kafka loads its client.
         from provider_log.log.kafka import KafkaLog
@@ -212,7 +216,7 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            return await claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=settings), root, app)
+            return await claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=kafka), root, app)
 
         return cls(
             app=app,
@@ -224,6 +228,7 @@ class LogProvider:
             options=options or LogProviderOptions(slots_used=2),
             node=node,
             progress=progress,
+            shared=shared,
         )
 
     # Life
@@ -247,6 +252,11 @@ class LogProvider:
     def phases(self) -> Mapping[int, Phase]:
         """Where each partition stands that this node owns or is about to."""
         return self._held.phases() if self._held else {}
+
+    @property
+    def fenced_commits(self) -> int:
+        """How many commits were refused because another node had taken the partition."""
+        return self._held.fenced_commits if self._held else 0
 
     @property
     def held(self) -> Partitions:

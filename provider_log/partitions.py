@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Protocol
 
-import anyio
-
 from engine.clock import Clock
 from engine.errors import Fatal, LeaseLost, OwnershipLost, Retryable
 from engine.runtime.doors import Chance, Tasks, Threads
@@ -110,6 +108,8 @@ class Partitions:
         self._fenced_commits = 0
         self._error: Fatal | None = None
         self._tasks = Tasks("partitions", self._broke)
+        self._releases = Tasks("release", self._broke)
+        self._releasing: dict[int, asyncio.Task[None]] = {}
         self.owners: Owners | None = None
         if follow_owners:
             self.owners = Owners(log, self._topics.owners, count, clock, wakeup.signal)
@@ -136,6 +136,8 @@ class Partitions:
         Raises:
             ProviderError: It cannot run here; the sentence says why.
         """
+        while (releasing := self._releasing.get(number)) is not None:
+            await asyncio.wait({releasing})
         part = self._open(number)
         try:
             await part.start(self._progress_of(number))
@@ -143,16 +145,24 @@ class Partitions:
             if part.error is not None:
                 raise part.error
         finally:
-            with anyio.CancelScope(shield=True):
-                await part.stop(drain_ms)
+            # In a task of its own: who holds may be cancelled more than once, and a release that is broken off leaves
+            # the store locked in this process.
+            self._releasing[number] = self._releases.spawn(str(number), self._release(part, drain_ms))
+            await asyncio.shield(self._releasing[number])
+
+    async def _release(self, part: Partition, drain_ms: int) -> None:
+        try:
+            await part.stop(drain_ms)
+        finally:
             self._fenced_commits += part.fenced_commits
-            del self._parts[number]
+            del self._parts[part.number], self._releasing[part.number]
 
     async def close(self) -> None:
         """Commit what was admitted and release every partition."""
         async with AsyncExitStack() as stack:  # whatever one of them raises, the others end too
             stack.push_async_callback(self._tasks.aclose, self._clock, patience_ms=1_000)
-            for part in reversed(self._parts.values()):
+            stack.push_async_callback(self._releases.settle)
+            for part in list(self._parts.values()):
                 stack.push_async_callback(part.stop)
 
     def _open(self, number: int) -> Partition:

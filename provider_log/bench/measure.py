@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import aclosing
 
 from msgspec import Struct
 
@@ -11,20 +11,18 @@ from engine.clock import SystemClock
 from engine.runtime.doors import Tasks
 from provider_log import codec
 from provider_log import records as r
+from provider_log.audit.reading import read_all
+from provider_log.bench.logs import MeasuredLog
 from provider_log.bench.workloads import REGISTRY, Workload
-from provider_log.log.embedded import EmbeddedLog
-from provider_log.log.port import LogRecord, TopicSpec
-from provider_log.log_provider import LogProvider
+from provider_log.log.port import LogCorrupted, LogRecord, TopicSpec
 from provider_log.topics import Topics
 
-APP = "bench"
 _ALONE = "alone-"
 _WARM = "warm-"
 _MANY = "many-"
 _WAIT_S = 120
 _WARM_UP = 50
 _COMMITS = 200
-_RECORDS_AT_ONCE = 10_000
 
 Progress = Callable[[str, int, int], None]
 """Called with the phase, how many are done, and how many there are."""
@@ -51,9 +49,9 @@ class Figures(Struct, frozen=True, kw_only=True):
         orchestrations_per_s: From the first start to the last end, ramps included, with `in_flight` in flight.
         p50_ms, p99_ms: From the call of start to the answer of wait, one orchestration in flight.
         transactions_per_orchestration: Transactions of the history in the latency phase, counted from the log.
-        bare_commit_p50_ms, bare_commit_p99_ms: One transaction of one 500-byte record on the bare log, same disk,
-            same run, before the phases.
-        p50_in_bare_commits: `p50_ms` in units of the bare log's commit: what is left when the disk is divided out.
+        bare_commit_p50_ms, bare_commit_p99_ms: One transaction of one 500-byte record on the bare log, same disk or
+            brokers, same run, before the phases; one after another over as many transactional ids as a partition uses.
+        p50_in_bare_commits: `p50_ms` in units of the bare log's commit: what is left when the log is divided out.
     """
 
     workload: str
@@ -69,27 +67,23 @@ class Figures(Struct, frozen=True, kw_only=True):
     p50_in_bare_commits: float
 
 
-async def measure(workload: Workload, directory: Path, plan: Plan, progress: Progress) -> Figures:
-    """Run all phases in a fresh `directory` on the embedded log.
+async def measure(workload: Workload, log: MeasuredLog, plan: Plan, progress: Progress) -> Figures:
+    """Run all phases on `log`.
 
     Raises:
         AssertionError: An orchestration returned something else than it must.
     """
-    commits = await _bare_commits(directory / "bare", progress)
-    data = directory / "data"
-    async with (
-        LogProvider.embedded(data, app=APP) as provider,
-        Engine(provider, REGISTRY),
-    ):
+    commits = await _bare_commits(log, progress)
+    async with log.provider() as provider, Engine(provider, REGISTRY):
         run = _Run(Client(provider), workload, progress)
         await run.one_by_one(_WARM, _WARM_UP)
         latencies = await run.one_by_one(_ALONE, plan.alone)
         per_s = await run.many(plan.instances, plan.in_flight)
-    transactions = await _transactions(data / "log")
+    transactions = await _transactions(log)
     p50, bare_p50 = _percentile(latencies, 50), _percentile(commits, 50)
     return Figures(
         workload=workload.name,
-        log="embedded",
+        log=log.name,
         instances=plan.instances,
         in_flight=plan.in_flight,
         orchestrations_per_s=round(per_s, 1),
@@ -152,16 +146,18 @@ class _Run:
         return count / ((self._clock.boot_us() - begun_us) / 1_000_000)
 
 
-async def _bare_commits(path: Path, progress: Progress) -> list[float]:
-    """Milliseconds of each of some transactions of one record, one after another, on a log of its own."""
+async def _bare_commits(measured: MeasuredLog, progress: Progress) -> list[float]:
+    """Milliseconds of each of some transactions of one record, one after another, in a topic of their own."""
     clock = SystemClock()
-    log = await EmbeddedLog.open(path, clock=clock)
+    log = await measured.open_bare()
+    topic = f"{measured.app}.bare"
     try:
-        await log.create_topics([TopicSpec(name="bare", partitions=1, record_bytes_max=1024)])
-        producer = await log.open_producer("bare")
-        record = LogRecord(topic="bare", partition=0, key=b"k", value=bytes(500))
+        await log.create_topics([TopicSpec(name=topic, partitions=1, record_bytes_max=1024)])
+        producers = [await log.open_producer(f"{topic}.{slot}") for slot in range(measured.slots)]
+        record = LogRecord(topic=topic, partition=0, key=b"k", value=bytes(500))
         latencies: list[float] = []
         for number in range(_COMMITS):
+            producer = producers[number % len(producers)]
             begun_us = clock.boot_us()
             await producer.produce([record])
             await producer.commit()
@@ -172,14 +168,15 @@ async def _bare_commits(path: Path, progress: Progress) -> list[float]:
         await log.close()
 
 
-async def _transactions(path: Path) -> int:
+async def _transactions(measured: MeasuredLog) -> int:
     """Transactions that carried anything of the latency phase's instances."""
-    log = await EmbeddedLog.open(path, clock=SystemClock())
+    log = await measured.open_log()
+    topic = Topics.of(measured.app).history
+    batches: set[tuple[bytes, int]] = set()
     try:
-        reader = await log.open_reader(Topics.of(APP).history, 0, 0)
-        batches: set[tuple[bytes, int]] = set()
-        while stored := await reader.read(_RECORDS_AT_ONCE, 0):
-            for one in stored:
+        async with aclosing(read_all(log, topic, 0, await log.bounds(topic, 0))) as history:
+            async for one in history:
+                assert not isinstance(one, LogCorrupted), one
                 record = codec.decode_record(one.value or b"")
                 if isinstance(record, r.TurnCommitted | r.WorkItemAcked) and record.instance.startswith(_ALONE):
                     batches.add((record.envelope.owner_token, record.envelope.batch))

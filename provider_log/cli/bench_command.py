@@ -1,6 +1,8 @@
 """How fast is it here? `turnlog bench`."""
 
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +12,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from provider_log.cli.calling import note, resolved
 from provider_log.cli.collector import tune_collector
+from provider_log.cli.settings import KAFKA
 from provider_log.cli.show import console
 
 if TYPE_CHECKING:
+    from provider_log.bench.logs import MeasuredLog
     from provider_log.bench.measure import Figures
 
 
@@ -21,6 +26,7 @@ class Log(StrEnum):
     """Logs that can be measured."""
 
     EMBEDDED = "embedded"
+    KAFKA = KAFKA
 
 
 class WorkloadName(StrEnum):
@@ -34,7 +40,7 @@ _MEANING = {
     "p50_ms": "milliseconds from start to answer, one in flight: median",
     "p99_ms": "  99th percentile",
     "transactions_per_orchestration": "transactions of the log for each, one in flight",
-    "bare_commit_p50_ms": "milliseconds of a bare transaction on the same disk: median",
+    "bare_commit_p50_ms": "milliseconds of a bare transaction on the same log: median",
     "bare_commit_p99_ms": "  99th percentile",
     "p50_in_bare_commits": "median latency in bare transactions",
 }
@@ -43,22 +49,35 @@ _MEANING = {
 def bench(
     workload: Annotated[WorkloadName, typer.Argument(help="What to run.")],
     log: Annotated[Log, typer.Option(help="The log to run on.")] = Log.EMBEDDED,
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT,…",
+            help="Brokers to measure, which are loaded. [default: one of its own]",
+            show_default=False,
+        ),
+    ] = None,
     instances: Annotated[int, typer.Option(min=100, help="Orchestrations of the throughput phase.")] = 5_000,
     in_flight: Annotated[int, typer.Option(min=1, help="How many of them at a time.")] = 1_000,
     alone: Annotated[int, typer.Option(min=10, help="Orchestrations of the latency phase.")] = 200,
     directory: Annotated[Path | None, typer.Option(help="Where to put the data: the disk to measure.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
-    """Measure a workload in one process, beside the bare log on the same disk in the same run."""
+    """Measure a workload in one process, beside the bare log on the same disk or brokers in the same run."""
     # Only this command needs a node's parts in its own process; the others start without them.
     import uvloop
 
     from provider_log.bench.measure import Plan, measure
     from provider_log.bench.workloads import WORKLOADS
 
-    assert log is Log.EMBEDDED
+    if bootstrap is not None and log is not Log.KAFKA:
+        raise typer.BadParameter("expected --log kafka with --bootstrap, but it is not there")
     plan = Plan(instances=instances, in_flight=in_flight, alone=alone)
-    with tempfile.TemporaryDirectory(dir=directory) as data, _progress() as bars:
+    with (
+        tempfile.TemporaryDirectory(dir=directory) as data,
+        _measured(log, bootstrap, Path(data)) as measured,
+        _progress() as bars,
+    ):
         rows: dict[str, TaskID] = {}
 
         def show(phase: str, done: int, total: int) -> None:
@@ -67,11 +86,30 @@ def bench(
             bars.update(rows[phase], completed=done)
 
         tune_collector()
-        figures = uvloop.run(measure(WORKLOADS[workload.value], Path(data), plan, show))
+        figures = uvloop.run(measure(WORKLOADS[workload.value], measured, plan, show))
     if as_json:
         typer.echo(msgspec.json.encode(figures).decode())
     else:
         console().print(_table(figures))
+
+
+@contextmanager
+def _measured(log: Log, bootstrap: str | None, directory: Path) -> "Generator[MeasuredLog]":
+    """The log to measure. No brokers but those named on the command line, or one that is started for it, are loaded."""
+    from provider_log.bench import logs
+    from provider_log.dev.broker import running_broker
+
+    if log is Log.EMBEDDED:
+        yield logs.embedded(directory)
+    elif bootstrap is None:
+        note("starting a broker")
+        with running_broker() as broker:
+            yield logs.kafka(broker.bootstrap, directory)
+    else:
+        settings = resolved(log=KAFKA, bootstrap=bootstrap).for_log()
+        measured = logs.kafka(bootstrap, directory, settings.client())
+        yield measured
+        note(f"the topics {measured.app}.* stay on {bootstrap}")
 
 
 def _progress() -> Progress:

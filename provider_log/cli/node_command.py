@@ -12,6 +12,7 @@ from rich.table import Table
 from engine.errors import UsageError
 from provider_log.cli import show
 from provider_log.cli.calling import print_json, resolved
+from provider_log.cli.logs import Bootstrap, LogName
 from provider_log.cli.settings import Resolved, Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
@@ -44,6 +45,17 @@ def node(
             show_default=False,
         ),
     ] = None,
+    log: LogName = None,
+    bootstrap: Bootstrap = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(
+            "--advertise",
+            metavar="HOST:PORT",
+            help="Where other nodes reach this one. [default: where it listens]",
+            show_default=False,
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +81,9 @@ def node(
         app=app,
         listen=listen,
         partitions=partitions,
+        log=log,
+        bootstrap=bootstrap,
+        advertise=advertise,
         log_level=log_level,
         log_json=log_json,
     )
@@ -78,7 +93,7 @@ def node(
     if as_json:
         raise typer.BadParameter("expected --show-config with --json, but it is not there")
     fix_hash_seed()
-    _serve(found.settings, accept_loss=accept_loss)
+    _serve(found.for_log(), accept_loss=accept_loss)
 
 
 def _serve(settings: Settings, *, accept_loss: bool) -> None:

@@ -53,6 +53,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     app: Annotated[str, Meta(description="Name of the application the data belongs to.")] = "turnlog"
     app_module: Annotated[str | None, Meta(description="What to serve: module:registry, found from here.")] = None
     listen: Annotated[str, Meta(description="Where to listen; beyond loopback it takes a token.")] = "127.0.0.1:8620"
+    advertise: Annotated[
+        str | None, Meta(description="Where other nodes reach this one, host:port; left out: where it listens.")
+    ] = None
+    session_ms: Annotated[
+        Annotated[int, Meta(ge=1_000, le=300_000)],
+        Meta(description="A node of a cluster that gives no sign for so long loses its partitions; on Kafka alone."),
+    ] = 10_000
     partitions: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="Partitions of new data; fixed from then on. Left out: what the data has, or 1."),

@@ -20,7 +20,7 @@ from provider_log.cluster.line import BEAT_MS, Beat, Hello, Left, Placed, line, 
 from provider_log.cluster.placement import Member, Placement, place
 from provider_log.log.kafka import ClientSettings, KafkaLog
 from provider_log.log.kafka.group import KafkaGroup, Share
-from provider_log.log.port import LogError, LogUnavailable
+from provider_log.log.port import LogBroken, LogError, LogUnavailable
 
 _LINE_BYTES_MAX = 1024 * 1024
 _RETRY_MS = 500
@@ -47,6 +47,7 @@ class GroupMember:
         self._placement: Placement | None = None
         self._refused: tuple[int, ...] = ()
         self._answered = 0
+        self._lost = ""
         self._heard = asyncio.Event()
 
     def hear(self, beat: Beat) -> None:
@@ -62,9 +63,10 @@ class GroupMember:
             try:
                 await self._once()
             except LogError as error:
-                if self._clock.boot_ms() - self._held_ms >= self._hello.session_ms:
+                # A refusal holds; without an answer the group may count on this member until its session is over.
+                if isinstance(error, LogBroken) or self._clock.boot_ms() - self._held_ms >= self._hello.session_ms:
                     self._lose(str(error))
-                await self._clock.sleep_ms(_RETRY_MS)
+                await self._clock.sleep_ms(BEAT_MS)
                 continue
             self._heard.clear()
             try:
@@ -108,8 +110,8 @@ class GroupMember:
         return {member: Share(sorted(placement.of(about.node)), text) for member, about in members.items()}
 
     def _lose(self, why: str) -> None:
-        if self._placement is not None:
-            self._placement = None
+        if self._placement is not None or why != self._lost:
+            self._placement, self._lost = None, why
             self._say(Left(why=why))
 
 

@@ -6,8 +6,8 @@ The answer is an opinion: it decides what a node tries to own, and after it was 
 import asyncio
 import contextlib
 import sys
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -17,6 +17,10 @@ from engine.runtime.doors import Tasks, within
 from provider_log.cluster.line import BEAT_MS, Beat, Hello, Left, Placed, line, to_node
 from provider_log.cluster.placement import Placement
 from provider_log.log.wakeup import Wakeup
+from provider_log.topics import Topics
+
+if TYPE_CHECKING:
+    from provider_log.log.kafka import ClientSettings
 
 log = logger("membership")
 
@@ -33,6 +37,10 @@ class Membership(Protocol):
         """What the group said last; None while this node is no member."""
         ...
 
+    def join(self, partitions: int) -> None:
+        """Become a member of the group that places so many partitions. Once."""
+        ...
+
     async def changed(self) -> None:
         """Return when the group has said something new."""
         ...
@@ -41,21 +49,34 @@ class Membership(Protocol):
         """What the group says now, by an answer younger than the call; None if none came in time."""
         ...
 
-    def refuse(self, partition: int) -> None:
-        """This node cannot run a partition: another one shall."""
+    def refuse(self, partitions: Iterable[int]) -> None:
+        """This node cannot run these partitions, or will not: another one shall."""
+        ...
+
+    async def aclose(self) -> None:
+        """Leave the group."""
         ...
 
 
 class ProcessMembership:
-    """`Membership` through a process of its own. Use as an async context manager; leaving it leaves the group.
+    """`Membership` of a consumer group on Kafka, through a process of its own.
 
     Args:
-        hello: Which group, and as whom.
+        bootstrap, kafka: How to reach the brokers, and how to be let in.
+        app: Name of the application; its group is `turnlog.{app}`.
+        node: Name of this node: where it answers.
+        session_ms: A node that gives no sign for so long is no member any more.
         clock: Of the beats.
     """
 
-    def __init__(self, hello: Hello, clock: Clock) -> None:
-        self._hello = hello
+    def __init__(
+        self, bootstrap: str, kafka: "ClientSettings", *, app: str, node: str, session_ms: int, clock: Clock
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._kafka = kafka
+        self._app = app
+        self._node = node
+        self._session_ms = session_ms
         self._clock = clock
         self._placement: Placement | None = None
         self._answered = 0
@@ -74,15 +95,20 @@ class ProcessMembership:
         """Of the process, while there is one."""
         return None if self._child is None else self._child.pid
 
-    async def __aenter__(self) -> Self:
-        self._tasks.spawn("keep", self._keep())
-        return self
+    def join(self, partitions: int) -> None:
+        hello = Hello(
+            bootstrap=self._bootstrap,
+            kafka=dict(self._kafka),
+            group=f"turnlog.{self._app}",
+            topic=Topics.of(self._app).owners,
+            partitions=partitions,
+            node=self._node,
+            session_ms=self._session_ms,
+        )
+        self._tasks.spawn("keep", self._keep(hello))
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._tasks.aclose(self._clock, patience_ms=2 * _END_MS)
+    async def aclose(self) -> None:
+        await self._tasks.aclose(self._clock, patience_ms=2 * _END_MS)
 
     async def changed(self) -> None:
         await self._changes.wait()
@@ -95,8 +121,8 @@ class ProcessMembership:
             await within(self._clock, self._answer(question), timeout_ms)
         return self._placement if self._answered >= question else None
 
-    def refuse(self, partition: int) -> None:
-        self._refuses.add(partition)
+    def refuse(self, partitions: Iterable[int]) -> None:
+        self._refuses.update(partitions)
         self._say()
 
     async def _answer(self, question: int) -> None:
@@ -108,14 +134,14 @@ class ProcessMembership:
         if child is not None and child.stdin is not None and not child.stdin.is_closing():
             child.stdin.write(line(Beat(refuses=tuple(sorted(self._refuses)), asked=self._asked)))
 
-    async def _keep(self) -> None:
+    async def _keep(self, hello: Hello) -> None:
         """Run the process, and another one if it ends."""
         while True:
-            await self._run_one()
+            await self._run_one(hello)
             self._hear(Left(why="expected a membership process that goes on, but it ended"))
             await self._clock.sleep_ms(_AGAIN_MS)
 
-    async def _run_one(self) -> None:
+    async def _run_one(self, hello: Hello) -> None:
         # Not the node's process group: Ctrl-C on a terminal is for the node, which drains before this one ends. And
         # not its working directory first in the path, where a user's folder `schemas` would stand in front of ours.
         child = await asyncio.create_subprocess_exec(
@@ -128,7 +154,7 @@ class ProcessMembership:
         assert child.stdin is not None
         assert child.stdout is not None
         self._child = child
-        child.stdin.write(line(self._hello))
+        child.stdin.write(line(hello))
         beating = self._tasks.spawn("beat", self._beat())
         try:
             while data := await child.stdout.readline():

@@ -17,6 +17,7 @@ from engine.model.work import WorkItem
 from engine.observe import logger
 from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
 from engine.runtime.doors import Tasks, future_of, within
+from provider_log.cluster.membership import Membership
 from provider_log.cluster.sharing import Sharing
 from provider_log.log_provider import Listed, LogProvider, PartitionDigest
 from provider_log.partition.ownership import Phase
@@ -45,15 +46,22 @@ class ClusterProvider:
 
     Args:
         local: The provider of this node; entered and left with this.
+        membership: The group it takes part in.
         sharing: What it holds.
         reach: Opens the way to the node at an address, for a hop.
         clock: Of waits.
     """
 
     def __init__(
-        self, local: LogProvider, sharing: Sharing, reach: Callable[[str], RemoteProvider], clock: Clock
+        self,
+        local: LogProvider,
+        membership: Membership,
+        sharing: Sharing,
+        reach: Callable[[str], RemoteProvider],
+        clock: Clock,
     ) -> None:
         self.local = local
+        self._membership = membership
         self._sharing = sharing
         self._reach = reach
         self._clock = clock
@@ -62,8 +70,13 @@ class ClusterProvider:
 
     async def __aenter__(self) -> Self:
         await self.local.__aenter__()
+        self._membership.join(self.local.partitions)
         self._tasks.spawn("sharing", self._sharing.run(self.local.held))
         return self
+
+    def hand_over(self) -> None:
+        """Let the partitions go to other nodes, because this one is about to stop."""
+        self._sharing.leave(self.partitions)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,6 +84,7 @@ class ClusterProvider:
         with anyio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
                 stack.push_async_exit(self.local)
+                stack.push_async_callback(self._membership.aclose)
                 for remote in self._remotes.values():
                     stack.push_async_exit(remote)
                 await self._tasks.aclose(self._clock, patience_ms=60_000)
@@ -97,9 +111,19 @@ class ClusterProvider:
         """Whether this node knows who has what."""
         return self._sharing.is_member
 
+    async def settled(self) -> None:
+        """Return when it is ready."""
+        while not self.ready:
+            await self._clock.sleep_ms(_LOOK_MS)
+
     def phases(self) -> Mapping[int, Phase]:
         """Where each partition stands that this node owns or is about to."""
         return self.local.phases()
+
+    @property
+    def fenced_commits(self) -> int:
+        """How many commits of this node were refused because another one had taken the partition."""
+        return self.local.fenced_commits
 
     async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
         await self.local.enqueue_for_orchestrator(message, delay_ms)

@@ -61,6 +61,7 @@ class Sharing:
         self._options = options
         self._owners: Owners | None = None
         self._holding: dict[int, asyncio.Task[None]] = {}
+        self._leaving: set[int] = set()
         self._unfit: set[int] = set()
         self._moves = Wakeup()
         self._tasks = Tasks("sharing", lambda error: log.critical("a partition is held no more: %s", error))
@@ -119,6 +120,10 @@ class Sharing:
             patience_ms = self._options.drain_ms + 30_000
             await self._tasks.aclose(self._clock, patience_ms)
 
+    def leave(self, partitions: int) -> None:
+        """Want no partition any more: they move to others while this node ends its work."""
+        self._membership.refuse(range(partitions))
+
     def _follow(self, held: Partitions) -> None:
         """Begin to hold what is placed here, and let go of what is not. While this is no member, nothing moves."""
         placement = self._membership.placement
@@ -127,7 +132,8 @@ class Sharing:
         wanted = placement.of(self._node) - self._unfit
         for number in wanted - self._holding.keys():
             self._holding[number] = self._tasks.spawn(str(number), self._hold(held, number))
-        for number in self._holding.keys() - wanted:
+        for number in self._holding.keys() - wanted - self._leaving:
+            self._leaving.add(number)
             self._holding[number].cancel()
 
     async def _hold(self, held: Partitions, number: int) -> None:
@@ -141,9 +147,10 @@ class Sharing:
             # Not again by this node: what it cannot read now it cannot read at the next try. Others may.
             log.critical("partition %d cannot be run here: %s", number, error)
             self._unfit.add(number)
-            self._membership.refuse(number)
+            self._membership.refuse([number])
         finally:
             del self._holding[number]
+            self._leaving.discard(number)
             self._moves.signal()
 
     async def _until_free(self, number: int) -> None:

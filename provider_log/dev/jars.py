@@ -40,7 +40,7 @@ def kafka_jars(cache: Path) -> list[Path]:
     except ImportError as error:
         raise UsageError(
             "expected the packages that start a broker, but jgo is not installed: pip install 'turnlog[broker]', "
-            "or set KAFKA_BOOTSTRAP to a broker that runs"
+            "or use a broker that runs"
         ) from error
     maven = MavenContext(repo_cache=cache / "maven")
     found: list[Path] = []

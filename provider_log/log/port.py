@@ -97,7 +97,7 @@ class LogBroken(LogUnavailable):
 
 
 class LogNotOpened(LogError):
-    """What is at the path cannot be opened as a log: in use, not a log, or of a newer format."""
+    """What is there cannot be opened as a log: in use, not a log, of a newer format, or it does not let us in."""
 
 
 class LogCorrupted(LogError):

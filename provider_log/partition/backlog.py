@@ -196,6 +196,12 @@ class Backlog:
         self._offer(item)
         return True
 
+    def revoke_all(self) -> None:
+        """The partition is given up: whoever works for it is told, since another node does the work."""
+        leases, self._leases = self._leases, {}
+        for lease in leases.values():
+            lease.revoked.set()
+
     def drain_deliveries(self) -> list[Delivery]:
         """Deliveries and renewals since the last call, oldest first, the last of each item only."""
         latest = {(d.instance, d.execution_id, d.activity_id): d for d in self._undelivered}

@@ -90,6 +90,8 @@ class Partition:
         self._acquired_at = -1
         self._leaving = asyncio.Event()
         self._drain_ms = 0
+        self._stopping = asyncio.Lock()
+        self._stopped = False
         self._phase = Phase.IDLE
         self._error: ProviderError | None = None
         self._owning: asyncio.Task[None] | None = None
@@ -212,8 +214,15 @@ class Partition:
         Args:
             drain_ms: How long to wait for the activities that run: what they answer until then is done once.
         """
-        self._drain_ms = drain_ms
+        async with self._stopping:  # who comes second returns when the first has done it
+            if not self._stopped:
+                self._drain_ms = drain_ms
+                await self._stop()
+                self._stopped = True
+
+    async def _stop(self) -> None:
         self._leaving.set()
+        drain_ms = self._drain_ms
         if self._owning is not None:
             if self._phase in {Phase.RUNNING, Phase.RELEASING}:
                 patience_ms = drain_ms + self._around.options.start_timeout_ms
@@ -224,6 +233,7 @@ class Partition:
         lost = OwnershipLost("stop", f"expected to own partition {self._place.partition}, but it was given up")
         self._arrivals.release_all()
         self._watchers.fail_all(lost)
+        self._backlog.revoke_all()
         await self._store.close()
 
     async def _release(self, live: LivePartition) -> None:

@@ -58,6 +58,11 @@ class Served(Mailbox, InstanceView, ProviderAdmin, Protocol):
         """Where each partition stands that this node owns or is about to."""
         ...
 
+    @property
+    def fenced_commits(self) -> int:
+        """How many commits were refused because another node had taken the partition."""
+        ...
+
 
 class BodyTooLarge(UsageError):
     """More bytes than the node is willing to hold for one request."""

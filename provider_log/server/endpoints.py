@@ -169,7 +169,7 @@ async def queue_depths(ask: Ask) -> Response:
 async def node_info(ask: Ask) -> Response:
     """Which application and how many partitions are served here, and which of them this node has."""
     phases = {number: phase.value for number, phase in ask.served.phases().items()}
-    return json_response(shapes.NodeInfo(ask.served.app, ask.served.partitions, phases))
+    return json_response(shapes.NodeInfo(ask.served.app, ask.served.partitions, phases, ask.served.fenced_commits))
 
 
 async def digest(ask: Ask) -> Response:

@@ -93,11 +93,15 @@ class Executions(Struct):
 
 
 class NodeInfo(Struct):
-    """What is served here: how many partitions there are, and where those stand that this node has."""
+    """What is served here: how many partitions there are, and where those stand that this node has.
+
+    `fenced_commits` counts commits that were refused because another node had taken the partition.
+    """
 
     app: str
     partitions: int
     phases: dict[int, str] = {}
+    fenced_commits: int = 0
 
 
 class Health(Struct):

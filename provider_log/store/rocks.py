@@ -17,12 +17,13 @@ from rocksdict import (
     Cache,
     Options,
     Rdict,
+    RdictIter,
     ReadOptions,
     WriteBatch,
     WriteOptions,
 )
 
-from engine.errors import Fatal, StateCorrupted, UsageError
+from engine.errors import Fatal, OwnershipLost, StateCorrupted, UsageError
 from engine.runtime.doors import Threads, future_of
 from provider_log.store.port import Mutations
 
@@ -42,6 +43,22 @@ class StoreUnwritable(Fatal):
 
     def __init__(self, message: str) -> None:
         super().__init__("store", message)
+
+
+class StoreClosed(OwnershipLost):
+    """The partition was given up while somebody still worked on its rows."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("store", f"expected an open store in {path}, but its partition was given up")
+
+
+class _Cursor:
+    """Where a scan stands. RocksDB is closed only when no iterator is left, so `close` takes them all away."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: RdictIter) -> None:
+        self.rows: RdictIter | None = rows
 
 
 class RocksStore:
@@ -64,6 +81,8 @@ class RocksStore:
         # The stub calls it a method; it is a property (measured: as a method it does nothing).
         setattr(self._write_options, "disable_wal", True)  # noqa: B010
         self._db = self._open()
+        self._cursors: set[_Cursor] = set()
+        self._closed = False
         self._flushing: asyncio.Future[None] | None = None
 
     def _open(self) -> Rdict:
@@ -93,7 +112,7 @@ class RocksStore:
         try:
             value = self._db.get(key)
         except Exception as error:
-            raise StoreUnreadable(str(error)) from error
+            raise self._unreadable(error) from error
         assert value is None or isinstance(value, bytes)
         return value
 
@@ -108,20 +127,33 @@ class RocksStore:
         if bound is not None:
             options.set_iterate_upper_bound(bound)
         start = prefix if after is None else max(prefix, after + b"\x00")
-        rows = self._db.iter(options)
+        cursor: _Cursor | None = None
         try:
-            rows.seek(start)
-            while rows.valid():
-                key, value = rows.key(), rows.value()
+            cursor = _Cursor(self._db.iter(options))
+            self._cursors.add(cursor)
+            self._rows(cursor).seek(start)
+            while self._rows(cursor).valid():
+                key, value = self._rows(cursor).key(), self._rows(cursor).value()
                 assert isinstance(key, bytes)
                 assert isinstance(value, bytes)
                 yield key, value
-                rows.next()
-            rows.status()
-        except AssertionError:
+                self._rows(cursor).next()
+            self._rows(cursor).status()
+        except (AssertionError, StoreClosed):
             raise
         except Exception as error:
-            raise StoreUnreadable(str(error)) from error
+            raise self._unreadable(error) from error
+        finally:
+            if cursor is not None:
+                self._cursors.discard(cursor)
+
+    def _rows(self, cursor: _Cursor) -> RdictIter:
+        if cursor.rows is None:
+            raise StoreClosed(self._path)
+        return cursor.rows
+
+    def _unreadable(self, error: Exception) -> StoreUnreadable | StoreClosed:
+        return StoreClosed(self._path) if self._closed else StoreUnreadable(str(error))
 
     def write(self, mutations: Mutations) -> None:
         """All rows or none. Holds the GIL for about 1 µs a row.
@@ -175,11 +207,17 @@ class RocksStore:
         if not self._read_only:
             with contextlib.suppress(StoreUnwritable):  # the next owner reads what is missing from the changelog
                 await self.flush()
-        self._db.close()
+        self._close()
 
     def close_read_only(self) -> None:
         """Let the files of a read-only store go; there is nothing to flush."""
         assert self._read_only, "a store that is written to is flushed first"
+        self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        for cursor in self._cursors:
+            cursor.rows = None
         self._db.close()
 
 

@@ -2,23 +2,17 @@
 
 import asyncio
 import uuid
-from collections import Counter
 
 from engine import Client, Engine
 from engine.clock import SystemClock
-from engine.converter import JsonConverter
-from engine.model.messages import StartOrchestration
-from engine.model.status import TERMINAL
 from engine.runtime.doors import Chance
-from provider_log import LogProvider, LogProviderOptions, codec
-from provider_log import records as r
+from provider_log import LogProvider, LogProviderOptions
 from provider_log.bench.workloads import REGISTRY
 from provider_log.log.kafka import KafkaLog
-from provider_log.log.port import Log, LogRecord
-from provider_log.partition.head import follow
+from provider_log.log.port import Log
 from provider_log.store.memory import DictStore
-from provider_log.store.tables import HeadRow
 from provider_log.topics import Topics
+from tests.kafka.history import ACTIVITIES, read_history, start_hello3
 
 NODES = 3
 LIVES = 4
@@ -58,41 +52,13 @@ async def test_no_record_of_a_node_that_is_not_the_owner_gets_into_the_log(boots
 
     contending = asyncio.gather(*(live(f"node-{number}") for number in range(NODES)))
     for number in range(INSTANCES):
-        await start(log, app, f"i-{number}")
+        await start_hello3(log, app, f"i-{number}")
     await contending
     async with provider(bootstrap, app, "last", chance) as last, Engine(last, REGISTRY):
         outputs = [await Client(last).wait(f"i-{number}", WAIT_S, output=str) for number in range(INSTANCES)]
 
     assert outputs == [OUTPUT] * INSTANCES
-    assert await owners(log, app) > NODES
+    seen = await read_history(log, app)
+    assert seen.owners > NODES
+    assert seen.answers == {f"i-{number}": ACTIVITIES for number in range(INSTANCES)}
     await log.close()
-
-
-async def start(log: Log, app: str, instance: str) -> None:
-    """Start it as a stranger would, through the topic."""
-    message = StartOrchestration(
-        instance=instance, name="hello3", input=JsonConverter().encode("log", "input"), message_id=instance
-    )
-    topic = Topics.of(app).orchestrator
-    await log.append(LogRecord(topic=topic, partition=0, key=instance.encode(), value=codec.encode_message(message)))
-
-
-async def owners(log: Log, app: str) -> int:
-    """How many owners the history had. Read as a stranger would: nothing void, every end and every answer once."""
-    reader = await log.open_reader(Topics.of(app).history, 0, 0)
-    head, seen, owners = HeadRow(), Counter[tuple[object, ...]](), 0
-    while stored := await reader.read(1_000, 0):
-        for one in stored:
-            assert one.value is not None
-            record = codec.decode_record(one.value)
-            followed = follow(head, one.offset, record, one.value)  # raises for a batch number that is used twice
-            head = followed.head
-            assert not followed.void, f"expected no record of a former owner, but {record} is one"
-            owners += isinstance(record, r.OwnershipAcquired)
-            if isinstance(record, r.WorkItemAcked):
-                seen["answer", record.instance, record.activity_id] += 1
-            if isinstance(record, r.TurnCommitted):
-                seen["end", record.instance] += record.status in TERMINAL
-    assert {what: count for what, count in seen.items() if count != 1} == {}
-    assert len(seen) == INSTANCES * 4
-    return owners

@@ -4,20 +4,19 @@ import uuid
 
 import aiokafka
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from engine.errors import UsageError
 from provider_log.log.kafka import KafkaLog
 from provider_log.log.kafka.topics import RULES
 from provider_log.log.port import LogNotOpened, LogUnavailable, TopicSpec
+from tests.kafka.by_hand import make_topic
 
-SPEC = TopicSpec(name="history", partitions=1, record_bytes_max=10_000)
 WRONG = {
     "message.timestamp.type": "CreateTime",
     "cleanup.policy": "compact",
     "retention.ms": "604800000",
     "retention.bytes": "1000000",
-    "min.insync.replicas": None,  # one broker cannot have it too small
+    "min.insync.replicas": None,  # one broker cannot have it too small; see test_three_brokers
     "unclean.leader.election.enable": "true",
     "max.message.bytes": "10000",
 }
@@ -34,16 +33,12 @@ def test_every_rule_has_a_setting_that_breaks_it() -> None:
 
 @pytest.mark.parametrize(("setting", "value"), [(name, value) for name, value in WRONG.items() if value is not None])
 async def test_a_topic_with_a_setting_that_loses_records_is_refused(bootstrap: str, setting: str, value: str) -> None:
-    name = f"made-by-hand-{uuid.uuid4().hex}"
-    settings = {rule.setting: rule.value(SPEC, 1) for rule in RULES} | {setting: value}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(name, 1, 1, topic_configs=settings)])
-    await admin.close()
+    spec = TopicSpec(name=f"made-by-hand-{uuid.uuid4().hex}", partitions=1, record_bytes_max=10_000)
+    await make_topic(bootstrap, spec, wrong={setting: value})
     log = await KafkaLog.open(bootstrap)
 
     with pytest.raises(LogNotOpened, match=rf"{setting}=.*but it is {value}.*kafka-configs.sh .*{setting}="):
-        await log.create_topics([TopicSpec(name=name, partitions=1, record_bytes_max=10_000)])
+        await log.create_topics([spec])
 
     await log.close()
 
@@ -61,4 +56,4 @@ async def test_a_broker_that_is_not_there_is_named() -> None:
 
 async def test_a_setting_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="sasl_plain_pasword"):
-        await KafkaLog.open("127.0.0.1:1", settings={"sasl_plain_pasword": "x"})  # pyright: ignore[reportArgumentType] the typo
+        await KafkaLog.open("127.0.0.1:1", settings={"sasl_plain_pasword": "x"})

@@ -7,9 +7,8 @@ is pinned exactly.
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Callable
-from typing import Literal, NamedTuple, TypedDict, TypeVar
+from typing import NamedTuple, TypeVar
 
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
@@ -17,6 +16,8 @@ from aiokafka.protocol.api import Request
 
 from engine.clock import Clock
 from engine.runtime.doors import within
+from provider_log.log.kafka.security import Credentials, refusal_in, was_closed
+from provider_log.log.port import LogBroken
 
 Answer = TypeVar("Answer")
 
@@ -26,20 +27,6 @@ _IDLE_MS = 540_000
 _CLOSE_MS = 1_000
 _NEVER_MS = 3_600_000
 """aiokafka's own bound of a request; the one that counts is that of `ask`, which knows what a missing answer means."""
-
-
-class ClientSettings(TypedDict, total=False):
-    """How to be let in by a broker: aiokafka's names and meanings. Without any, unencrypted and unnamed.
-
-    `ssl_context` is needed with SSL and SASL_SSL: `ssl.create_default_context(...)`.
-    """
-
-    client_id: str
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-    ssl_context: ssl.SSLContext
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-    sasl_plain_username: str
-    sasl_plain_password: str
 
 
 class Address(NamedTuple):
@@ -61,22 +48,23 @@ class Links:
     """Connections of one user, one to each broker it asks; a broker answers the requests of one in turn.
 
     Args:
-        settings: How to be let in.
+        credentials: How to be let in.
         clock: The bound of every wait.
         answer_ms: How long to wait for a connection, and for an answer.
         closed: Told of `close`.
     """
 
     def __init__(
-        self, settings: ClientSettings, clock: Clock, answer_ms: int, closed: "Callable[[Links], None]"
+        self, credentials: Credentials, clock: Clock, answer_ms: int, closed: "Callable[[Links], None]"
     ) -> None:
-        self._settings = settings
+        self._credentials = credentials
         self._clock = clock
         self._answer_ms = answer_ms
         self._closed = closed
         self._is_closed = False
         self._connections: dict[Address, AIOKafkaConnection] = {}
         self._connecting: dict[Address, asyncio.Lock] = {}
+        self._closing: set[asyncio.Future[None]] = set()  # TLS says goodbye, and waits for the broker's
 
     async def ask(self, address: Address, request: Request[Answer], longer_ms: int = 0) -> Answer:
         """Send `request` once and return its answer.
@@ -89,15 +77,16 @@ class Links:
         Raises:
             Unsent: No connection could be made.
             Unanswered: No answer came, in time or at all. The connection is given up.
+            LogBroken: The broker does not let us in, and will not until a setting is another one.
         """
         connection = await self._connected(address)
         try:
             return await within(self._clock, connection.send(request), self._answer_ms + longer_ms)
         except (KafkaError, OSError, EOFError, TimeoutError) as error:
-            connection.close()
+            self._give_up(connection)
             raise Unanswered(
                 f"expected an answer of {address.host}:{address.port} to {type(request).__name__}, "
-                f"but: {error or type(error).__name__}"
+                f"but: {self._said(error)}"
             ) from error
 
     async def close(self) -> None:
@@ -105,10 +94,11 @@ class Links:
         self._is_closed = True
         self._closed(self)
         connections, self._connections = self._connections, {}
-        closed = {future for connection in connections.values() if (future := connection.close()) is not None}
-        if closed:
+        for connection in connections.values():
+            self._give_up(connection)
+        if self._closing:
             with contextlib.suppress(TimeoutError):
-                await within(self._clock, asyncio.wait(closed), _CLOSE_MS)
+                await within(self._clock, asyncio.wait(self._closing), _CLOSE_MS)
 
     async def _connected(self, address: Address) -> AIOKafkaConnection:
         async with self._connecting.setdefault(address, asyncio.Lock()):
@@ -118,19 +108,42 @@ class Links:
             if known is not None:
                 if known.connected():
                     return known
-                known.close()  # the broker has closed it, which it does not notice by itself
+                self._give_up(known)  # the broker has closed it, which it does not notice by itself
             connection = AIOKafkaConnection(
                 address.host,
                 address.port,
                 request_timeout_ms=_NEVER_MS,
                 max_idle_ms=_IDLE_MS,
-                **self._settings,
+                **self._credentials,
             )
             try:
                 await within(self._clock, connection.connect(), self._answer_ms)
             except (KafkaError, OSError, EOFError, TimeoutError) as error:
-                raise Unsent(
-                    f"expected a broker at {address.host}:{address.port}, but: {error or type(error).__name__}"
-                ) from error
+                if isinstance(error, KafkaError):  # else there is nothing to close, and nobody would say that it is
+                    self._give_up(connection)
+                if (refusal := refusal_in(error)) is not None:
+                    protocol = self._credentials["security_protocol"]
+                    raise LogBroken(
+                        f"expected {address.host}:{address.port} to let us in with security_protocol={protocol}, "
+                        f"but {refusal}"
+                    ) from error
+                raise Unsent(f"expected a broker at {address.host}:{address.port}, but: {self._said(error)}") from error
+            except BaseException:
+                self._give_up(connection)  # whoever waited for it is gone
+                raise
             self._connections[address] = connection
             return connection
+
+    def _give_up(self, connection: AIOKafkaConnection) -> None:
+        closing = connection.close()
+        if closing is not None and not closing.done():
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def _said(self, error: BaseException) -> str:
+        if was_closed(error):
+            return (
+                "it closed the connection, as brokers do that go down, or whose listener speaks another "
+                f"security_protocol than {self._credentials['security_protocol']}"
+            )
+        return str(error) or type(error).__name__

@@ -8,11 +8,12 @@ from engine.runtime.doors import within
 from provider_log.log.kafka.appender import Appender
 from provider_log.log.kafka.cluster import Cluster
 from provider_log.log.kafka.group import KafkaGroup
-from provider_log.log.kafka.link import Address, ClientSettings, Links
+from provider_log.log.kafka.link import Address, Links
 from provider_log.log.kafka.producer import KafkaProducer, take_transactional_id
 from provider_log.log.kafka.reader import KafkaReader
+from provider_log.log.kafka.security import Credentials, credentials_of
 from provider_log.log.kafka.topics import Topics, TopicState
-from provider_log.log.port import Bounds, LogRecord, LogUnavailable, TopicSpec
+from provider_log.log.port import Bounds, LogBroken, LogNotOpened, LogRecord, LogUnavailable, TopicSpec
 
 TRANSACTION_TIMEOUT_MS = 10_000
 ANSWER_MS = 10_000
@@ -27,7 +28,7 @@ class KafkaLog:
         topics: Topics,
         links: Links,
         clock: Clock,
-        settings: ClientSettings,
+        credentials: Credentials,
         transaction_timeout_ms: int,
         answer_ms: int,
     ) -> None:
@@ -35,7 +36,7 @@ class KafkaLog:
         self._topics = topics
         self._links = links
         self._clock = clock
-        self._settings = settings
+        self._credentials = credentials
         self._transaction_timeout_ms = transaction_timeout_ms
         self._answer_ms = answer_ms
         # A produce and a commit, each with this bound, and a margin for the way: less than the transaction has.
@@ -50,7 +51,7 @@ class KafkaLog:
         bootstrap: str,
         *,
         clock: Clock | None = None,
-        settings: ClientSettings | None = None,
+        settings: Mapping[str, object] | None = None,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
         answer_ms: int = ANSWER_MS,
         replication_factor: int | None = None,
@@ -60,7 +61,7 @@ class KafkaLog:
         Args:
             bootstrap: One or more brokers, `host:port`, with commas between them.
             clock: Time of every bound.
-            settings: How to be let in.
+            settings: How to be let in: `ClientSettings`, or the same as text alone.
             transaction_timeout_ms: After which the broker aborts an open transaction: how long the death of an owner
                 may keep what lies behind it from others.
             answer_ms: How long to wait for one broker; of a transactional id, and of a partition's leader, for all.
@@ -68,24 +69,23 @@ class KafkaLog:
 
         Raises:
             UsageError: `bootstrap` or `settings` are not such.
-            LogUnavailable: No broker lets us in; the text says what each of them did.
+            LogNotOpened: A broker does not let us in; the text says what to mend.
+            LogUnavailable: No broker answers; the text says what each of them did.
         """
         addresses = [_address(one) for one in bootstrap.split(",")]
-        settings = settings or {}
-        if unknown := set(settings) - set(ClientSettings.__annotations__):
-            raise UsageError(
-                f"expected settings of {', '.join(sorted(ClientSettings.__annotations__))}, but got {sorted(unknown)}"
-            )
+        credentials = credentials_of(settings or {})
         clock = clock or SystemClock()
-        links = Links(settings, clock, answer_ms, lambda _: None)
+        links = Links(credentials, clock, answer_ms, lambda _: None)
         cluster = Cluster(addresses, links, clock)
         topics = Topics(cluster, links, clock, answer_ms, replication_factor)
         try:
             await cluster.look([])
-        except BaseException:
+        except BaseException as error:
             await links.close()
+            if isinstance(error, LogBroken):
+                raise LogNotOpened(str(error)) from error
             raise
-        return cls(cluster, topics, links, clock, settings, transaction_timeout_ms, answer_ms)
+        return cls(cluster, topics, links, clock, credentials, transaction_timeout_ms, answer_ms)
 
     @property
     def cluster_id(self) -> str:
@@ -170,7 +170,7 @@ class KafkaLog:
 
     def _new_links(self) -> Links:
         """Connections of a producer's or a reader's own; `close` closes them too if their user does not."""
-        links = Links(self._settings, self._clock, self._answer_ms, self._lent.discard)
+        links = Links(self._credentials, self._clock, self._answer_ms, self._lent.discard)
         self._lent.add(links)
         return links
 

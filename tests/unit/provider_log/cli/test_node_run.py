@@ -28,5 +28,5 @@ async def greedy(ctx: OrchestrationContext, name: str) -> None:
 def test_the_next_command_has_a_place_for_an_input_if_there_is_one(
     registry: Registry, suggested: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say_ready(registry, Settings(), Settings().url, 1)
+    say_ready(registry, Settings(), Settings().url, "1 partition")
     assert f"next: {suggested}" in capsys.readouterr().err

@@ -183,7 +183,12 @@ async def test_executions_queues_and_partitions_are_shown(http: httpx.AsyncClien
     (execution,) = (await http.get("/v1/instances/a/executions")).json()["executions"]
     assert (execution["execution_id"], execution["status"], execution["event_count"]) == (1, "completed", 2)
     assert (await http.get("/v1/queues")).json() == {"orchestrator_queue": 1, "worker_queue": 0, "timer_queue": 0}
-    assert (await http.get("/v1/partitions")).json() == {"app": "shop", "partitions": 2}
+    assert (await http.get("/v1/partitions")).json() == {
+        "app": "shop",
+        "partitions": 2,
+        "phases": {"0": "running", "1": "restoring"},
+        "fenced_commits": 3,
+    }
     assert (await http.get("/v1/partitions/1/digest")).json()["partition"] == 1
 
 
@@ -199,8 +204,8 @@ async def test_a_list_is_paged_by_instance_id(http: httpx.AsyncClient, served: S
             break
         query["after"] = page["next"]
     assert pages == [["a"], ["b/2"], ["c"]]
-    assert (await http.get("/v1/instances?name=other")).json() == {"instances": []}
-    assert (await http.get("/v1/instances?status=held")).json() == {"instances": []}
+    assert (await http.get("/v1/instances?name=other")).json() == {"instances": [], "partitions": [0, 1]}
+    assert (await http.get("/v1/instances?status=held")).json() == {"instances": [], "partitions": [0, 1]}
 
 
 async def test_a_held_instance_is_resumed(http: httpx.AsyncClient, served: ServedMemory) -> None:

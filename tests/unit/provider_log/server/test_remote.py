@@ -130,7 +130,7 @@ async def test_every_look_shows_what_the_provider_shows(remote: RemoteProvider, 
     assert await remote.list_executions(ODD_ID) == tuple(await served.list_executions(ODD_ID))
     assert await remote.get_queue_depths() == await served.get_queue_depths()
     assert await remote.changed(ODD_ID, 0) == await served.get_instance_info(ODD_ID)
-    assert await remote.node_info() == shapes.NodeInfo("shop", 2)
+    assert await remote.node_info() == shapes.NodeInfo("shop", 2, {0: "running", 1: "restoring"}, 3)
     assert await remote.digest(1) == await served.digest(1)
 
 
