@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -139,9 +139,14 @@ async def nodes(bootstrap: str, tmp_path: Path) -> AsyncGenerator[Nodes]:
 async def shared_evenly(*nodes: Node) -> None:
     """Return when each of the nodes runs its share."""
     share = PARTITIONS // len(nodes)
+    await until(lambda: all(node.cluster.ready and len(node.cluster.phases()) == share for node in nodes))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    clock = SystemClock()
     async with asyncio.timeout(WAIT_S):
-        while any(not node.cluster.ready or len(node.cluster.phases()) != share for node in nodes):
-            await asyncio.sleep(0.05)
+        while not holds():
+            await clock.sleep_ms(20)
 
 
 def ids_in(partitions: set[int], count: int) -> list[str]:
@@ -239,9 +244,7 @@ async def test_a_partition_that_a_node_cannot_run_is_another_ones(nodes: Nodes, 
     assert sorted(one.cluster.phases()) == [0, 1, 3]
 
     two = await nodes.join()
-    async with asyncio.timeout(WAIT_S):
-        while 2 not in two.cluster.phases():
-            await asyncio.sleep(0.05)
+    await until(lambda: 2 in two.cluster.phases())
     instance = ids_in({2}, 1)[0]
     async with one.client() as client:
         handle = await client.start(leaf, 21, instance=instance)
