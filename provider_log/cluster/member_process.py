@@ -46,7 +46,8 @@ class GroupMember:
         self._placement: Placement | None = None
         self._refused: tuple[int, ...] = ()
         self._answered = 0
-        self._lost = ""
+        self._lost: str = ""
+        self._holds = hello.holds
         self._heard = asyncio.Event()
 
     def hear(self, beat: Beat) -> None:
@@ -94,8 +95,9 @@ class GroupMember:
 
     async def _join(self, beat: Beat) -> None:
         node = self._hello.node
-        mine = tuple(sorted(self._placement.of(node))) if self._placement else ()
-        about = Member(node=node, partitions=mine, refuses=beat.refuses)
+        if self._placement is not None:
+            self._holds = tuple(sorted(self._placement.of(node)))
+        about = Member(node=node, partitions=self._holds, refuses=beat.refuses)
         joined = await self._group.join(msgspec.json.encode(about), self._divide)
         self._refused = beat.refuses
         self._placement = msgspec.json.decode(joined.said, type=Placement)
@@ -110,7 +112,7 @@ class GroupMember:
 
     def _lose(self, why: str) -> None:
         if self._placement is not None or why != self._lost:
-            self._placement, self._lost = None, why
+            self._placement, self._holds, self._lost = None, (), why
             self._say(Left(why=why))
 
 
