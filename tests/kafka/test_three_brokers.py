@@ -22,8 +22,8 @@ from provider_log.log.kafka.security import credentials_of
 from provider_log.log.port import LogNotOpened, TopicSpec
 from provider_log.topics import Topics
 from tests.kafka.by_hand import make_topic
-from tests.kafka.load import loaded
 from tests.kafka.history import ACTIVITIES, read_history
+from tests.kafka.load import loaded
 
 MORE = 20
 _SOON_DEAD = Extra(properties="broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n")
