@@ -408,6 +408,8 @@ class Partition:
             shells.spawn("upkeep", self._keep_up(live))
             if self._around.owners is not None:
                 shells.spawn("rivals", self._watch_rivals(self._around.owners))
+            if live.registry is not None:
+                shells.spawn("registry", self._lanes.look_up(live, live.registry))
             for lane in TOPIC_LANES:
                 shells.spawn(lane.value, self._lanes.read(lane, live))
             leaving = shells.spawn("leave", _wait(self._leaving))
