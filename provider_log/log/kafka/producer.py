@@ -159,17 +159,14 @@ class KafkaProducer:
 
     async def _produced(self, records: Sequence[LogRecord]) -> Sequence[int]:
         """Send records and return their offsets when every batch of them was acknowledged."""
-        bytes_max: dict[Place, int] = {}
         indexes: dict[Place, list[int]] = {}
-        for index, record in enumerate(records):  # all are looked at before anything is sent
-            place = (record.topic, record.partition)
-            bytes_max[place] = await self._topics.check(record)
-            indexes.setdefault(place, []).append(index)
-        await self._add([place for place in indexes if place not in self._places])
-        queues = {
-            place: self._batches(place, [records[index] for index in of_place], bytes_max[place])
-            for place, of_place in indexes.items()
-        }
+        for index, record in enumerate(records):
+            indexes.setdefault((record.topic, record.partition), []).append(index)
+        parts = {place: [records[index] for index in of_place] for place, of_place in indexes.items()}
+        # All are looked at before anything is sent.
+        bytes_max = {place: await self._topics.check(part) for place, part in parts.items()}
+        await self._add([place for place in parts if place not in self._places])
+        queues = {place: self._batches(place, part, bytes_max[place]) for place, part in parts.items()}
         offsets = [0] * len(records)
         orders = {place: iter(of_place) for place, of_place in indexes.items()}
         while queues := {place: queue for place, queue in queues.items() if queue}:
