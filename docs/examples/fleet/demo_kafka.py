@@ -19,7 +19,7 @@ import anyio
 from demo import Ended, brought_to_its_end, killed_in_the_middle, nothing_left, pictured, stopped, told
 from engine import Client
 from engine.errors import UsageError
-from node import READY_WITHIN_S, Node
+from node import Node
 from orchestrations import fleet
 from plan import Plan
 from provider_log.audit.timeline import Mark
@@ -27,7 +27,7 @@ from provider_log.dev.broker import running_broker
 from provider_log.routing import partition_of
 from provider_log.server.remote import RemoteProvider
 from screen import Screen
-from seen import LOOK_EVERY_S, Broken, Seen, free_port
+from seen import LOOK_EVERY_S, PATIENCE_S, Broken, Seen, free_port
 
 NODES = ("node-1", "node-2", "node-3")
 PARTITIONS = 8
@@ -131,7 +131,7 @@ async def shared_out(members: Sequence[Member]) -> Places:
         Broken: It does not come to that.
     """
     places: dict[str, list[int]] = {}
-    with anyio.move_on_after(READY_WITHIN_S):
+    with anyio.move_on_after(PATIENCE_S):
         while True:
             for node, remote in members:
                 phases = (await remote.node_info()).phases

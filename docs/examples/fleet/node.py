@@ -12,7 +12,7 @@ from provider_log.server.remote import RemoteProvider
 from seen import Broken
 
 COMMAND = str(Path(sys.executable).with_name("turnlog"))
-READY_WITHIN_S = 30
+READY_WITHIN_S = 60
 STOPPED_WITHIN_S = 20
 
 
