@@ -3,6 +3,9 @@
 from msgspec import Struct
 
 MIB = 1024 * 1024
+SLOTS_ON_KAFKA = 2
+"""How many of them are used there unless told otherwise: the second hides the time the markers of the first take."""
+
 SLOTS = 4
 """Transactional ids of a partition. Part of the format: acquire fences all of them, however many are used."""
 
@@ -27,6 +30,7 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
         retry_ms_min, retry_ms_max: Back-off between attempts to acquire, doubled each time, with jitter.
         topic_tags: Activities with one of these tags are left to plain consumers of the worker topic, which answer on
             the orchestrator topic. No engine gets them. The same on every node.
+        schema_registry: URL of a schema registry: input may then name its schema by an id there. None: it may not.
     """
 
     slots_used: int = 1
@@ -42,3 +46,4 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
     retry_ms_min: int = 50
     retry_ms_max: int = 5_000
     topic_tags: frozenset[str] = frozenset()
+    schema_registry: str | None = None

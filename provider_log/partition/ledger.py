@@ -25,6 +25,7 @@ from provider_log.partition.partition_time import PartitionTime
 from provider_log.partition.plan import Place, unsealed
 from provider_log.partition.restore import put_head
 from provider_log.partition.suspicion import Suspicion
+from provider_log.schema_registry import SchemaRegistry
 from provider_log.store import apply as applying
 from provider_log.store.overlay import Overlay
 from provider_log.store.port import Store
@@ -42,6 +43,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         address: Where the node answers, for other nodes; empty if it does not.
         generation: Of the placement that the node acts on; 0 for a node that is alone.
         owners: Who has which partition, where other nodes could; None where no other can.
+        registry: Where schemas of input are looked up that is framed so; None if there is none.
     """
 
     place: Place
@@ -53,6 +55,7 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     address: str = ""
     generation: Callable[[], int] = _alone
     owners: Owners | None = None
+    registry: SchemaRegistry | None = None
 
 
 class Ledger:

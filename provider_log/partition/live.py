@@ -51,6 +51,7 @@ class LivePartition:
         genesis = store.get(keys.named(Table.META, GENESIS))
         assert genesis is not None, "a partition runs once its genesis is written"
         issuer = Issuer(around.options.topic_tags, unpack(GenesisRow, genesis).application_id)
+        self.registry = around.registry
         self.messages = OrchestratorQueue(around, self.ledger, suspicion, issuer)
         self.work = WorkerQueue(around, self.ledger, backlog, self.messages.receive, issuer)
 

@@ -13,10 +13,10 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
-from provider_log.partition.inbox import Entry, Inbox, Lock, Standing
+from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.look import StoredHistory, instance_row
-from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, plan_turn
+from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, plan_turn
 from provider_log.partition.positions import LanePosition
 from provider_log.partition.suspicion import Suspicion
 from provider_log.store import keys
@@ -45,6 +45,7 @@ class OrchestratorQueue:
         self._issuer = issuer
         self._inbox = Inbox(self._standing)
         self._ids: set[tuple[str, str]] = set()  # message ids of what waits; those of what is consumed are rows
+        self._unread: dict[EntryKey, Entry] = {}  # framed for a registry that has not told their schema yet
         self._in_lane: dict[r.Lane, dict[int, Entry]] = {lane: {} for lane in TOPIC_LANES}
         self._positions = {lane: self._stored_position(lane) for lane in TOPIC_LANES}
         options = around.options
@@ -261,6 +262,8 @@ class OrchestratorQueue:
         self._add(entry, entry.arrived_at_ms)
 
     def _add(self, entry: Entry, now_ms: int) -> None:
+        if entry.message is None and codec.is_framed(entry.raw):
+            self._unread[entry.key] = entry
         if entry.message_id is not None:
             self._ids.add((entry.instance, entry.message_id))
         self._inbox.add(entry, now_ms)
@@ -269,6 +272,7 @@ class OrchestratorQueue:
     def _forget(self, entry: Entry) -> None:
         """A message is done with; its lane's position may move."""
         self._inbox.remove(entry.key)
+        self._unread.pop(entry.key, None)
         if entry.message_id is not None:
             self._ids.discard((entry.instance, entry.message_id))
         if entry.lane in self._in_lane:
@@ -322,6 +326,19 @@ class OrchestratorQueue:
                 moved = _inbox_entry(key, unpack(InboxRow, data), entry.message)
                 moved.attempt, moved.order = entry.attempt, entry.order
                 self._add(moved, parked.envelope.time_ms)
+
+    def unread(self) -> Mapping[int, Sequence[Entry]]:
+        """What waits for a registry to tell a schema, by the schema's id."""
+        waiting: dict[int, list[Entry]] = {}
+        for entry in self._unread.values():
+            waiting.setdefault(codec.id_of(entry.raw), []).append(entry)
+        return waiting
+
+    def send_again(self, entry: Entry) -> None:
+        """Let what waited unread come in by its topic once more, to be looked at as if it came now."""
+        self._forget(entry)
+        self._admit_settled(entry.instance, [consumed_of(entry, Disposition.FORWARDED)])
+        self._ledger.send(input_record(entry, self._ledger.place))
 
     # For the owner
 
@@ -391,7 +408,9 @@ def _timer_entry(instance: str, incarnation: int, timer: r.TimerSet) -> Entry:
 
 
 def _readable(data: bytes) -> AnyMessage | None:
-    """The message, or None if only a newer version can read it: it waits for one."""
+    """The message, or None if only a newer version or who asks a registry can read it: it waits for them."""
+    if codec.is_framed(data):
+        return None
     try:
         return codec.decode_message(data)
     except codec.UnknownSchema:
