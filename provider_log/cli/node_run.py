@@ -158,7 +158,7 @@ async def _be_alone(
         partitions=settings.partitions,
         node=url,
         accept_loss=accept_loss,
-        options=LogProviderOptions(topic_tags=settings.tags()),
+        options=LogProviderOptions(topic_tags=settings.tags(), schema_registry=settings.schema_registry),
         progress=progress,
     )
     log.info("listening at %s, restoring %s", url, settings.data)
@@ -189,7 +189,9 @@ async def _share(
         partitions=settings.partitions,
         kafka=settings.client(),
         token=settings.token,
-        options=LogProviderOptions(slots_used=SLOTS_ON_KAFKA, topic_tags=settings.tags()),
+        options=LogProviderOptions(
+            slots_used=SLOTS_ON_KAFKA, topic_tags=settings.tags(), schema_registry=settings.schema_registry
+        ),
         sharing=SharingOptions(session_ms=settings.session_ms),
         progress=progress,
     )

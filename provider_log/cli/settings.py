@@ -64,6 +64,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Tags of activities that plain consumers of the worker topic serve, commas between them."),
     ] = None
+    schema_registry: Annotated[
+        str | None, Meta(description="URL of a schema registry, for input that names its schema by an id there.")
+    ] = None
     partitions: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="Partitions of new data; fixed from then on. Left out: what the data has, or 1."),
