@@ -31,6 +31,7 @@ _TOPIC = 2  # the kind of resource whose settings are asked for
 _READ_COMMITTED = 1
 _FIRST, _END = -2, -1
 _APPEAR_MS = 20
+_NEW_ANSWERS = 6  # as many waits as for one answer: a busy broker made 56 new partitions in more than ten seconds
 _REPLICAS = 3
 _UNFITTING = frozenset({Code.INVALID_REPLICATION_FACTOR, Code.POLICY_VIOLATION})
 """The cluster has no room for a topic like that; with another factor it may."""
@@ -178,10 +179,10 @@ class Topics:
             if code not in {Code.NONE, Code.TOPIC_ALREADY_EXISTS}:
                 raise LogUnavailable(f"expected to create topic {topic}, but: {message or name_of(code)}")
         try:
-            await within(self._clock, self._appeared(absent), self._answer_ms)
+            await within(self._clock, self._appeared(absent), _NEW_ANSWERS * self._answer_ms)
         except TimeoutError as error:
             raise LogUnavailable(
-                f"expected leaders of new topics within {self._answer_ms} ms, but not all are"
+                f"expected leaders of new topics within {_NEW_ANSWERS * self._answer_ms} ms, but not all are"
             ) from error
 
     async def _appeared(self, specs: Sequence[TopicSpec]) -> None:

@@ -35,7 +35,7 @@ class Killable(Node):
     """A node that was never started, and counts how often it is killed."""
 
     def __init__(self, home: Path) -> None:
-        super().__init__(home / "data", 0, home / "node.log")
+        super().__init__("node", 0, home / "data", home / "node.log")
         self.killed = 0
 
     def kill(self) -> None:
