@@ -3,6 +3,9 @@
 from msgspec import Struct
 
 MIB = 1024 * 1024
+SLOTS_ON_KAFKA = 2
+"""How many of them are used there unless told otherwise: the second hides the time the markers of the first take."""
+
 SLOTS = 4
 """Transactional ids of a partition. Part of the format: acquire fences all of them, however many are used."""
 
@@ -18,7 +21,8 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
         batch_bytes_max: A batch that reaches it is closed; half of it bounds one record of a turn's parts.
         batch_records_max: Likewise. 512 turns take some 30 ms of processor time, ten times an fsync.
         inbox_bytes_max: Over it the partition stops reading its input lanes.
-        input_window_max: Inputs of one lane that were read and not consumed; over it the oldest is parked.
+        input_window_max: Inputs of one lane that wait, and those consumed before an older one was; at so many the lane
+            is not read further. Half of them consumed, the older one is parked: a position names them all.
         input_age_max_ms: An input not consumed after this is parked, so that its lane's position can move.
         cut_every_ms: How often consumed input is deleted from the lanes' topics.
         flush_every_ms: How often the store is flushed: what a restart has to read of the changelog.
@@ -26,6 +30,7 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
         retry_ms_min, retry_ms_max: Back-off between attempts to acquire, doubled each time, with jitter.
         topic_tags: Activities with one of these tags are left to plain consumers of the worker topic, which answer on
             the orchestrator topic. No engine gets them. The same on every node.
+        schema_registry: URL of a schema registry: input may then name its schema by an id there. None: it may not.
     """
 
     slots_used: int = 1
@@ -41,3 +46,4 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
     retry_ms_min: int = 50
     retry_ms_max: int = 5_000
     topic_tags: frozenset[str] = frozenset()
+    schema_registry: str | None = None

@@ -20,6 +20,7 @@ from provider_log.partition.partition import Partition
 from provider_log.partition.plan import Place
 from provider_log.partition.worker_queue import WorkerQueue
 from provider_log.routing import partition_of
+from provider_log.schema_registry import SchemaRegistry
 from provider_log.store.port import Store
 from provider_log.topics import Topics
 
@@ -110,6 +111,8 @@ class Partitions:
         self._tasks = Tasks("partitions", self._broke)
         self._releases = Tasks("release", self._broke)
         self._releasing: dict[int, asyncio.Task[None]] = {}
+        url = options.schema_registry
+        self._registry = None if url is None else SchemaRegistry(url, clock)
         self.owners: Owners | None = None
         if follow_owners:
             self.owners = Owners(log, self._topics.owners, count, clock, wakeup.signal)
@@ -160,6 +163,8 @@ class Partitions:
     async def close(self) -> None:
         """Commit what was admitted and release every partition."""
         async with AsyncExitStack() as stack:  # whatever one of them raises, the others end too
+            if self._registry is not None:
+                stack.push_async_callback(self._registry.close)
             stack.push_async_callback(self._tasks.aclose, self._clock, patience_ms=1_000)
             stack.push_async_callback(self._releases.settle)
             for part in list(self._parts.values()):
@@ -176,6 +181,7 @@ class Partitions:
             address=self._shared.address,
             generation=lambda: self._shared.generation,
             owners=self.owners,
+            registry=self._registry,
         )
         store = self._open_store(number, self._threads)
         self._parts[number] = Partition(self._app, self._log, store, around, self._is_placed_here(number))

@@ -25,6 +25,11 @@ def shapes_forbidden(schema: avro.Named) -> list[str]:
     return [*findings, *_recursion(schema, ())]
 
 
+def dangers(schema: avro.Named) -> list[str]:
+    """What would harm whoever reads records of a self-contained schema of anybody's; empty if nothing does."""
+    return list(_recursion(schema, ())) or list(_weightless_items(schema, avro.definitions(schema)))
+
+
 def lock_broken(lock: tuple[Released, ...], texts: Mapping[str, str], today: Mapping[str, avro.Named]) -> list[str]:
     """What does not fit between the lock, the texts it names, and today's schemas; empty if all does.
 
@@ -151,6 +156,30 @@ def _innermost(schema: avro.Schema) -> avro.Schema:
     while isinstance(schema, avro.Array):
         schema = schema.items
     return schema
+
+
+def _weightless_items(schema: avro.Schema, known: Mapping[str, avro.Named]) -> Iterator[str]:
+    """Arrays of which a few bytes can hold as many items as a count says."""
+    match schema:
+        case str() | avro.Enum():
+            pass
+        case avro.Array():
+            if _is_weightless(schema.items, known):
+                yield "expected an array's items to take at least a byte, but there is one whose take none"
+            yield from _weightless_items(schema.items, known)
+        case avro.Record():
+            for field in schema.fields:
+                yield from _weightless_items(field.type, known)
+        case _:
+            for branch in schema:
+                yield from _weightless_items(branch, known)
+
+
+def _is_weightless(schema: avro.Schema, known: Mapping[str, avro.Named]) -> bool:
+    named = known.get(schema, schema) if isinstance(schema, str) else schema
+    if isinstance(named, avro.Record):
+        return all(_is_weightless(field.type, known) for field in named.fields)
+    return named == "null"
 
 
 def _recursion(schema: avro.Schema, around: tuple[str, ...]) -> Iterator[str]:

@@ -1,11 +1,10 @@
 """What do a node and its membership process say to each other? A JSON object a line, both ways."""
 
-from typing import Any
-
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
 from provider_log.cluster.placement import Placement
+from provider_log.log.kafka import ClientSettings
 
 BEAT_MS = 1_000
 """How often a node says that its loop turns, and a member says so to the group."""
@@ -21,15 +20,17 @@ class Hello(Struct, frozen=True, kw_only=True, tag=True):
         partitions: How many there are to be placed.
         node: Name of the node: where it answers.
         session_ms: After so long without a sign of the node, or of the group, the membership is over.
+        holds: Partitions that the node has, because the process before this one has died: they stay where they are.
     """
 
     bootstrap: str
-    kafka: dict[str, Any]
+    kafka: ClientSettings
     group: str
     topic: str
     partitions: int
     node: str
     session_ms: int
+    holds: tuple[int, ...] = ()
 
 
 class Beat(Struct, frozen=True, kw_only=True, tag=True):

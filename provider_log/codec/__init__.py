@@ -15,8 +15,10 @@ from typing import get_args
 from engine.model.events import AnyEvent
 from engine.model.messages import AnyMessage
 from engine.model.work import WorkItem
+from provider_log.codec import registered
 from provider_log.codec.edge import Edge
-from provider_log.codec.framing import Family, Malformed, UnknownSchema
+from provider_log.codec.framing import Family, Malformed, NotLookedUp, UnknownSchema
+from provider_log.codec.registered import Registered, id_of, is_framed
 from provider_log.records import AnyRecord, DeadLetter, Outcome, Owner
 from schemas import released_text
 
@@ -39,6 +41,11 @@ encode_dead_letter, decode_dead_letter = _DEAD_LETTERS.encode, _DEAD_LETTERS.dec
 decode_input = Edge(_MESSAGES).decode
 
 
+def registered_as(text: str) -> Registered:
+    """What a schema of a registry is good for: it decodes messages, or a sentence says why it never will."""
+    return registered.registered_as(text, _MESSAGES)
+
+
 def schema_texts() -> Mapping[str, str]:
     """Text of every schema this version writes, by fingerprint: what `SchemasAdded` puts into the log."""
     return {
@@ -48,6 +55,8 @@ def schema_texts() -> Mapping[str, str]:
 
 __all__ = [
     "Malformed",
+    "NotLookedUp",
+    "Registered",
     "UnknownSchema",
     "decode_dead_letter",
     "decode_event",
@@ -64,5 +73,8 @@ __all__ = [
     "encode_owner",
     "encode_record",
     "encode_work_item",
+    "id_of",
+    "is_framed",
+    "registered_as",
     "schema_texts",
 ]

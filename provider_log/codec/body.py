@@ -24,10 +24,14 @@ Write = Callable[[Any], bytes]
 Read = Callable[[bytes, int], tuple[Any, int]]
 """The value that begins at a position, and the position after it.
 
-Raises EOFError (the input ends too early), IndexError (no such symbol or branch) or ValueError (no UTF-8, no failure).
+Raises EOFError (the input ends too early), IndexError (no such symbol or branch), ValueError (no UTF-8, no failure) or,
+if the schema is not one of ours, Unresolved.
 """
 
 FASTAVRO: Any = fastavro  # its stubs leave schemas and files partly unknown
+Unresolved: type[Exception] = FASTAVRO.read.SchemaResolutionError
+"""What was written has not the shape that is read."""
+
 BUILTIN = (bytes,)  # msgspec would make base64 of them
 
 
@@ -78,7 +82,10 @@ def _with_values_for_symbols(node: dict[str, Any]) -> dict[str, Any]:
     """An enum's value in Python is its symbol in small letters, and msgspec deals in values; the bytes hold neither."""
     if node.get("type") != "enum":
         return node
-    return node | {"symbols": [symbol.lower() for symbol in node["symbols"]], "default": node["default"].lower()}
+    lower: dict[str, Any] = {"symbols": [symbol.lower() for symbol in node["symbols"]]}
+    if "default" in node:  # a schema of somebody else's may have none
+        lower["default"] = node["default"].lower()
+    return node | lower
 
 
 def _failure_fields(kind: type[Any]) -> tuple[str, ...]:

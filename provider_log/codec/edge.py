@@ -10,7 +10,7 @@ What a client cannot know has no JSON form: a parent, timers, what children say.
 work item in an answer to it: it names the activity, the value says how that ended.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -31,6 +31,8 @@ from engine.model.messages import (
 from engine.model.payload import Payload
 from provider_log.answer_token import TOKEN_HEADER, numbers_of
 from provider_log.codec.framing import Family, Malformed
+from provider_log.codec.registered import MARK as REGISTRY_MARK
+from provider_log.codec.registered import Registered, decode_registered
 
 CONTENT_TYPE = "content-type"
 JSON = "application/json"
@@ -91,12 +93,22 @@ class Edge:
             union = typed if union is None else union | typed
         self._json = msgspec.json.Decoder(union)
 
-    def decode(self, value: bytes, headers: Sequence[tuple[str, bytes]]) -> AnyMessage:
+    def decode(
+        self,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]],
+        registered: Mapping[int, Registered] | None = None,
+    ) -> AnyMessage:
         """The message that a record of the input topic holds.
+
+        Args:
+            value: The record's.
+            headers: The record's.
+            registered: Schemas of a registry by id, as far as they were looked up; None if there is no registry.
 
         Raises:
             Malformed: It can never be used; the text is a sentence for whoever sent it.
-            UnknownSchema: A newer version can read it.
+            UnknownSchema: A newer version can read it, or whoever asks the registry: `NotLookedUp`.
         """
         read = _known(headers)
         content_type = read.pop(CONTENT_TYPE, AVRO).partition(";")[0].strip().lower()
@@ -104,6 +116,8 @@ class Edge:
         match content_type:
             case "application/json":
                 message = self._from_json(value, token)
+            case "avro/binary" if value[:1] == REGISTRY_MARK:
+                message = decode_registered(value, registered)
             case "avro/binary":
                 message = self._messages.decode(value)
             case _:

@@ -1,8 +1,9 @@
 """Which record is this? Avro single-object framing, and the choice of schema by its fingerprint."""
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
-from provider_log.codec.body import Read, Write, reader, writer
+from provider_log.codec.body import Read, Unresolved, Write, reader, writer
 from schemas import read_lock, released_text
 
 MARK = b"\xc3\x01"
@@ -23,6 +24,18 @@ class UnknownSchema(Exception):
     def __init__(self, fingerprint: str) -> None:
         super().__init__(f"expected a schema of schemas.lock, but {fingerprint} is none; a newer version may know it")
         self.fingerprint = fingerprint
+
+
+class NotLookedUp(UnknownSchema):
+    """A registry knows the schema, or may know it later.
+
+    Attributes:
+        number: Its id there.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"registry id {number}")
+        self.number = number
 
 
 T = TypeVar("T")
@@ -48,14 +61,31 @@ class Family(Generic[T]):
     def decode(self, data: bytes) -> T:
         """The value that `encode` of this or an earlier version got. Raises Malformed or UnknownSchema."""
         read = self._readers.get(data[2:HEADER_BYTES]) or self._build_reader(data)
-        try:
-            value, end = read(data, HEADER_BYTES)
-        except (EOFError, IndexError, ValueError) as why:
-            reason = str(why) or "it ends too early"
-            raise Malformed(f"expected a record, but it is cut or damaged: {reason}") from why
+        value, end = _read(read, data, HEADER_BYTES)
         if end != len(data) or data[:2] != MARK:
             raise Malformed(f"expected {end} bytes that begin with {MARK.hex()}, but there are {len(data)}")
         return value
+
+    def decoder_of(self, written: str, name: str) -> Callable[[bytes, int], T]:
+        """What decodes records that a schema of somebody else's wrote, self-contained and of a kind by full name.
+
+        It is given a record and where the body begins, and raises Malformed.
+        """
+        kind = self._kinds[name]
+        read = reader(written, released_text(self.fingerprints[name]), kind)
+
+        def decode(data: bytes, at: int) -> T:
+            value, end = _read(read, data, at)
+            if end != len(data):
+                raise Malformed(f"expected {end} bytes, but there are {len(data)}")
+            return value
+
+        return decode
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Full names of its kinds."""
+        return frozenset(self._kinds)
 
     def _build_writer(self, kind: type[T]) -> Write:
         name = next((name for name, known in self._kinds.items() if known is kind), None)
@@ -80,3 +110,13 @@ class Family(Generic[T]):
         built = reader(released_text(fingerprint.hex()), today, self._kinds[name])
         self._readers[fingerprint] = built
         return built
+
+
+def _read(read: Read, data: bytes, at: int) -> tuple[Any, int]:
+    try:
+        return read(data, at)
+    except (EOFError, IndexError, ValueError) as why:
+        reason = str(why) or "it ends too early"
+        raise Malformed(f"expected a record, but it is cut or damaged: {reason}") from why
+    except Unresolved as why:
+        raise Malformed(f"expected a record of the shape that is read, but its schema differs: {why}") from why

@@ -3,27 +3,43 @@
 `arrive` decides for one record; `Lanes` is the shell that reads the topics of one owner.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from engine.clock import Clock
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import AnyMessage, External, StartOrchestration
 from engine.model.turn import Disposition
+from engine.observe import logger
 from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import TOKEN_HEADER, Answer
-from provider_log.log.port import Log, LogRecord, Reader, StoredRecord
+from provider_log.log.port import Log, LogRecord, LogUnavailable, Reader, StoredRecord
 from provider_log.partition.effects import Arrivals
 from provider_log.partition.inbox import Entry
 from provider_log.partition.live import LivePartition
 from provider_log.partition.look import instance_row
-from provider_log.partition.plan import ANSWER_BYTES_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX, Place
+from provider_log.partition.plan import (
+    ANSWER_BYTES_MAX,
+    BLOB_BYTES_MAX,
+    LETTER_ID,
+    MESSAGE_ID,
+    RECORD_BYTES_MAX,
+    Place,
+    is_here,
+    shelf_of,
+)
 from provider_log.routing import partition_of
+from provider_log.schema_registry import SchemaRegistry
 from provider_log.store.keys import TERMINATOR
 from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
+log = logger("lanes")
+
 _RECORDS_AT_ONCE = 500
-_WAIT_MS = 60_000
+_STALL_MS = 10_000
+"""As long as a transaction may be open: a lane that brought nothing for so long is empty, or somebody holds it."""
+_LOOK_UP_MS = 1_000
 _FULL_WAIT_MS = 10
 _INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
 _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
@@ -96,12 +112,12 @@ def _arrive_message(
         raise Unusable("expected a message, but the record has no value")
     _check_size(value)
     try:
-        message = _decode(lane, value, stored.headers)
+        message = _decode(live, lane, value, stored.headers)
     except codec.UnknownSchema:
-        message = None  # a newer version can read it: keep it, under the record's key
-    instance = _key_text(stored) if message is None else message.instance
+        message = None  # a newer version or a registry can read it: keep it, under the record's key
+    instance = _kept_under(stored, place) if message is None else message.instance
     _check_instance(lane, instance, message)
-    if partition_of(instance, place.partitions) != place.partition:
+    if not is_here(instance, place):
         _forward(live, place, lane, stored, instance, headers)
         return
     if lane is r.Lane.ORCHESTRATOR and isinstance(message, Answer):
@@ -109,8 +125,10 @@ def _arrive_message(
         if _settle_answer(live, stored.offset, message):
             return
     message_id = message.message_id if isinstance(message, External) else None
+    if message is None and MESSAGE_ID in headers:
+        message_id = headers[MESSAGE_ID].decode(errors="replace")
     if message_id is None and LETTER_HEADER in headers:
-        message_id = f"{LETTER_HEADER} {headers[LETTER_HEADER].decode(errors='replace')}"
+        message_id = LETTER_ID + headers[LETTER_HEADER].decode(errors="replace")
     if message_id is not None and len(message_id.encode()) > _MESSAGE_ID_BYTES_MAX:
         raise Unusable(
             f"expected a message id of at most {_MESSAGE_ID_BYTES_MAX} bytes, but it has {len(message_id.encode())}"
@@ -131,10 +149,10 @@ def _arrive_message(
     live.messages.take_in(entry)
 
 
-def _decode(lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) -> AnyMessage:
+def _decode(live: LivePartition, lane: r.Lane, value: bytes, headers: Sequence[tuple[str, bytes]]) -> AnyMessage:
     if lane is r.Lane.MESSAGES:
         return codec.decode_message(value)
-    message = codec.decode_input(value, headers)
+    message = codec.decode_input(value, headers, None if live.registry is None else live.registry.known)
     if not isinstance(message, External | Answer):
         raise Unusable(
             "expected a start, event, queue message, cancel or an activity's answer, "
@@ -247,6 +265,16 @@ def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason
     )
 
 
+def _kept_under(stored: StoredRecord, place: Place) -> str:
+    """The instance under which input waits that nobody here can read: most senders' key is their instance's."""
+    try:
+        key = (stored.key or b"").decode()
+    except UnicodeDecodeError:
+        return shelf_of(place)
+    is_id = 0 < len(key.encode()) <= _INSTANCE_BYTES_MAX and TERMINATOR.decode() not in key
+    return key if is_id else shelf_of(place)
+
+
 def _key_text(stored: StoredRecord) -> str:
     return (stored.key or b"").decode(errors="replace")
 
@@ -289,10 +317,41 @@ class Lanes:
         reader: Reader = await self._log.open_reader(topic, partition, start)
         try:
             while True:
-                stored = await reader.read(_RECORDS_AT_ONCE, _WAIT_MS)
+                stored = await reader.read(min(_RECORDS_AT_ONCE, live.messages.room(lane)), _STALL_MS)
+                if not stored:
+                    await self._tell_who_holds(lane)
+                if lane is r.Lane.ORCHESTRATOR and live.registry is not None:
+                    # A moment, so that what is new keeps its order; what is not told by then waits beside the lane.
+                    ids = [codec.id_of(one.value) for one in stored if one.value and codec.is_framed(one.value)]
+                    await live.registry.learn(ids, _LOOK_UP_MS)
                 for one in stored:
                     arrive(live, self._place, lane, one, self._arrivals)
-                while not live.messages.has_room:
-                    await self._clock.sleep_ms(_FULL_WAIT_MS)
+                while live.messages.room(lane) == 0:
+                    live.messages.park_overdue()
+                    if live.messages.room(lane) == 0:
+                        await self._clock.sleep_ms(_FULL_WAIT_MS)
         finally:
             await reader.close()
+
+    async def _tell_who_holds(self, lane: r.Lane) -> None:
+        topic, partition = self.topic(lane), self._place.partition
+        with contextlib.suppress(LogUnavailable):  # asked again after the next empty read
+            held = await self._log.open_transaction(topic, partition)
+            if held is not None:
+                log.warning(
+                    "expected to read %s/%d, but from offset %d on it waits for the open transaction of %s",
+                    topic,
+                    partition,
+                    held.offset,
+                    held.producer,
+                )
+
+    async def look_up(self, live: LivePartition, registry: SchemaRegistry) -> None:
+        """Ask for the schemas that unread input waits for, until cancelled, and let it come in again."""
+        while True:
+            await registry.learn(live.messages.unread(), _LOOK_UP_MS)
+            for number, entries in live.messages.unread().items():
+                if number in registry.known:
+                    for entry in entries:
+                        live.messages.send_again(entry)
+            await self._clock.sleep_ms(_LOOK_UP_MS)

@@ -13,11 +13,12 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
-from provider_log.partition.inbox import Entry, Inbox, Lock, Standing
+from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.look import StoredHistory, instance_row
-from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, plan_turn
+from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, plan_turn
 from provider_log.partition.positions import LanePosition
+from provider_log.partition.suspicion import Suspicion
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.tables import InboxRow, InstanceRow, PositionRow, TimerRow, unpack
@@ -33,15 +34,18 @@ class OrchestratorQueue:
     Args:
         around: What the partition shares.
         ledger: Where turns are admitted.
+        suspicion: Which turns the log may not take.
         issuer: Of tokens for work items that others serve.
     """
 
-    def __init__(self, around: Surroundings, ledger: Ledger, issuer: Issuer) -> None:
+    def __init__(self, around: Surroundings, ledger: Ledger, suspicion: Suspicion, issuer: Issuer) -> None:
         self._around = around
         self._ledger = ledger
+        self._suspicion = suspicion
         self._issuer = issuer
         self._inbox = Inbox(self._standing)
         self._ids: set[tuple[str, str]] = set()  # message ids of what waits; those of what is consumed are rows
+        self._unread: dict[EntryKey, Entry] = {}  # framed for a registry that has not told their schema yet
         self._in_lane: dict[r.Lane, dict[int, Entry]] = {lane: {} for lane in TOPIC_LANES}
         self._positions = {lane: self._stored_position(lane) for lane in TOPIC_LANES}
         options = around.options
@@ -84,12 +88,19 @@ class OrchestratorQueue:
         """Lock the instance with the oldest visible message."""
         while True:
             token, now_ms = self._ledger.lock_token(), self._ledger.now_ms()
+            if self._is_batch_full(now_ms):
+                return None
             taken = self._inbox.take(token, now_ms, lock_timeout_ms)
             if taken is None:
                 return None
             if isinstance(taken, Lock):
                 return self._item(token, taken, now_ms)
             self._settle(taken, Disposition.ORPHAN)
+
+    def _is_batch_full(self, now_ms: int) -> bool:
+        """Whether another turn would be one too many while some are suspected; the batch's commit wakes who polls."""
+        turns_max = self._suspicion.turns_max
+        return turns_max is not None and self._inbox.locked(now_ms) + len(self._ledger.open_batch.turns) >= turns_max
 
     def _item(self, token: str, lock: Lock, now_ms: int) -> OrchestrationItem:
         instance = lock.instance
@@ -110,7 +121,7 @@ class OrchestratorQueue:
             history=StoredHistory(self._ledger.overlay, instance, execution_id, last_event_id),
             messages=messages,
             lock_token=token,
-            attempt_count=max(entry.attempt for entry in lock.entries),
+            attempt_count=max(entry.attempt for entry in lock.entries) + self._suspicion.attempts(instance),
             lineage=self._ledger.lineage,
             now_ms=now_ms,
             status=row.status if row is not None else None,
@@ -147,6 +158,7 @@ class OrchestratorQueue:
             rows = ledger.admit(record, about=instance)
             staying = sum(sent.partition == ledger.place.partition for sent in record.sent)
             self.receive(rows, [next(messages) for _ in range(staying)])
+        ledger.open_batch.turns.append(instance)
         ledger.send(*planned.outgoing)
         self._inbox.unlock(token)
         return planned.work_items, [key for record in planned.records for key in record.cancelled]
@@ -250,6 +262,8 @@ class OrchestratorQueue:
         self._add(entry, entry.arrived_at_ms)
 
     def _add(self, entry: Entry, now_ms: int) -> None:
+        if entry.message is None and codec.is_framed(entry.raw):
+            self._unread[entry.key] = entry
         if entry.message_id is not None:
             self._ids.add((entry.instance, entry.message_id))
         self._inbox.add(entry, now_ms)
@@ -258,6 +272,7 @@ class OrchestratorQueue:
     def _forget(self, entry: Entry) -> None:
         """A message is done with; its lane's position may move."""
         self._inbox.remove(entry.key)
+        self._unread.pop(entry.key, None)
         if entry.message_id is not None:
             self._ids.discard((entry.instance, entry.message_id))
         if entry.lane in self._in_lane:
@@ -290,7 +305,8 @@ class OrchestratorQueue:
             while (offset := position.oldest) is not None:
                 entry = self._in_lane[lane][offset]
                 is_overdue = now_ms - entry.arrived_at_ms >= options.input_age_max_ms
-                if not (is_overdue or position.waiting > options.input_window_max):
+                # Only one that others overtake: before a backlog the lane waits, see `room`.
+                if not (is_overdue or position.passed >= (options.input_window_max + 1) // 2):
                     break
                 if self._inbox.is_locked(entry.instance):
                     break  # a turn is under way that will consume it by its place in the lane
@@ -311,6 +327,19 @@ class OrchestratorQueue:
                 moved.attempt, moved.order = entry.attempt, entry.order
                 self._add(moved, parked.envelope.time_ms)
 
+    def unread(self) -> Mapping[int, Sequence[Entry]]:
+        """What waits for a registry to tell a schema, by the schema's id."""
+        waiting: dict[int, list[Entry]] = {}
+        for entry in self._unread.values():
+            waiting.setdefault(codec.id_of(entry.raw), []).append(entry)
+        return waiting
+
+    def send_again(self, entry: Entry) -> None:
+        """Let what waited unread come in by its topic once more, to be looked at as if it came now."""
+        self._forget(entry)
+        self._admit_settled(entry.instance, [consumed_of(entry, Disposition.FORWARDED)])
+        self._ledger.send(input_record(entry, self._ledger.place))
+
     # For the owner
 
     @property
@@ -323,10 +352,12 @@ class OrchestratorQueue:
         """Timers that are not due."""
         return self._inbox.timers
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the input lanes may be read further."""
-        return self._inbox.held_bytes < self._around.options.inbox_bytes_max
+    def room(self, lane: r.Lane) -> int:
+        """How many records of a lane may be taken in now."""
+        options, position = self._around.options, self._positions[lane]
+        if self._inbox.held_bytes >= options.inbox_bytes_max:
+            return 0
+        return max(0, options.input_window_max - position.waiting - position.passed)
 
     def max_attempt_count(self, instance: str) -> int:
         """The largest number of fetches among the messages that wait for an instance."""
@@ -377,7 +408,9 @@ def _timer_entry(instance: str, incarnation: int, timer: r.TimerSet) -> Entry:
 
 
 def _readable(data: bytes) -> AnyMessage | None:
-    """The message, or None if only a newer version can read it: it waits for one."""
+    """The message, or None if only a newer version or who asks a registry can read it: it waits for them."""
+    if codec.is_framed(data):
+        return None
     try:
         return codec.decode_message(data)
     except codec.UnknownSchema:

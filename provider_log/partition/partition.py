@@ -36,6 +36,7 @@ from provider_log.partition.ownership import Happening, Phase, after
 from provider_log.partition.pipeline import Pipeline
 from provider_log.partition.plan import owner_record
 from provider_log.partition.restore import Progress, Restore, RestoreStalled, put_head
+from provider_log.partition.suspicion import Suspicion
 from provider_log.routing import RULE
 from provider_log.store import apply as applying
 from provider_log.store import keys
@@ -90,6 +91,7 @@ class Partition:
         self._place = around.place
         self._is_placed_here = is_placed_here
         self._backlog = Backlog()
+        self._suspicion = Suspicion()
         self._watchers = Watchers(self._look)
         self._arrivals = Arrivals()
         self._lanes = Lanes(log, around.place, around.clock, self._arrivals)
@@ -279,13 +281,21 @@ class Partition:
                     return  # the next owner finds out; nothing is lost by not having said goodbye
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
-                if isinstance(error, Fenced) and not await self._is_placed_here():
+                if (isinstance(error, Fenced) or self._is_taken()) and not await self._is_placed_here():
                     self._move(Happening.FENCED_OFF)
                     lost = OwnershipLost("own", f"partition {self._place.partition} has another owner")
                     self._arrivals.release_all()
                     self._watchers.fail_all(lost)
                     self._settled.set()
                     return
+
+    def _is_taken(self) -> bool:
+        """Whether the log names an owner after this one: to take the partition back unasked would fence that one."""
+        owners = self._around.owners
+        if owners is None or self._acquired_at < 0:
+            return False
+        standing = owners.standing(self.number)
+        return standing.offset > self._acquired_at and standing.owner is not None
 
     def _count(self, error: Exception) -> None:
         if isinstance(error, Fenced):
@@ -378,15 +388,19 @@ class Partition:
             LogError: What a commit failed with.
         """
         wanted = asyncio.Event()
-        live = LivePartition(self._around, token, head, self._store, self._backlog, self._watchers, want=wanted.set)
+        live = LivePartition(
+            self._around, token, head, self._store, self._backlog, self._watchers, wanted.set, self._suspicion
+        )
         pipeline = Pipeline(
-            self._slots[: self._around.options.slots_used],
+            self._slots,
+            self._around.options.slots_used,
             self._around.clock,
             wanted,
             open_batch=lambda: live.ledger.open_batch,
             is_full=lambda: live.ledger.is_full,
             seal=live.seal,
             committed=live.ledger.committed,
+            failed=live.ledger.failed,
         )
         self._add_schemas(live)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -404,6 +418,8 @@ class Partition:
             shells.spawn("upkeep", self._keep_up(live))
             if self._around.owners is not None:
                 shells.spawn("rivals", self._watch_rivals(self._around.owners))
+            if live.registry is not None:
+                shells.spawn("registry", self._lanes.look_up(live, live.registry))
             for lane in TOPIC_LANES:
                 shells.spawn(lane.value, self._lanes.read(lane, live))
             leaving = shells.spawn("leave", _wait(self._leaving))

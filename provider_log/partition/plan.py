@@ -3,6 +3,7 @@
 Nothing here changes state; `provider_log.store.apply` does, from the records alone.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -22,13 +23,24 @@ from provider_log.log.port import LogRecord
 from provider_log.partition.inbox import CONSUMED_BYTES, Entry
 from provider_log.routing import partition_of
 from provider_log.store.tables import InstanceRow
-from provider_log.topics import HISTORY_FACTOR, INPUT_BYTES_MAX, OWNER_HEADER, VISIBLE_HEADER, Topics
+from provider_log.topics import (
+    HISTORY_FACTOR,
+    INPUT_BYTES_MAX,
+    LETTER_HEADER,
+    OWNER_HEADER,
+    VISIBLE_HEADER,
+    Topics,
+)
 
 RECORD_OVERHEAD_BYTES = 64 * 1024  # envelope, names and positions of a record beside its blobs
 ITEM_BYTES = CONSUMED_BYTES  # a timer or a cancelled activity takes no more, its instance apart
 RECORD_BYTES_MAX = INPUT_BYTES_MAX * HISTORY_FACTOR
 BLOB_BYTES_MAX = RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES
 ANSWER_BYTES_MAX = RECORD_BYTES_MAX // 2  # an activity's answer, and again as much in the turn that consumes it
+MESSAGE_ID = "message_id"
+LETTER_ID = f"{LETTER_HEADER} "
+"""What the message id of a dead letter that was sent again begins with."""
+
 UNSEALED_CHAIN = r.NO_CHAIN
 
 
@@ -38,6 +50,16 @@ class Place(Struct, frozen=True):
     topics: Topics
     partition: int
     partitions: int
+
+
+def shelf_of(place: Place) -> str:
+    """Where input of this partition waits that nobody can read yet and whose key is no instance's."""
+    return next(name for number in itertools.count() if is_here(name := f"unread-{number}", place))
+
+
+def is_here(instance: str, place: Place) -> bool:
+    """Whether an instance lives in the partition."""
+    return partition_of(instance, place.partitions) == place.partition
 
 
 class Limits(Struct, frozen=True):
@@ -184,6 +206,24 @@ def message_record(instance: str, data: bytes, visible_at_ms: int, place: Place)
         partition=partition_of(instance, place.partitions),
         key=instance.encode(),
         value=data,
+        headers=headers,
+    )
+
+
+def input_record(entry: Entry, place: Place) -> LogRecord:
+    """An input that waited unread, for its topic once more: what came with it, as far as it was kept."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+    if entry.visible_at_ms:
+        headers += ((VISIBLE_HEADER, b"%d" % entry.visible_at_ms),)
+    if entry.message_id is not None:
+        letter = entry.message_id.removeprefix(LETTER_ID)
+        is_letter = letter != entry.message_id
+        headers += ((LETTER_HEADER, letter.encode()) if is_letter else (MESSAGE_ID, entry.message_id.encode()),)
+    return LogRecord(
+        topic=place.topics.orchestrator,
+        partition=place.partition,
+        key=None if entry.instance == shelf_of(place) else entry.instance.encode(),
+        value=entry.raw,
         headers=headers,
     )
 

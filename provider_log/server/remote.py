@@ -1,4 +1,4 @@
-"""How does a client in another process reach a node? The port's views over HTTP; the only importer of httpx."""
+"""How does a client in another process reach a node? The port's views over HTTP."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus

@@ -24,6 +24,10 @@ class Api(IntEnum):
     END_TXN = 26
 
 
+_TRANSACTIONAL = (Api.PRODUCE, Api.INIT_PRODUCER_ID, Api.ADD_PARTITIONS, Api.END_TXN)
+"""Requests whose first field is a transactional id."""
+
+
 class Lose(Enum):
     """What becomes of one request; after all but SILENT its connection is cut."""
 
@@ -38,25 +42,44 @@ class Proxy:
 
     Attributes:
         seen: How many requests of each kind came.
+        frozen: Whether `freeze_at` has happened.
+        delays: Seconds that requests of a kind for a transactional id wait, and all behind them on their connection.
     """
 
     def __init__(self, broker: str) -> None:
         self._broker = broker
-        self._faults: dict[int, list[Lose]] = {}
+        self._faults: dict[int, list[Lose | None]] = {}
         self._late: list[tuple[asyncio.StreamWriter, bytes]] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._came = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._freeze_at: tuple[int, str] | None = None
+        self.frozen = asyncio.Event()
         self.seen: Counter[int] = Counter()
+        self.delays: dict[tuple[int, str], float] = {}
         self.host, self.port = "127.0.0.1", 0
 
     @property
     def bootstrap(self) -> str:
         return f"{self.host}:{self.port}"
 
-    def lose(self, api: Api, *what: Lose) -> None:
-        """Let `what` happen to the next requests of a kind, one each."""
+    def lose(self, api: Api, *what: Lose | None) -> None:
+        """Let `what` happen to the next requests of a kind, one each; None is nothing."""
         self._faults.setdefault(api, []).extend(what)
+
+    def spare(self, api: Api) -> bool:
+        """Take back what has not happened yet to requests of a kind; whether there was something."""
+        return bool(self._faults.pop(api, []))
+
+    def freeze_at(self, api: Api, transactional_id: str) -> None:
+        """From the next such request on let nothing pass in either direction, as if the process behind were stopped."""
+        self._freeze_at = (api, transactional_id)
+
+    def thaw(self) -> None:
+        """Let everything pass that waits."""
+        self._flowing.set()
 
     def cut(self) -> None:
         """Cut every connection now."""
@@ -113,6 +136,14 @@ class Proxy:
                 (api,) = struct.unpack_from(">h", frame, 4)
                 self.seen[api] += 1
                 self._came.set()
+                if api in _TRANSACTIONAL:
+                    name = _transactional_id(frame)
+                    if self._freeze_at == (api, name):
+                        self._freeze_at = None
+                        self._flowing.clear()
+                        self.frozen.set()
+                    await asyncio.sleep(self.delays.get((api, name), 0))
+                await self._flowing.wait()
                 faults = self._faults.get(api)
                 fault = faults.pop(0) if faults else None
                 if fault is Lose.REQUEST:
@@ -130,6 +161,7 @@ class Proxy:
         with suppress(OSError, EOFError):
             while True:
                 frame = await _frame(broker)
+                await self._flowing.wait()
                 api, fault = pending.pop(0)  # a broker answers the requests of a connection in order
                 if fault is Lose.REPLY:
                     return
@@ -178,3 +210,11 @@ async def proxied(broker: str) -> AsyncGenerator[Proxy]:
 async def _frame(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readexactly(4)
     return head + await reader.readexactly(int.from_bytes(head, "big"))
+
+
+def _transactional_id(frame: bytes) -> str:
+    """The first field after a request's header; empty if there is none."""
+    (client,) = struct.unpack_from(">h", frame, 12)
+    at = 14 + max(0, client)
+    (length,) = struct.unpack_from(">h", frame, at)
+    return frame[at + 2 : at + 2 + max(0, length)].decode()

@@ -32,7 +32,7 @@ def test_the_lock_fits_the_sources() -> None:
     assert release.broken(release.ROOT) == []
 
 
-@pytest.mark.parametrize("line", schemas.read_lock(), ids=lambda line: line.name)
+@pytest.mark.parametrize("line", schemas.read_lock(), ids=lambda line: f"{line.name}-{line.fingerprint}")
 def test_another_implementation_of_avro_parses_every_released_text_to_the_same_fingerprint(
     line: schemas.Released,
 ) -> None:
