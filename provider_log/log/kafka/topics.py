@@ -227,6 +227,10 @@ class Topics:
             self._batch_bytes_max[topic] = int(settings[topic][BATCH_BYTES_MAX])
         return self._batch_bytes_max[topic]
 
+    async def how_to_take_as_much(self, topic: str) -> str:
+        """What to do when a topic takes less than it did when it was first looked at."""
+        return _mend(topic, BATCH_BYTES_MAX, str(await self.batch_bytes_max(topic)))
+
     async def check(self, records: Sequence[LogRecord]) -> int:
         """Refuse records of one place if it does not exist or does not take one; how large a batch may be there.
 
@@ -284,3 +288,11 @@ class Topics:
                 raise refusal(code, f"the settings of topic {topic}")
             found[topic] = {name: value for name, value, _, _, _, _ in entries}
         return found
+
+
+def _mend(topic: str, setting: str, value: str) -> str:
+    """The command that gives a topic the setting it must have."""
+    return (
+        f"Mend it with kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
+        f"--add-config {setting}={value}"
+    )
