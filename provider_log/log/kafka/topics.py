@@ -204,7 +204,7 @@ class Topics:
             raise LogNotOpened("; ".join(problems))
 
     async def states(self, names: Sequence[str]) -> Mapping[str, TopicState]:
-        """Those of the topics that exist."""
+        """Those of the topics that exist, in the order of their names here."""
         there = {
             topic: partitions
             for code, topic, _, partitions in (await self._cluster.look([*names])).topics
@@ -217,7 +217,8 @@ class Topics:
                 replicas=min((len(partition[3]) for partition in partitions), default=1),
                 settings=settings[topic],
             )
-            for topic, partitions in there.items()
+            for topic in names
+            if (partitions := there.get(topic)) is not None
         }
 
     async def batch_bytes_max(self, topic: str) -> int:
