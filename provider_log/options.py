@@ -18,7 +18,8 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
         batch_bytes_max: A batch that reaches it is closed; half of it bounds one record of a turn's parts.
         batch_records_max: Likewise. 512 turns take some 30 ms of processor time, ten times an fsync.
         inbox_bytes_max: Over it the partition stops reading its input lanes.
-        input_window_max: Inputs of one lane that were read and not consumed; over it the oldest is parked.
+        input_window_max: Inputs of one lane that wait, and those consumed before an older one was; at so many the lane
+            is not read further. Half of them consumed, the older one is parked: a position names them all.
         input_age_max_ms: An input not consumed after this is parked, so that its lane's position can move.
         cut_every_ms: How often consumed input is deleted from the lanes' topics.
         flush_every_ms: How often the store is flushed: what a restart has to read of the changelog.

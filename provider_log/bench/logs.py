@@ -66,7 +66,7 @@ def kafka(bootstrap: str, directory: Path, settings: "ClientSettings | None" = N
     return MeasuredLog(
         name="kafka",
         app=app,
-        provider=lambda: LogProvider.kafka(bootstrap, directory, app=app, settings=settings),
+        provider=lambda: LogProvider.kafka(bootstrap, directory, app=app, kafka=settings),
         open_log=opened,
         open_bare=opened,
         slots=2,

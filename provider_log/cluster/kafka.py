@@ -59,7 +59,7 @@ def cluster_on_kafka(
         path,
         app=app,
         partitions=partitions,
-        settings=kafka,
+        kafka=kafka,
         clock=clock,
         chance=chance,
         options=options,

@@ -1,11 +1,10 @@
 """What do a node and its membership process say to each other? A JSON object a line, both ways."""
 
-from typing import Any
-
 from msgspec import Struct
 from msgspec.json import Decoder, Encoder
 
 from provider_log.cluster.placement import Placement
+from provider_log.log.kafka import ClientSettings
 
 BEAT_MS = 1_000
 """How often a node says that its loop turns, and a member says so to the group."""
@@ -24,7 +23,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag=True):
     """
 
     bootstrap: str
-    kafka: dict[str, Any]
+    kafka: ClientSettings
     group: str
     topic: str
     partitions: int

@@ -9,7 +9,6 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import cast
 
 import msgspec
 
@@ -18,7 +17,7 @@ from engine.errors import UsageError
 from engine.runtime.doors import Tasks, within
 from provider_log.cluster.line import BEAT_MS, Beat, Hello, Left, Placed, line, to_member
 from provider_log.cluster.placement import Member, Placement, place
-from provider_log.log.kafka import ClientSettings, KafkaLog
+from provider_log.log.kafka import KafkaLog
 from provider_log.log.kafka.group import KafkaGroup, Share
 from provider_log.log.port import LogBroken, LogError, LogUnavailable
 
@@ -144,7 +143,7 @@ async def serve(lines: asyncio.StreamReader, say: Callable[[bytes], None]) -> No
 async def _opened(hello: Hello, clock: Clock) -> KafkaLog:
     while True:
         try:
-            return await KafkaLog.open(hello.bootstrap, clock=clock, settings=cast("ClientSettings", hello.kafka))
+            return await KafkaLog.open(hello.bootstrap, clock=clock, settings=hello.kafka)
         except LogUnavailable:
             await clock.sleep_ms(_RETRY_MS)
 

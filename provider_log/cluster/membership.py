@@ -98,7 +98,7 @@ class ProcessMembership:
     def join(self, partitions: int) -> None:
         hello = Hello(
             bootstrap=self._bootstrap,
-            kafka=dict(self._kafka),
+            kafka=self._kafka,
             group=f"turnlog.{self._app}",
             topic=Topics.of(self._app).owners,
             partitions=partitions,

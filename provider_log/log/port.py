@@ -5,7 +5,7 @@ markers or aborted records. A *producer* belongs to a transactional id: opening 
 and ends that one's open transaction. Ownership is not decided here, see `provider_log.partition`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -59,6 +59,13 @@ class Bounds(Struct, frozen=True):
 
     first: int
     end: int
+
+
+class OpenTransaction(Struct, frozen=True):
+    """A transaction that has not ended: where its first record in a partition is, and whose it is."""
+
+    offset: int
+    producer: str
 
 
 class LogError(Exception):
@@ -121,6 +128,18 @@ class Producer(Protocol):
 
     Using a finished one raises Fenced if the id was taken, else engine.errors.UsageError: open a new one.
     """
+
+    async def begin(self, places: Collection[tuple[str, int]]) -> None:
+        """Open a transaction that will have records in these topics and partitions, soon or not at all.
+
+        `produce` does it by itself; whoever has another producer at hand learns here which of them can go on.
+
+        Raises:
+            Fenced: The producer is finished.
+            LogUnavailable: It cannot be opened now. Nothing was produced; the producer is finished.
+            Doubtful, UnknownTopic: The same.
+        """
+        ...
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
         """Add records to the open transaction, opening one if there is none.
@@ -236,6 +255,10 @@ class Log(LogView, Protocol):
             RecordTooLarge, UnknownTopic, LogUnavailable: Nothing was written.
             Doubtful: It may have been written.
         """
+        ...
+
+    async def open_transaction(self, topic: str, partition: int) -> OpenTransaction | None:
+        """The transaction that committed reads of a partition wait for; None if they wait for none."""
         ...
 
     async def delete_records(self, topic: str, partition: int, before: int) -> None:

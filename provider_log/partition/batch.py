@@ -26,6 +26,7 @@ class Batch(Struct, kw_only=True):
         number: Within the owner's token, from 1.
         mutations: Rows of all its records, the latest of each.
         effects: Released after the commit, in order, and never otherwise.
+        turns: Instances that have a turn in it.
         durable: Done after the commit; fails if it does not happen.
         size_bytes: About what its records will encode to.
     """
@@ -37,6 +38,7 @@ class Batch(Struct, kw_only=True):
     mutations: dict[bytes, bytes | None] = {}
     effects: list[Effect] = []
     touched: set[str] = set()
+    turns: list[str] = []
     size_bytes: int = 0
 
     def add(self, record: r.EnvelopedRecord, mutations: dict[bytes, bytes | None]) -> None:

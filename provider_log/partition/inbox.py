@@ -249,6 +249,11 @@ class Inbox:
         lock = self._locks.get(token)
         return None if lock is None or lock.until_ms <= now_ms else lock
 
+    def locked(self, now_ms: int) -> int:
+        """How many instances are locked."""
+        self.tick(now_ms)
+        return len(self._locks)
+
     def renew(self, token: str, now_ms: int, extend_for_ms: int) -> bool:
         """Extend a live lock; False if it is not."""
         lock = self.lock(token, now_ms)

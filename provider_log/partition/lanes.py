@@ -3,16 +3,18 @@
 `arrive` decides for one record; `Lanes` is the shell that reads the topics of one owner.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from engine.clock import Clock
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import AnyMessage, External, StartOrchestration
 from engine.model.turn import Disposition
+from engine.observe import logger
 from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import TOKEN_HEADER, Answer
-from provider_log.log.port import Log, LogRecord, Reader, StoredRecord
+from provider_log.log.port import Log, LogRecord, LogUnavailable, Reader, StoredRecord
 from provider_log.partition.effects import Arrivals
 from provider_log.partition.inbox import Entry
 from provider_log.partition.live import LivePartition
@@ -32,9 +34,13 @@ from provider_log.schema_registry import SchemaRegistry
 from provider_log.store.keys import TERMINATOR
 from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
+log = logger("lanes")
+
 _RECORDS_AT_ONCE = 500
-_WAIT_MS = 60_000
 _LOOK_UP_MS = 1_000
+_SENT_AGAIN_BYTES_MAX = 4 * 1024 * 1024
+_STALL_MS = 10_000
+"""As long as a transaction may be open: a lane that brought nothing for so long is empty, or somebody holds it."""
 _FULL_WAIT_MS = 10
 _INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
 _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
@@ -270,6 +276,19 @@ def _kept_under(stored: StoredRecord, place: Place) -> str:
     return key if is_id else shelf_of(place)
 
 
+def _told(live: LivePartition, registry: SchemaRegistry) -> list[Entry]:
+    """Unread input whose schema is known by now, no more than goes in one transaction."""
+    told: list[Entry] = []
+    size = 0
+    for number, entries in live.messages.unread().items():
+        for entry in entries if number in registry.known else ():
+            size += len(entry.raw)
+            if told and (size > _SENT_AGAIN_BYTES_MAX or len(told) == _RECORDS_AT_ONCE):
+                return told
+            told.append(entry)
+    return told
+
+
 def _key_text(stored: StoredRecord) -> str:
     return (stored.key or b"").decode(errors="replace")
 
@@ -312,15 +331,19 @@ class Lanes:
         reader: Reader = await self._log.open_reader(topic, partition, start)
         try:
             while True:
-                stored = await reader.read(_RECORDS_AT_ONCE, _WAIT_MS)
+                stored = await reader.read(min(_RECORDS_AT_ONCE, live.messages.room(lane)), _STALL_MS)
+                if not stored:
+                    await self._tell_who_holds(lane)
                 if lane is r.Lane.ORCHESTRATOR and live.registry is not None:
                     # A moment, so that what is new keeps its order; what is not told by then waits beside the lane.
                     ids = [codec.id_of(one.value) for one in stored if one.value and codec.is_framed(one.value)]
                     await live.registry.learn(ids, _LOOK_UP_MS)
                 for one in stored:
                     arrive(live, self._place, lane, one, self._arrivals)
-                while not live.messages.has_room:
-                    await self._clock.sleep_ms(_FULL_WAIT_MS)
+                while live.messages.room(lane) == 0:
+                    live.messages.park_overdue()
+                    if live.messages.room(lane) == 0:
+                        await self._clock.sleep_ms(_FULL_WAIT_MS)
         finally:
             await reader.close()
 
@@ -328,8 +351,21 @@ class Lanes:
         """Ask for the schemas that unread input waits for, until cancelled, and let it come in again."""
         while True:
             await registry.learn(live.messages.unread(), _LOOK_UP_MS)
-            for number, entries in live.messages.unread().items():
-                if number in registry.known:
-                    for entry in entries:
-                        live.messages.send_again(entry)
+            while told := _told(live, registry):
+                for entry in told:
+                    live.messages.send_again(entry)
+                await live.ledger.durable()
             await self._clock.sleep_ms(_LOOK_UP_MS)
+
+    async def _tell_who_holds(self, lane: r.Lane) -> None:
+        topic, partition = self.topic(lane), self._place.partition
+        with contextlib.suppress(LogUnavailable):  # asked again after the next empty read
+            held = await self._log.open_transaction(topic, partition)
+            if held is not None:
+                log.warning(
+                    "expected to read %s/%d, but from offset %d on it waits for the open transaction of %s",
+                    topic,
+                    partition,
+                    held.offset,
+                    held.producer,
+                )

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from engine.clock import Clock
 from engine.runtime.doors import Chance
 from provider_log import records as r
-from provider_log.log.port import LogRecord
+from provider_log.log.port import LogError, LogRecord
 from provider_log.log.wakeup import Wakeup
 from provider_log.options import LogProviderOptions
 from provider_log.partition import batch as batches
@@ -24,6 +24,7 @@ from provider_log.partition.owners import Owners
 from provider_log.partition.partition_time import PartitionTime
 from provider_log.partition.plan import Place, unsealed
 from provider_log.partition.restore import put_head
+from provider_log.partition.suspicion import Suspicion
 from provider_log.schema_registry import SchemaRegistry
 from provider_log.store import apply as applying
 from provider_log.store.overlay import Overlay
@@ -67,6 +68,7 @@ class Ledger:
         store: Committed rows.
         watchers: Queries that wait for a commit.
         want: Called when there is something to commit.
+        suspicion: Told what is committed and what is not.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class Ledger:
         store: Store,
         watchers: Watchers,
         want: Callable[[], None],
+        suspicion: Suspicion,
     ) -> None:
         self._around = around
         self._token = owner_token
         self._head = head
         self._watchers = watchers
         self._want = want
+        self._suspicion = suspicion
         self._time = PartitionTime(around.clock, head.time_ms)
         self._batch = _open_batch(1)
         self._in_flight: deque[batches.Batch] = deque()
@@ -197,9 +201,14 @@ class Ledger:
         for effect in batch.effects:
             effect()
         batch.durable.set_result(None)
+        self._suspicion.committed(batch.turns)
         for instance in batch.touched:
             self._watchers.touched(instance)
         self._around.wakeup.signal()
+
+    def failed(self, sealed: batches.Sealed, error: LogError) -> None:
+        """The batch was not committed, as far as is known."""
+        self._suspicion.failed(sealed.batch.turns, error)
 
     def drop(self, error: Exception) -> None:
         """Tell everybody who waits for a batch that it did not happen, as far as this owner knows."""

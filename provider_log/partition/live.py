@@ -11,6 +11,7 @@ from provider_log.partition.effects import Watchers
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
 from provider_log.partition.plan import owner_record
+from provider_log.partition.suspicion import Suspicion
 from provider_log.partition.worker_queue import WorkerQueue
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -32,6 +33,7 @@ class LivePartition:
         backlog: The worker queue's memory, which outlives a doubt because running activities do.
         watchers: Queries that wait.
         want: Called when there is something to commit.
+        suspicion: Which turns the log may not take; outlives a doubt too.
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class LivePartition:
         backlog: Backlog,
         watchers: Watchers,
         want: Callable[[], None],
+        suspicion: Suspicion,
     ) -> None:
-        self.ledger = Ledger(around, owner_token, head, store, watchers, want)
+        self.ledger = Ledger(around, owner_token, head, store, watchers, want, suspicion)
         genesis = store.get(keys.named(Table.META, GENESIS))
         assert genesis is not None, "a partition runs once its genesis is written"
         issuer = Issuer(around.options.topic_tags, unpack(GenesisRow, genesis).application_id)
         self.registry = around.registry
-        self.messages = OrchestratorQueue(around, self.ledger, issuer)
+        self.messages = OrchestratorQueue(around, self.ledger, suspicion, issuer)
         self.work = WorkerQueue(around, self.ledger, backlog, self.messages.receive, issuer)
 
     @property
@@ -79,6 +82,7 @@ class LivePartition:
 
     def seal(self) -> batches.Sealed:
         """Close the open batch with how far the lanes are and who has which work item."""
+        self.messages.park_overdue()
         overlay = self.ledger.overlay
         deliveries = [
             delivery

@@ -18,6 +18,7 @@ from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.look import StoredHistory, instance_row
 from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, plan_turn
 from provider_log.partition.positions import LanePosition
+from provider_log.partition.suspicion import Suspicion
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.tables import InboxRow, InstanceRow, PositionRow, TimerRow, unpack
@@ -33,12 +34,14 @@ class OrchestratorQueue:
     Args:
         around: What the partition shares.
         ledger: Where turns are admitted.
+        suspicion: Which turns the log may not take.
         issuer: Of tokens for work items that others serve.
     """
 
-    def __init__(self, around: Surroundings, ledger: Ledger, issuer: Issuer) -> None:
+    def __init__(self, around: Surroundings, ledger: Ledger, suspicion: Suspicion, issuer: Issuer) -> None:
         self._around = around
         self._ledger = ledger
+        self._suspicion = suspicion
         self._issuer = issuer
         self._inbox = Inbox(self._standing)
         self._ids: set[tuple[str, str]] = set()  # message ids of what waits; those of what is consumed are rows
@@ -85,12 +88,19 @@ class OrchestratorQueue:
         """Lock the instance with the oldest visible message."""
         while True:
             token, now_ms = self._ledger.lock_token(), self._ledger.now_ms()
+            if self._is_batch_full(now_ms):
+                return None
             taken = self._inbox.take(token, now_ms, lock_timeout_ms)
             if taken is None:
                 return None
             if isinstance(taken, Lock):
                 return self._item(token, taken, now_ms)
             self._settle(taken, Disposition.ORPHAN)
+
+    def _is_batch_full(self, now_ms: int) -> bool:
+        """Whether another turn would be one too many while some are suspected; the batch's commit wakes who polls."""
+        turns_max = self._suspicion.turns_max
+        return turns_max is not None and self._inbox.locked(now_ms) + len(self._ledger.open_batch.turns) >= turns_max
 
     def _item(self, token: str, lock: Lock, now_ms: int) -> OrchestrationItem:
         instance = lock.instance
@@ -111,7 +121,7 @@ class OrchestratorQueue:
             history=StoredHistory(self._ledger.overlay, instance, execution_id, last_event_id),
             messages=messages,
             lock_token=token,
-            attempt_count=max(entry.attempt for entry in lock.entries),
+            attempt_count=max(entry.attempt for entry in lock.entries) + self._suspicion.attempts(instance),
             lineage=self._ledger.lineage,
             now_ms=now_ms,
             status=row.status if row is not None else None,
@@ -148,6 +158,7 @@ class OrchestratorQueue:
             rows = ledger.admit(record, about=instance)
             staying = sum(sent.partition == ledger.place.partition for sent in record.sent)
             self.receive(rows, [next(messages) for _ in range(staying)])
+        ledger.open_batch.turns.append(instance)
         ledger.send(*planned.outgoing)
         self._inbox.unlock(token)
         return planned.work_items, [key for record in planned.records for key in record.cancelled]
@@ -294,7 +305,8 @@ class OrchestratorQueue:
             while (offset := position.oldest) is not None:
                 entry = self._in_lane[lane][offset]
                 is_overdue = now_ms - entry.arrived_at_ms >= options.input_age_max_ms
-                if not (is_overdue or position.waiting > options.input_window_max):
+                # Only one that others overtake: before a backlog the lane waits, see `room`.
+                if not (is_overdue or position.passed >= (options.input_window_max + 1) // 2):
                     break
                 if self._inbox.is_locked(entry.instance):
                     break  # a turn is under way that will consume it by its place in the lane
@@ -340,10 +352,12 @@ class OrchestratorQueue:
         """Timers that are not due."""
         return self._inbox.timers
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the input lanes may be read further."""
-        return self._inbox.held_bytes < self._around.options.inbox_bytes_max
+    def room(self, lane: r.Lane) -> int:
+        """How many records of a lane may be taken in now."""
+        options, position = self._around.options, self._positions[lane]
+        if self._inbox.held_bytes >= options.inbox_bytes_max:
+            return 0
+        return max(0, options.input_window_max - position.waiting - position.passed)
 
     def max_attempt_count(self, instance: str) -> int:
         """The largest number of fetches among the messages that wait for an instance."""

@@ -35,6 +35,7 @@ from provider_log.partition.ownership import Happening, Phase, after
 from provider_log.partition.pipeline import Pipeline
 from provider_log.partition.plan import owner_record
 from provider_log.partition.restore import Progress, Restore, RestoreStalled, put_head
+from provider_log.partition.suspicion import Suspicion
 from provider_log.routing import RULE
 from provider_log.store import apply as applying
 from provider_log.store import keys
@@ -81,6 +82,7 @@ class Partition:
         self._place = around.place
         self._is_placed_here = is_placed_here
         self._backlog = Backlog()
+        self._suspicion = Suspicion()
         self._watchers = Watchers(self._look)
         self._arrivals = Arrivals()
         self._lanes = Lanes(log, around.place, around.clock, self._arrivals)
@@ -368,15 +370,19 @@ class Partition:
             LogError: What a commit failed with.
         """
         wanted = asyncio.Event()
-        live = LivePartition(self._around, token, head, self._store, self._backlog, self._watchers, want=wanted.set)
+        live = LivePartition(
+            self._around, token, head, self._store, self._backlog, self._watchers, wanted.set, self._suspicion
+        )
         pipeline = Pipeline(
-            self._slots[: self._around.options.slots_used],
+            self._slots,
+            self._around.options.slots_used,
             self._around.clock,
             wanted,
             open_batch=lambda: live.ledger.open_batch,
             is_full=lambda: live.ledger.is_full,
             seal=live.seal,
             committed=live.ledger.committed,
+            failed=live.ledger.failed,
         )
         self._add_schemas(live)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -26,6 +26,15 @@ class LanePosition:
         return len(self._waiting)
 
     @property
+    def passed(self) -> int:
+        """How many offsets were consumed above the one that holds the watermark back: what a position must name."""
+        oldest = self.oldest
+        if oldest is None:
+            return 0
+        self._above = {offset for offset in self._above if offset > oldest}
+        return len(self._above)
+
+    @property
     def oldest(self) -> int | None:
         """The offset that holds the watermark back."""
         return next(iter(self._waiting), None)

@@ -79,10 +79,15 @@ class Restore:
             while True:
                 stored = await reader.read(_RECORDS_AT_ONCE, timeout_ms=self._stall_ms)
                 if not stored and self._clock.boot_ms() - waited_since_ms >= self._stall_ms:
+                    held = await self._log.open_transaction(self._topic, self._partition)
                     raise RestoreStalled(
                         f"expected {self._topic}/{self._partition} to show this owner's acquire record, but nothing "
-                        f"after offset {head.offset} became readable for {self._stall_ms} ms: an open transaction "
-                        "of another producer is before it"
+                        f"after offset {head.offset} became readable for {self._stall_ms} ms: "
+                        + (
+                            "no open transaction is before it"
+                            if held is None
+                            else f"{held.producer} has a transaction open before it"
+                        )
                     )
                 if stored:
                     waited_since_ms = self._clock.boot_ms()

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 from engine import Client, ClientError, ProviderError
 
-CLIENTS = 8
 CALL_S = 120
 """Longer than any call may take: eight tries of a start, each with the log's own bound; a wait has this one."""
 
@@ -56,11 +55,11 @@ class Load:
 
 
 @asynccontextmanager
-async def loaded(client: Client) -> AsyncGenerator[Load]:
+async def loaded(client: Client, clients: int = 8) -> AsyncGenerator[Load]:
     """A load for as long as the block runs; at the end every orchestration that was accepted has ended."""
     load = Load(client)
-    async with asyncio.TaskGroup() as clients:
-        for _ in range(CLIENTS):
-            clients.create_task(load.run())
+    async with asyncio.TaskGroup() as running:
+        for _ in range(clients):
+            running.create_task(load.run())
         yield load
         load.stop()

@@ -24,6 +24,10 @@ class Api(IntEnum):
     END_TXN = 26
 
 
+_TRANSACTIONAL = (Api.PRODUCE, Api.INIT_PRODUCER_ID, Api.ADD_PARTITIONS, Api.END_TXN)
+"""Requests whose first field is a transactional id."""
+
+
 class Lose(Enum):
     """What becomes of one request; after all but SILENT its connection is cut."""
 
@@ -38,25 +42,42 @@ class Proxy:
 
     Attributes:
         seen: How many requests of each kind came.
+        delays: Seconds that requests of a kind wait, and all behind them on their connection, by the end of their
+            transactional id.
     """
 
     def __init__(self, broker: str) -> None:
         self._broker = broker
-        self._faults: dict[int, list[Lose]] = {}
+        self._faults: dict[int, list[Lose | None]] = {}
         self._late: list[tuple[asyncio.StreamWriter, bytes]] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._came = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.seen: Counter[int] = Counter()
+        self.delays: dict[tuple[Api, str], float] = {}
         self.host, self.port = "127.0.0.1", 0
 
     @property
     def bootstrap(self) -> str:
         return f"{self.host}:{self.port}"
 
-    def lose(self, api: Api, *what: Lose) -> None:
-        """Let `what` happen to the next requests of a kind, one each."""
+    def lose(self, api: Api, *what: Lose | None) -> None:
+        """Let `what` happen to the next requests of a kind, one each; None is nothing."""
         self._faults.setdefault(api, []).extend(what)
+
+    def spare(self, api: Api) -> bool:
+        """Take back what has not happened yet to requests of a kind; whether there was something."""
+        return bool(self._faults.pop(api, []))
+
+    def freeze(self) -> None:
+        """Let nothing pass in either direction, as if the process behind it was stopped."""
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        """Let everything pass that waits."""
+        self._flowing.set()
 
     def cut(self) -> None:
         """Cut every connection now."""
@@ -113,6 +134,9 @@ class Proxy:
                 (api,) = struct.unpack_from(">h", frame, 4)
                 self.seen[api] += 1
                 self._came.set()
+                await self._flowing.wait()
+                if api in _TRANSACTIONAL:
+                    await asyncio.sleep(self._delay(api, frame))
                 faults = self._faults.get(api)
                 fault = faults.pop(0) if faults else None
                 if fault is Lose.REQUEST:
@@ -130,12 +154,17 @@ class Proxy:
         with suppress(OSError, EOFError):
             while True:
                 frame = await _frame(broker)
+                await self._flowing.wait()
                 api, fault = pending.pop(0)  # a broker answers the requests of a connection in order
                 if fault is Lose.REPLY:
                     return
                 if fault is not Lose.SILENT:
                     writer.write(self._renamed(api, frame))
                     await writer.drain()
+
+    def _delay(self, api: int, frame: bytes) -> float:
+        name = _transactional_id(frame)
+        return next((delay for (one, end), delay in self.delays.items() if one == api and name.endswith(end)), 0)
 
     def _renamed(self, api: int, frame: bytes) -> bytes:
         """The reply, with the proxy's address for the broker's."""
@@ -178,3 +207,11 @@ async def proxied(broker: str) -> AsyncGenerator[Proxy]:
 async def _frame(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readexactly(4)
     return head + await reader.readexactly(int.from_bytes(head, "big"))
+
+
+def _transactional_id(frame: bytes) -> str:
+    """The first field after a request's header; empty if there is none."""
+    (client,) = struct.unpack_from(">h", frame, 12)
+    at = 14 + max(0, client)
+    (length,) = struct.unpack_from(">h", frame, at)
+    return frame[at + 2 : at + 2 + max(0, length)].decode()

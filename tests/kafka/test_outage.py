@@ -3,8 +3,11 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import uuid
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,13 +15,12 @@ import pytest
 from engine import Client, Engine, OrchestrationContext, Registry, activity, orchestration
 from engine.runtime.doors import Threads
 from provider_log import LogProvider
-from provider_log.bench.workloads import REGISTRY
 from provider_log.dev.broker import Broker, running_broker
 from provider_log.log.kafka import KafkaLog
 from provider_log.log.port import LogError
+from tests.kafka.history import ACTIVITIES, read_history
 
 WAIT_S = 90
-OUTPUT = "hello hello hello log"
 INSTANCES = 20
 
 MARKERS_S = 1
@@ -29,23 +31,18 @@ coordinator before its partitions have a leader ("Couldn't find leader endpoint 
 broker, that is. What it wrote then stays in the way of readers until somebody aborts it by hand.
 """
 
-SLEEP_S = 6
-"""Longer than a commit waits for its answer."""
+SLEEP_S = 60
+WARM = 500
+MORE = 200
+GROWTH_KIB = 50 * 1024
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def broker() -> Generator[Broker]:
-    """One of its own: others would miss it."""
+    """One of its own, which each of these tests leaves awake: others would miss it."""
     with running_broker() as broker:
         yield broker
-
-
-async def started(client: Client, prefix: str) -> list[asyncio.Task[str]]:
-    """Orchestrations that were accepted before this returns, and wait for their ends."""
-    instances = [f"{prefix}-{number}" for number in range(20)]
-    for instance in instances:
-        await client.start("hello3", "log", instance=instance)
-    return [asyncio.ensure_future(client.wait(instance, WAIT_S, output=str)) for instance in instances]
 
 
 async def test_work_goes_on_after_its_broker_was_killed_and_started_again(broker: Broker, tmp_path: Path) -> None:
@@ -83,18 +80,78 @@ async def test_work_goes_on_after_its_broker_was_killed_and_started_again(broker
     assert outputs == ["log"] * INSTANCES
 
 
-async def test_work_goes_on_after_its_broker_slept(broker: Broker, tmp_path: Path) -> None:
+async def test_a_node_under_load_outlasts_a_broker_that_slept_for_a_minute(broker: Broker, tmp_path: Path) -> None:
     app = f"a{uuid.uuid4().hex}"
-    async with LogProvider.kafka(broker.bootstrap, tmp_path, app=app) as provider, Engine(provider, REGISTRY):
-        waiting = await started(Client(provider), "i")
-        os.kill(broker.pid, signal.SIGSTOP)
-        try:
-            assert not all(one.done() for one in waiting)
-            await asyncio.sleep(SLEEP_S)
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
+    async with loaded_node(broker.bootstrap, tmp_path, app) as node:
+        await outlasts_sleep(broker, node)
+    log = await KafkaLog.open(broker.bootstrap)
+    seen = await read_history(log, app)
+    await log.close()
+    assert set(seen.answers.values()) == {ACTIVITIES}
+    assert len(seen.answers) >= WARM + MORE
 
-        assert await asyncio.gather(*waiting) == [OUTPUT] * len(waiting)
+
+async def outlasts_sleep(broker: Broker, node: asyncio.subprocess.Process) -> None:
+    progress = Progress(node)
+    await progress.reached(WARM)
+    before = after = memory_kib(node.pid)
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        for _ in range(SLEEP_S):
+            await asyncio.sleep(1)
+            after = max(after, memory_kib(node.pid))
+        stood_at = progress.ended
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    await progress.reached(stood_at + MORE)
+    assert node.stdin is not None
+    node.stdin.close()
+
+    assert await node.wait() == 0, "expected every call to end within its bound, and every orchestration that was begun"
+    assert after - before < GROWTH_KIB
+
+
+@asynccontextmanager
+async def loaded_node(bootstrap: str, directory: Path, app: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+    arguments = ("-m", "tests.kafka.loaded_node", bootstrap, str(directory), app)
+    node = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        yield node
+    finally:
+        if node.returncode is None:
+            node.kill()
+            await node.wait()
+
+
+class Progress:
+    """How many orchestrations a node says have ended."""
+
+    def __init__(self, node: asyncio.subprocess.Process) -> None:
+        assert node.stdout is not None
+        self.ended = 0
+        self._lines = node.stdout
+        self._came = asyncio.Event()
+        self._following = asyncio.ensure_future(self._follow())
+
+    async def reached(self, count: int) -> None:
+        while self.ended < count:
+            assert not self._following.done(), f"expected {count} to end, but the node ended after {self.ended}"
+            self._came.clear()
+            await self._came.wait()
+
+    async def _follow(self) -> None:
+        while line := await self._lines.readline():
+            self.ended = int(line)
+            self._came.set()
+        self._came.set()
+
+
+def memory_kib(pid: int) -> int:
+    """What a process holds in memory now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
 async def test_every_call_to_a_broker_that_sleeps_ends_within_its_bound(broker: Broker) -> None:

@@ -1,7 +1,7 @@
 """What can happen to a node that no fault of its log can? It is cut off, frozen, crashes, and wakes up later."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Literal, TypeVar
 
 from provider_log.log.port import (
@@ -10,6 +10,7 @@ from provider_log.log.port import (
     Log,
     LogRecord,
     LogUnavailable,
+    OpenTransaction,
     Producer,
     Reader,
     StoredRecord,
@@ -29,6 +30,11 @@ class Line:
         self._cut = False
         self._until_frozen = 0
         self.frozen = asyncio.Event()
+        self.was_cut = asyncio.Event()
+        self.away: set[str] = set()  # transactional ids whose coordinator nobody hears of
+        self.slow: dict[tuple[str, str], int] = {}  # rounds of the loop that a call for an id takes to get going
+        self.held: set[tuple[str, str]] = set()  # calls for an id that wait until the line is cut
+        self.refuses: Callable[[Sequence[LogRecord]], bool] = lambda _: False  # batches that nothing comes of
 
     def freeze(self) -> None:
         """From now on calls wait, and so do answers: the node is paused wherever it touches its log."""
@@ -46,6 +52,7 @@ class Line:
     def cut(self) -> None:
         """From now on nothing reaches the log and no answer comes back."""
         self._cut = True
+        self.was_cut.set()
         self._open.set()
 
     async def through(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -105,7 +112,8 @@ class NodeLog:
         return await self._line.through(lambda: self._log.partition_count(topic))
 
     async def open_producer(self, transactional_id: str) -> Producer:
-        return _NodeProducer(await self._line.through(lambda: self._log.open_producer(transactional_id)), self._line)
+        producer = await self._line.through(lambda: self._log.open_producer(transactional_id))
+        return _NodeProducer(producer, self._line, transactional_id)
 
     async def append(self, record: LogRecord) -> int:
         return await self._line.through(lambda: self._log.append(record))
@@ -118,6 +126,9 @@ class NodeLog:
     async def bounds(self, topic: str, partition: int) -> Bounds:
         return await self._line.through(lambda: self._log.bounds(topic, partition))
 
+    async def open_transaction(self, topic: str, partition: int) -> OpenTransaction | None:
+        return await self._line.through(lambda: self._log.open_transaction(topic, partition))
+
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
         await self._line.through(lambda: self._log.delete_records(topic, partition, before))
 
@@ -126,15 +137,36 @@ class NodeLog:
 
 
 class _NodeProducer:
-    def __init__(self, producer: Producer, line: Line) -> None:
+    def __init__(self, producer: Producer, line: Line, transactional_id: str) -> None:
         self._producer = producer
         self._line = line
+        self._id = transactional_id
+        self._is_begun = False
+
+    async def begin(self, places: Collection[tuple[str, int]]) -> None:
+        self._is_begun = self._is_begun or self._id not in self._line.away
+        if not self._is_begun:
+            raise LogUnavailable(f"expected the coordinator of {self._id}, but it is away")
+        await self._line.through(lambda: self._producer.begin(places))
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
+        if not self._is_begun and self._id in self._line.away:
+            raise LogUnavailable(f"expected the coordinator of {self._id}, but it is away")
+        await self._dawdle("produce")
+        if self._line.refuses(records):
+            raise Doubtful("expected a batch that the log takes, but it says nothing")
         await self._line.through(lambda: self._producer.produce(records))
 
     async def commit(self) -> Sequence[int]:
+        self._is_begun = False
+        await self._dawdle("commit")
         return await self._line.through(self._producer.commit)
+
+    async def _dawdle(self, call: str) -> None:
+        for _ in range(self._line.slow.get((call, self._id), 0)):
+            await asyncio.sleep(0)
+        if (call, self._id) in self._line.held:
+            await self._line.was_cut.wait()
 
     async def close(self) -> None:
         await self._producer.close()

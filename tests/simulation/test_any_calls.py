@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 INSTANCES = ("a", "b", "c", "a::sub::2")
 PARTITIONS = 2
-ROUNDS = 80
+ROUNDS = 100
 NULL = Payload(b"null")
 LOST = Failure(Category.APPLICATION, "Lost", "the code left its path")
 

@@ -168,6 +168,7 @@ async def pause(world: World, uses: int, slots_used: int) -> bool:
     ):
         while not await all_ended(provider):
             await world.clock.sleep_ms(10)
+        await world.clock.sleep_ms(10)  # the markers of the last commit come after its answer
         before = len(await world.history())
         taken_over.set()
         await owner

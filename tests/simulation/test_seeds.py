@@ -37,6 +37,7 @@ WRITES: tuple[Fault, ...] = (LoseReply(), LoseRequest(), Late(50), Delay(300), U
 ODDS: dict[Operation, tuple[Fault, ...]] = {
     "commit": (*WRITES, Resend(5), TimeOut()),
     "produce": (*WRITES, TimeOut()),
+    "begin": WRITES,
     "append": WRITES,
     "open_producer": (LoseReply(), LoseRequest(), Late(50), Unavailable()),
     "delete_records": (LoseReply(), Unavailable()),

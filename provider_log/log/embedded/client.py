@@ -1,7 +1,7 @@
 """What does the holder of a transactional id do with an embedded log, and what does a reader of one partition do?"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from engine.clock import Clock
@@ -15,6 +15,7 @@ class _Log(Protocol):
     """What both need of the log they belong to."""
 
     def check(self, record: LogRecord) -> None: ...
+    def check_place(self, topic: str, partition: int) -> None: ...
     def check_usable(self) -> None: ...
     def is_current(self, transactional_id: str, epoch: int) -> bool: ...
     def commit_records(self, records: Sequence[LogRecord]) -> tuple[Sequence[int], asyncio.Future[None]]: ...
@@ -29,6 +30,13 @@ class EmbeddedProducer:
         self._transactional_id = transactional_id
         self._epoch = epoch
         self._records: list[LogRecord] = []
+        self._finished = False
+
+    async def begin(self, places: Collection[tuple[str, int]]) -> None:
+        self._check_holder()
+        self._finished = True
+        for place in places:
+            self._log.check_place(*place)
         self._finished = False
 
     async def produce(self, records: Sequence[LogRecord]) -> None:

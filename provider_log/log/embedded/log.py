@@ -151,6 +151,9 @@ class EmbeddedLog:
         found = self._partitions.get(topic, partition)
         return Bounds(found.first, found.end)
 
+    async def open_transaction(self, topic: str, partition: int) -> None:
+        self.check_place(topic, partition)  # nothing of a transaction is in the log before it is committed
+
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
         self._commits.check()
         found = self._partitions.get(topic, partition)
@@ -185,6 +188,11 @@ class EmbeddedLog:
         """Raise if the log takes nothing any more, or not this record."""
         self._commits.check()
         self._partitions.check(record)
+
+    def check_place(self, topic: str, partition: int) -> None:
+        """Raise if the log takes nothing any more, or has no such partition."""
+        self._commits.check()
+        self._partitions.get(topic, partition)
 
     def check_usable(self) -> None:
         """Raise if the log is broken or closed."""

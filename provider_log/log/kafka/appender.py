@@ -55,7 +55,7 @@ class Appender:
         await self._links.close()
 
     async def _appended(self, record: LogRecord) -> int:
-        batch_bytes_max = await self._topics.check(record)
+        batch_bytes_max = await self._topics.check([record])
         place = (record.topic, record.partition)
         if place not in self._lanes:
             self._lanes[place] = _Lane(place, batch_bytes_max, self._cluster, self._links, self._clock, self._append_ms)

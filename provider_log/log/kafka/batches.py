@@ -9,7 +9,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
-from provider_log.log.port import LogCorrupted, LogRecord, StoredRecord
+from provider_log.log.port import LogCorrupted, LogRecord, OpenTransaction, StoredRecord
 
 _MAGIC = 2
 SEQUENCES = 2**31
@@ -60,6 +60,14 @@ def batches_of(
         yield RecordBatch(builder.build(), count)
         sequence = (sequence + count) % SEQUENCES
         left = left[count:]
+
+
+def transaction_at(data: bytes) -> OpenTransaction | None:
+    """The transaction that wrote the first batch of what a fetch brought, committed or not; None if none did."""
+    batch = MemoryRecords(data).next_batch()
+    if batch is None or not batch.is_transactional or batch.is_control_batch:
+        return None
+    return OpenTransaction(batch.base_offset, f"producer id {batch.producer_id}")
 
 
 class Fetched:

@@ -10,10 +10,18 @@ from provider_log.log.kafka.cluster import Cluster
 from provider_log.log.kafka.group import KafkaGroup
 from provider_log.log.kafka.link import Address, Links
 from provider_log.log.kafka.producer import KafkaProducer, take_transactional_id
-from provider_log.log.kafka.reader import KafkaReader
+from provider_log.log.kafka.reader import KafkaReader, transaction_that_begins_at
 from provider_log.log.kafka.security import Credentials, credentials_of
 from provider_log.log.kafka.topics import Topics, TopicState
-from provider_log.log.port import Bounds, LogBroken, LogNotOpened, LogRecord, LogUnavailable, TopicSpec
+from provider_log.log.port import (
+    Bounds,
+    LogBroken,
+    LogNotOpened,
+    LogRecord,
+    LogUnavailable,
+    OpenTransaction,
+    TopicSpec,
+)
 
 TRANSACTION_TIMEOUT_MS = 10_000
 ANSWER_MS = 10_000
@@ -157,6 +165,15 @@ class KafkaLog:
     async def bounds(self, topic: str, partition: int) -> Bounds:
         self._check_open()
         return await self._topics.bounds(topic, partition)
+
+    async def open_transaction(self, topic: str, partition: int) -> OpenTransaction | None:
+        stable_end = (await self.bounds(topic, partition)).end
+        return await self._cluster.at_leader(
+            topic,
+            partition,
+            lambda leader: transaction_that_begins_at(self._links, leader, topic, partition, stable_end),
+            self._answer_ms,
+        )
 
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
         self._check_open()

@@ -5,7 +5,7 @@ the same epoch (KAFKA-17754), so whoever has no answer to it must open a new pro
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest, InitProducerIdRequest
@@ -40,6 +40,9 @@ _MARKERS_MS_MIN = 1
 _MARKERS_MS_MAX = 16
 
 _LEADER_MS = 10
+
+BEGIN_MS = 1_000
+"""Bound of a begin. Markers take some milliseconds; a coordinator that moves takes seconds."""
 
 
 async def take_transactional_id(
@@ -104,6 +107,18 @@ class KafkaProducer:
         self._finished = False
         self._fenced = False
 
+    async def begin(self, places: Collection[Place]) -> None:
+        self._begin_call()
+        try:
+            await within(self._clock, self._add([place for place in places if place not in self._places]), BEGIN_MS)
+        except (Unsent, Unanswered) as error:
+            raise LogUnavailable(f"nothing was produced: {error}") from error
+        except TimeoutError as error:
+            raise LogUnavailable(
+                f"expected to begin a transaction of {self._transactional_id} within {BEGIN_MS} ms, but it took longer"
+            ) from error
+        self._finished = False
+
     async def produce(self, records: Sequence[LogRecord]) -> None:
         self._begin_call()
         try:
@@ -144,17 +159,14 @@ class KafkaProducer:
 
     async def _produced(self, records: Sequence[LogRecord]) -> Sequence[int]:
         """Send records and return their offsets when every batch of them was acknowledged."""
-        bytes_max: dict[Place, int] = {}
         indexes: dict[Place, list[int]] = {}
-        for index, record in enumerate(records):  # all are looked at before anything is sent
-            place = (record.topic, record.partition)
-            bytes_max[place] = await self._topics.check(record)
-            indexes.setdefault(place, []).append(index)
-        await self._add([place for place in indexes if place not in self._places])
-        queues = {
-            place: self._batches(place, [records[index] for index in of_place], bytes_max[place])
-            for place, of_place in indexes.items()
-        }
+        for index, record in enumerate(records):
+            indexes.setdefault((record.topic, record.partition), []).append(index)
+        parts = {place: [records[index] for index in of_place] for place, of_place in indexes.items()}
+        # All are looked at before anything is sent.
+        bytes_max = {place: await self._topics.check(part) for place, part in parts.items()}
+        await self._add([place for place in parts if place not in self._places])
+        queues = {place: self._batches(place, part, bytes_max[place]) for place, part in parts.items()}
         offsets = [0] * len(records)
         orders = {place: iter(of_place) for place, of_place in indexes.items()}
         while queues := {place: queue for place, queue in queues.items() if queue}:
@@ -195,6 +207,8 @@ class KafkaProducer:
             # The broker did nothing: the transaction before still has markers to write.
             await self._clock.sleep_ms(wait_ms)
             wait_ms = min(wait_ms * 2, _MARKERS_MS_MAX)
+        if codes & COORDINATOR_ELSEWHERE:
+            raise LogUnavailable(f"expected the coordinator of {self._transactional_id}, but it moves")
         for code in codes:
             self._check(code, "to begin a transaction")
         self._places.update(places)

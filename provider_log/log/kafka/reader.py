@@ -5,18 +5,36 @@ from collections.abc import Sequence
 from aiokafka.protocol.fetch import FetchRequest
 
 from engine.clock import Clock
-from provider_log.log.kafka.batches import Fetched
+from provider_log.log.kafka.batches import Fetched, transaction_at
 from provider_log.log.kafka.cluster import Cluster, Elsewhere, check_leader
 from provider_log.log.kafka.codes import Code
-from provider_log.log.kafka.link import Links, Unanswered, Unsent
-from provider_log.log.port import LogBroken, LogUnavailable, OffsetOutOfRange, StoredRecord
+from provider_log.log.kafka.link import Address, Links, Unanswered, Unsent
+from provider_log.log.port import LogBroken, LogUnavailable, OffsetOutOfRange, OpenTransaction, StoredRecord
 
+_READ_UNCOMMITTED = 0
 _READ_COMMITTED = 1
 _WAIT_MS = 500
 """How long a broker is asked to wait for a record; the next question finds a leader that moved."""
 
 _FETCH_BYTES = 4 * 1024 * 1024
 _RETRY_MS = 50
+
+
+async def transaction_that_begins_at(
+    links: Links, leader: Address, topic: str, partition: int, offset: int
+) -> OpenTransaction | None:
+    """Whose records are at the last stable offset; None if nothing is there, or no transaction's."""
+    request = FetchRequest(
+        max_wait_time=0,
+        min_bytes=0,
+        max_bytes=1,  # one batch comes however large it is
+        isolation_level=_READ_UNCOMMITTED,
+        topics=[(topic, [(partition, offset, 1)])],
+    )
+    answer = await links.ask(leader, request)
+    [(_, [(_, code, *_, data)])] = answer.topics
+    check_leader(code, f"records of {topic}/{partition}")
+    return transaction_at(data) if data else None
 
 
 class KafkaReader:

@@ -226,19 +226,19 @@ class Topics:
             self._batch_bytes_max[topic] = int(settings[topic][BATCH_BYTES_MAX])
         return self._batch_bytes_max[topic]
 
-    async def check(self, record: LogRecord) -> int:
-        """Refuse a record that has no place; how large a batch may be at its place.
+    async def check(self, records: Sequence[LogRecord]) -> int:
+        """Refuse records of one place if it does not exist or does not take one; how large a batch may be there.
 
         Raises:
             UnknownTopic: There is no such topic or partition.
             RecordTooLarge: The topic does not take it.
         """
-        await self._cluster.leader(record.topic, record.partition)
-        batch_bytes_max = await self.batch_bytes_max(record.topic)
-        if (size := record.size_bytes) > batch_bytes_max - BATCH_BYTES:
+        topic, partition = records[0].topic, records[0].partition
+        await self._cluster.leader(topic, partition)
+        batch_bytes_max = await self.batch_bytes_max(topic)
+        if (size := max(record.size_bytes for record in records)) > batch_bytes_max - BATCH_BYTES:
             raise RecordTooLarge(
-                f"expected at most {batch_bytes_max - BATCH_BYTES} bytes in a record of {record.topic}, "
-                f"but it has {size}"
+                f"expected at most {batch_bytes_max - BATCH_BYTES} bytes in a record of {topic}, but it has {size}"
             )
         return batch_bytes_max
 

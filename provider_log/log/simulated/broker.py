@@ -16,6 +16,7 @@ from provider_log.log.port import (
     Fenced,
     LogRecord,
     OffsetOutOfRange,
+    OpenTransaction,
     RecordTooLarge,
     StoredRecord,
     TopicSpec,
@@ -82,6 +83,13 @@ class BrokerPartition:
         del self._open[transaction]
         transaction.unmarked.remove(self)
         self.wake()
+
+    def oldest_open(self) -> OpenTransaction | None:
+        """What committed reads wait for."""
+        if not self._open:
+            return None
+        transaction, offset = min(self._open.items(), key=lambda item: item[1])
+        return OpenTransaction(offset, transaction.transactional_id)
 
     def cut(self, before: int) -> None:
         """Forget what lies below `before`."""
@@ -191,6 +199,18 @@ class Broker:
             self._decide(holder.transaction, "aborted")
         return holder.epoch
 
+    def begin(self, transactional_id: str, epoch: int) -> Transaction:
+        """The epoch's open transaction; a new one, with nothing in it, if it has none.
+
+        Raises:
+            Fenced: The epoch is not the newest.
+        """
+        holder = self._current_holder(transactional_id, epoch)
+        if holder.transaction is None:
+            holder.transaction = Transaction(transactional_id, epoch)
+            self._on_begun(holder.transaction)
+        return holder.transaction
+
     def produce(
         self, transactional_id: str, epoch: int, known: Transaction | None, records: Sequence[LogRecord]
     ) -> tuple[Transaction, list[int]]:
@@ -210,10 +230,7 @@ class Broker:
             self.check(record)
         if known is not None and holder.transaction is not known:
             raise Doubtful(f"expected an open transaction of {transactional_id}, but it was ended by somebody")
-        if holder.transaction is None:
-            holder.transaction = Transaction(transactional_id, epoch)
-            self._on_begun(holder.transaction)
-        transaction = holder.transaction
+        transaction = self.begin(transactional_id, epoch)
         now_ms = self._now_ms()
         places = [self.partition(record.topic, record.partition) for record in records]
         return transaction, [

@@ -1,6 +1,6 @@
 """What do a producer and a reader on the near side of the wire know, and when is a producer finished?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from engine.clock import Clock
@@ -48,6 +48,21 @@ class SimulatedProducer:
         self._offsets: list[int] = []
         self._finished = False
         self._fenced = False
+
+    async def begin(self, places: Collection[tuple[str, int]]) -> None:
+        self._begin_call()
+        for place in places:
+            self._broker.partition(*place)
+        if self._transaction is None:
+            await self._wire.markers_written(self._transactional_id)
+            try:
+                self._transaction = await self._wire.request(
+                    "begin", lambda: self._broker.begin(self._transactional_id, self._epoch)
+                )
+            except Fenced:
+                self._fenced = True
+                raise
+        self._finished = False
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
         self._begin_call()

@@ -13,7 +13,9 @@ from msgspec import Struct
 from engine.errors import UsageError
 from engine.runtime.doors import Chance
 
-Operation = Literal["create_topics", "open_producer", "produce", "commit", "append", "read", "bounds", "delete_records"]
+Operation = Literal[
+    "create_topics", "open_producer", "begin", "produce", "commit", "append", "read", "bounds", "delete_records"
+]
 """The requests a fault can meet. A read that waits for records is one request."""
 
 
@@ -65,7 +67,7 @@ Fault: TypeAlias = LoseReply | LoseRequest | Late | Resend | Delay | Unavailable
 
 _ONLY_AT: Mapping[type[Fault], frozenset[Operation]] = {
     Resend: frozenset({"commit"}),
-    TimeOut: frozenset({"produce", "commit"}),
+    TimeOut: frozenset({"produce", "commit"}),  # what a begin times out has nothing in it
     Damage: frozenset({"read"}),
     # A read has no effect that could outlive its answer.
     Late: frozenset(get_args(Operation)) - {"read", "bounds"},

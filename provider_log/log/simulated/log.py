@@ -20,6 +20,7 @@ from provider_log.log.port import (
     LogError,
     LogRecord,
     LogUnavailable,
+    OpenTransaction,
     TopicSpec,
 )
 from provider_log.log.simulated.broker import Broker, Transaction
@@ -97,6 +98,10 @@ class SimulatedLog:
 
     async def bounds(self, topic: str, partition: int) -> Bounds:
         return await self.request("bounds", lambda: self._broker.bounds(topic, partition))
+
+    async def open_transaction(self, topic: str, partition: int) -> OpenTransaction | None:
+        self.check_open()
+        return self._broker.partition(topic, partition).oldest_open()
 
     async def delete_records(self, topic: str, partition: int, before: int) -> None:
         await self.request("delete_records", lambda: self._broker.partition(topic, partition).cut(before))

@@ -107,6 +107,56 @@ async def offsets_grow_within_a_partition_over_commits_and_appends(factory: LogF
     assert [*first, second, *third] == sorted({*first, second, *third})
 
 
+async def a_transaction_that_was_begun_takes_records_once_or_none_at_all(factory: LogFactory) -> None:
+    history = await topic(factory)
+    producer = await factory.log.open_producer(factory.unique("id"))
+
+    await producer.begin([(history, 0), (history, 1)])
+    assert list(await producer.commit()) == []
+    await producer.begin([(history, 0)])
+    await producer.begin([(history, 1)])
+    await producer.produce([record(history, b"a"), record(history, b"b", partition=1)])
+    await producer.commit()
+
+    assert await values(factory.log, history, 1) == [b"a"]
+    assert await values(factory.log, history, 1, partition=1) == [b"b"]
+
+
+async def a_fenced_producer_begins_nothing(factory: LogFactory) -> None:
+    history, transactional_id = await topic(factory), factory.unique("id")
+    fenced = await factory.log.open_producer(transactional_id)
+    await factory.log.open_producer(transactional_id)
+
+    with pytest.raises(Fenced):
+        await fenced.begin([(history, 0)])
+    with pytest.raises(Fenced):
+        await fenced.produce([record(history, b"a")])
+
+
+async def a_transaction_that_committed_reads_wait_for_is_named(factory: LogFactory) -> None:
+    history = await topic(factory)
+    assert await factory.log.open_transaction(history, 0) is None
+    await factory.log.append(record(history, b"first"))
+    older = await factory.log.open_producer(factory.unique("older"))
+    newer = await factory.log.open_producer(factory.unique("newer"))
+    await older.produce([record(history, b"older")])
+    await newer.produce([record(history, b"newer")])
+    named = [await factory.log.open_transaction(history, 0)]
+    await older.commit()
+    await factory.advance(0)
+    named.append(await factory.log.open_transaction(history, 0))
+    await newer.commit()
+    await factory.advance(0)
+
+    assert await factory.log.open_transaction(history, 0) is None
+    assert await factory.log.open_transaction(history, 1) is None
+    if factory.open_transactions_stop_readers:
+        assert [one and one.offset for one in named] == [1, 2]
+        assert len({one and one.producer for one in named} - {None, ""}) == 2
+    else:
+        assert named == [None, None]
+
+
 async def what_is_not_committed_is_not_visible(factory: LogFactory) -> None:
     history = await topic(factory)
     reader = await factory.log.open_reader(history, 0, 0)
@@ -441,6 +491,9 @@ PROMISES = (
     commit_is_visible_in_all_its_topics_and_partitions,
     records_are_read_in_the_order_they_were_produced,
     offsets_grow_within_a_partition_over_commits_and_appends,
+    a_transaction_that_was_begun_takes_records_once_or_none_at_all,
+    a_fenced_producer_begins_nothing,
+    a_transaction_that_committed_reads_wait_for_is_named,
     what_is_not_committed_is_not_visible,
     a_commit_of_nothing_gives_no_offsets_and_leaves_the_producer_usable,
     a_fenced_producer_is_refused_at_commit_and_nothing_of_it_is_visible,

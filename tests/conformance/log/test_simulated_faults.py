@@ -30,7 +30,7 @@ from provider_log.log.simulated import (
     TimeOut,
     Unavailable,
 )
-from tests.conformance.log.world import LATE_MS, SPEC, World, record
+from tests.conformance.log.world import LATE_MS, SPEC, TIMEOUT_MS, World, record
 
 
 class Seen(NamedTuple):
@@ -62,6 +62,23 @@ async def open_producer(world: World) -> Attempt:
         return (await world.log.bounds("history", 0)).end > 0
 
     return lambda: world.log.open_producer("id"), fenced
+
+
+async def begin(world: World) -> Attempt:
+    producer = await world.log.open_producer("id")
+
+    async def begun() -> bool:
+        # The log times it out, and the producer is fenced. One that has no answer is finished, and nothing is in it.
+        await world.pass_ms(TIMEOUT_MS)
+        try:
+            await producer.produce([record(b"a")])
+        except Fenced:
+            return True
+        except UsageError:
+            return False
+        return False
+
+    return lambda: producer.begin([("history", 0)]), begun
 
 
 async def produce(world: World) -> Attempt:
@@ -151,6 +168,11 @@ EXPECTED: dict[Operation, tuple[int, Callable[[World], Awaitable[Attempt]], dict
         2,
         open_producer,
         {LOSE_REPLY: AWAY_DONE, LOSE_REQUEST: AWAY, LATE: AWAY_LATE, DELAY: DONE, AWAY_FAULT: AWAY},
+    ),
+    "begin": (
+        1,
+        begin,
+        {LOSE_REPLY: AWAY, LOSE_REQUEST: AWAY, LATE: AWAY, DELAY: DONE, AWAY_FAULT: AWAY},
     ),
     "produce": (
         2,

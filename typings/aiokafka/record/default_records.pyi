@@ -1,3 +1,9 @@
+class DefaultRecordBatch:
+    base_offset: int
+    producer_id: int
+    is_transactional: bool
+    is_control_batch: bool
+
 class DefaultRecordBatchBuilder:
     def __init__(
         self,

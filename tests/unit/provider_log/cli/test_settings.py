@@ -6,6 +6,7 @@ import pytest
 
 from engine.errors import UsageError
 from provider_log.cli.settings import DEFAULT, Settings, resolve
+from provider_log.log.kafka import ClientSettings
 
 
 def test_without_anything_said_all_is_as_documented(tmp_path: Path) -> None:
@@ -68,6 +69,16 @@ def test_what_is_secret_is_never_shown(tmp_path: Path, name: str) -> None:
     shown = resolve({}, {variable: "geheim"}, tmp_path).shown()
     assert (name, "(set)", variable) in shown
     assert "geheim" not in str(shown)
+
+
+def test_every_way_to_be_let_in_is_a_setting(tmp_path: Path) -> None:
+    given: dict[str, object] = {f"kafka_{name}": "x" for name in ClientSettings.__annotations__}
+    given |= {
+        "kafka_security_protocol": "SSL",
+        "kafka_sasl_mechanism": "PLAIN",
+        "kafka_ssl_check_hostname": True,
+    }
+    assert set(resolve(given, {}, tmp_path).settings.client()) == set(ClientSettings.__annotations__)
 
 
 def test_how_to_be_let_in_comes_from_a_table_and_from_variables(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from provider_log.partition.lanes import arrive
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.plan import Place
+from provider_log.partition.suspicion import Suspicion
 from provider_log.routing import RULE
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -46,6 +47,7 @@ class Bench:
             wakeup=Wakeup(),
         )
         self.backlog = Backlog()
+        self.suspicion = Suspicion()
         self.arrivals = Arrivals()
         self.wanted = asyncio.Event()
         self.live = self.open()
@@ -55,7 +57,9 @@ class Bench:
         """A partition over the store as it is, as after a restore."""
         head = HeadRow(token=TOKEN, epoch=1)
         watchers = Watchers(lambda _instance: None)
-        return LivePartition(self.around, TOKEN, head, self.store, self.backlog, watchers, self.wanted.set)
+        return LivePartition(
+            self.around, TOKEN, head, self.store, self.backlog, watchers, self.wanted.set, self.suspicion
+        )
 
     def arrive(
         self,

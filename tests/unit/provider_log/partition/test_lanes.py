@@ -190,6 +190,41 @@ async def test_an_unknown_schema_is_parked_and_waits_again_after_a_restore() -> 
     assert bench.live.messages.take(1_000) is None
 
 
+async def test_a_position_never_names_more_than_the_window_and_an_input_that_others_overtake_is_parked() -> None:
+    bench = Bench(options=LogProviderOptions(input_window_max=10))
+    bench.send(RaiseEvent(instance="nobody", name="e", data=NULL), offset=0)
+    records = list[r.AnyRecord]()
+    for offset in range(1, 30):
+        bench.send(structs.replace(START, instance=f"i{offset}"), offset=offset)
+        item = bench.live.messages.take(60_000)
+        assert item is not None
+        bench.live.ack_turn(item.lock_token, TurnResult(execution_id=1))
+        records += bench.commit()[0]
+    named = [
+        position
+        for record in records
+        if not isinstance(record, r.Genesis | r.OwnershipAcquired)
+        for position in record.envelope.positions
+    ]
+    assert max(len(position.above) for position in named) == 4
+    assert named[-1] == r.Position(r.Lane.ORCHESTRATOR, 30)
+    assert [record.consumed.place for record in records if isinstance(record, r.Parked)] == [0]
+
+
+async def test_before_a_backlog_a_lane_waits_and_parks_nothing() -> None:
+    bench = Bench(options=LogProviderOptions(input_window_max=10))
+    for offset in range(10):
+        bench.send(structs.replace(START, instance=f"i{offset}"), offset=offset)
+    assert bench.live.messages.room(r.Lane.ORCHESTRATOR) == 0
+    assert bench.live.messages.room(r.Lane.MESSAGES) == 10, "expected a lane of its own for other owners"
+    bench.live.messages.park_overdue()
+    assert bench.live.messages.room(r.Lane.ORCHESTRATOR) == 0
+    item = bench.live.messages.take(60_000)
+    assert item is not None
+    bench.live.ack_turn(item.lock_token, TurnResult(execution_id=1))
+    assert bench.live.messages.room(r.Lane.ORCHESTRATOR) == 1
+
+
 def misrouted(partitions: int, away_from: int) -> str:
     return next(name for name in map(str, range(100)) if partition_of(name, partitions) != away_from)
 

@@ -1,13 +1,13 @@
 """Do transactions go out in the order that keeps the log's order the batches' order, whatever the log answers when?"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 
 from engine.clock import SystemClock
 from provider_log import records as r
-from provider_log.log.port import Doubtful, LogRecord
+from provider_log.log.port import Doubtful, LogError, LogRecord, LogUnavailable
 from provider_log.partition.batch import Batch, Sealed
 from provider_log.partition.pipeline import Pipeline
 from provider_log.store.tables import HeadRow
@@ -22,8 +22,15 @@ class Slot:
         self.asked = asked
         self.name = name
         self.batch = ""
+        self.is_away = False
         self.produced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def begin(self, places: Collection[tuple[str, int]]) -> None:
+        assert list(places) == [("t", 0)]
+        if self.is_away:
+            self.asked.append(f"begin on {self.name}")
+            raise LogUnavailable("its coordinator is away")
 
     async def produce(self, records: Sequence[LogRecord]) -> None:
         self.batch = (records[0].value or b"").decode()
@@ -38,26 +45,29 @@ class Slot:
         return [int(self.batch)]
 
     async def close(self) -> None:
-        """Nothing to free."""
+        self.asked.append(f"close {self.name}")
 
 
 class Batches:
     """Batches that hold nothing but their number, one slot or more, and the pipeline between them."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, spare: int = 0) -> None:
         self.asked: list[str] = []
         self.done: list[tuple[int, Sequence[int]]] = []
         self.number = 1
         self.wanted = asyncio.Event()
-        self.slots = [Slot(self.asked, name) for name in "ABCD"[:slots]]
+        self.failed: list[tuple[int, str]] = []
+        self.slots = [Slot(self.asked, name) for name in "ABCD"[: slots + spare]]
         pipeline = Pipeline(
             self.slots,
+            slots,
             SystemClock(),
             self.wanted,
             open_batch=lambda: self.batch(self.number),
             is_full=lambda: False,
             seal=self.seal,
             committed=lambda sealed, offsets: self.done.append((sealed.batch.number, offsets)),
+            failed=self.note_failure,
         )
         self.running = asyncio.ensure_future(pipeline.run())
 
@@ -69,6 +79,9 @@ class Batches:
         sealed = Sealed(batch=self.batch(self.number), log_records=(record,), history_count=1, head=HeadRow())
         self.number += 1
         return sealed
+
+    def note_failure(self, sealed: Sealed, error: LogError) -> None:
+        self.failed.append((sealed.batch.number, str(error)))
 
     async def want(self) -> None:
         self.wanted.set()
@@ -129,6 +142,7 @@ async def test_after_a_failure_nothing_is_ended(fails_first: bool) -> None:
     await batches.want()
     assert [asked for asked in batches.asked if asked.startswith("end")] == ["end 1"]
     assert batches.done == []
+    assert batches.failed == [(1, "no answer")]
     with pytest.raises(Doubtful, match="no answer"):
         await batches.running
 
@@ -152,6 +166,35 @@ async def test_without_a_free_slot_nothing_is_begun_and_any_free_one_will_do() -
     await batches.answer(batches.slots[0].committed)
     assert batches.asked[-1] == "produce 3 on A"
     await batches.stop()
+
+
+async def test_a_slot_that_cannot_begin_is_put_aside_and_a_spare_one_takes_its_batch_and_its_place() -> None:
+    batches = Batches(slots=2, spare=1)
+    batches.slots[0].is_away = True
+    for number, slot in enumerate("CBC", 1):
+        await batches.want()
+        await batches.answer(batches.slots["ABC".index(slot)].produced)
+        await batches.answer(batches.slots["ABC".index(slot)].committed)
+        assert batches.done[-1] == (number, [number])
+    assert [asked for asked in batches.asked if "end" not in asked] == [
+        "begin on A", "close A", "produce 1 on C", "produce 2 on B", "produce 3 on C",
+    ]  # fmt: skip
+    assert batches.failed == []
+    await batches.stop()
+
+
+async def test_without_a_spare_one_the_batch_waits_for_any_slot_and_without_any_it_fails() -> None:
+    batches = Batches(slots=2)
+    await batches.want()
+    await batches.answer(batches.slots[0].produced)
+    batches.slots[1].is_away = True
+    await batches.want()
+    assert batches.asked[-1] == "close B"
+    batches.slots[0].is_away = True
+    await batches.answer(batches.slots[0].committed)
+    with pytest.raises(LogUnavailable, match="its coordinator is away"):
+        await batches.running
+    assert batches.done == [(1, [1])]
 
 
 async def test_a_cancelled_pipeline_ends_no_batch() -> None:

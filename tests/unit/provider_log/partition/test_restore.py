@@ -232,5 +232,5 @@ async def test_an_acquire_record_behind_an_open_transaction_stalls_the_restore()
     stranger = await log.log.open_producer("stranger")
     await stranger.produce([LogRecord(topic=TOPICS.history, partition=0, key=None, value=b"open")])
     await log.acquire(FIRST)
-    with pytest.raises(RestoreStalled, match="an open transaction"):
+    with pytest.raises(RestoreStalled, match="stranger has a transaction open"):
         await log.restored(FIRST)
