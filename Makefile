@@ -9,11 +9,11 @@ SHELL := bash
 MINORS := 3.11 3.12 3.13
 FAST_ROOMS := $(wildcard tests/arch tests/unit tests/replay tests/conformance)
 MINOR_ROOMS := $(wildcard tests/unit tests/replay)
-LOCKS := requirements/runtime.txt requirements/test.txt requirements/dev.txt
+LOCKS := requirements/build.txt requirements/runtime.txt requirements/test.txt requirements/dev.txt
 
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --retries 8 --timeout 60
 UV_VERSION := 0.13.9
-UV_COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+UV_COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--upgrade --no-emit-index-url --no-emit-find-links --no-header
 
 # The environment is made new when the locked requirements change, so that nothing left over hides a missing one.
@@ -81,6 +81,10 @@ format: .venv ## rewrite the code in the one format, with the fixes that are saf
 demo: .venv ## run a fleet of services, kill the engine in the middle, let the log tell what happened
 	.venv/bin/python docs/examples/fleet/demo.py
 
+.PHONY: demo-kafka
+demo-kafka: .venv ## run the fleet on three nodes that share a log on Kafka, kill one of them, let the log tell
+	.venv/bin/python docs/examples/fleet/demo_kafka.py
+
 .PHONY: bench
 bench: .venv ## measure three activities in sequence on the embedded log
 	.venv/bin/turnlog bench hello3 --log embedded --json
@@ -93,9 +97,10 @@ bench-kafka: .venv ## measure the same on a Kafka broker of its own
 lock: ## write requirements/*.txt anew from pyproject.toml: newest versions, hashes, no index URL
 	interpreter=$$(.ci/python $(PYTHON)); $$interpreter -m venv --clear .venv-lock
 	.venv-lock/bin/python $(PIP_INSTALL) uv==$(UV_VERSION)
-	$(UV_COMPILE) -o requirements/runtime.txt
-	$(UV_COMPILE) --extra broker --group test -o requirements/test.txt
-	$(UV_COMPILE) --extra broker --group dev -o requirements/dev.txt
+	$(UV_COMPILE) --group build -o requirements/build.txt
+	$(UV_COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(UV_COMPILE) pyproject.toml --extra broker --group test -o requirements/test.txt
+	$(UV_COMPILE) pyproject.toml --extra broker --group dev -o requirements/dev.txt
 	@if grep -nE '://|--(index|find|extra)' $(LOCKS); then echo 'expected requirements without a URL, but these lines hold one' >&2; exit 1; fi
 
 .PHONY: jars

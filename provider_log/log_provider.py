@@ -30,7 +30,7 @@ from provider_log.data_directory import claimed, stores_in
 from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.log.wakeup import Wakeup
-from provider_log.options import LogProviderOptions
+from provider_log.options import SLOTS_ON_KAFKA, LogProviderOptions
 from provider_log.partition import look
 from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
@@ -225,7 +225,7 @@ class LogProvider:
             open_store=stores_in(root),
             clock=used_clock,
             chance=chance,
-            options=options or LogProviderOptions(slots_used=2),
+            options=options or LogProviderOptions(slots_used=SLOTS_ON_KAFKA),
             node=node,
             progress=progress,
             shared=shared,

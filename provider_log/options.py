@@ -3,6 +3,9 @@
 from msgspec import Struct
 
 MIB = 1024 * 1024
+SLOTS_ON_KAFKA = 2
+"""How many of them are used there unless told otherwise: the second hides the time the markers of the first take."""
+
 SLOTS = 4
 """Transactional ids of a partition. Part of the format: acquire fences all of them, however many are used."""
 

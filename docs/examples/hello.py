@@ -20,8 +20,10 @@ async def hello(ctx: OrchestrationContext, name: str) -> str:
     return await ctx.schedule_activity(greet, name)
 
 
+registry = Registry(orchestrations=[hello], activities=[greet])
+
+
 async def main() -> None:
-    registry = Registry(orchestrations=[hello], activities=[greet])
     async with LogProvider.embedded("hello-data") as provider, Engine(provider, registry):
         hello_ada = await Client(provider).start(hello, "Ada")
         print(await hello_ada.wait())

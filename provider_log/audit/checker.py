@@ -66,6 +66,7 @@ class Checker:
         self._held: set[str] = set()
         self._turn: Turn | None = None
         self._is_whole = True
+        self._is_released = False
         self.gave_up = False
         self._records = self._instances = self._executions = self._activities = 0
         self.ended: dict[str, Ended] = {}
@@ -103,8 +104,8 @@ class Checker:
 
     @property
     def owner_token(self) -> bytes | None:
-        """Of the newest owner."""
-        return self._sequence.token
+        """Of the newest owner; None if it has left."""
+        return None if self._is_released else self._sequence.token
 
     @property
     def watermarks(self) -> Mapping[r.Lane, int]:
@@ -231,7 +232,11 @@ class Checker:
     # Records, kind by kind.
 
     def _acquired(self, _record: r.OwnershipAcquired) -> None:
+        self._is_released = False
         self._lose_context()
+
+    def _released(self, _record: r.OwnershipReleased) -> None:
+        self._is_released = True
 
     def _turn_committed(self, record: r.TurnCommitted) -> None:
         found = self._found_at(record.instance)
@@ -404,6 +409,7 @@ class Checker:
 
     _read_as: ClassVar[dict[type, Callable[["Checker", Any], None]]] = {
         r.OwnershipAcquired: _acquired,
+        r.OwnershipReleased: _released,
         r.TurnCommitted: _turn_committed,
         r.WorkItemEnqueued: _work_item_enqueued,
         r.WorkItemAcked: _work_item_acked,

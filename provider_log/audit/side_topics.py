@@ -44,24 +44,24 @@ class SideTopics:
         """Compare with what `checker` read in the history up to the offset `end`."""
         outcomes = [one async for one in self._read(self._topics.outcomes)]
         owners = [one async for one in self._read(self._topics.owners)]
-        roots, has_new_owner = await self._moved(end)
+        roots, has_moved = await self._moved(end)
         self._check_outcomes(outcomes, checker, roots)
-        if not has_new_owner:
+        if not has_moved:
             self._check_owner(owners[-1] if owners else None, checker)
         await self._check_positions(checker)
 
     async def _moved(self, end: int) -> tuple[set[str], bool]:
-        """Whom the history speaks of after `end`, by their roots, and whether it names another owner."""
+        """Whom the history speaks of after `end`, by their roots, and whether the owner changes."""
         bounds = Bounds(end, (await self._log.bounds(self._topics.history, self._partition)).end)
         roots: set[str] = set()
-        has_new_owner = False
+        has_moved = False
         async with aclosing(read_all(self._log, self._topics.history, self._partition, bounds)) as records:
             async for record in records:
                 if isinstance(record, StoredRecord) and record.key is not None:
                     roots.add(root_of(record.key.decode(errors="replace")))
                 elif isinstance(record, StoredRecord):
-                    has_new_owner = has_new_owner or _is_acquired(record.value)
-        return roots, has_new_owner
+                    has_moved = has_moved or _changes_owner(record.value)
+        return roots, has_moved
 
     async def _read(self, topic: str) -> AsyncGenerator[StoredRecord]:
         bounds = await self._log.bounds(topic, self._partition)
@@ -113,11 +113,13 @@ class SideTopics:
                 )
 
     def _check_owner(self, last: StoredRecord | None, checker: Checker) -> None:
-        """The last owner of the owners topic is the newest one of the history."""
+        """The last owner of the owners topic is the newest one of the history, or nobody, if that has left."""
         topic = self._topics.owners
         if last is None or last.value is None:
             if checker.owner_token is not None:
-                self._found(Kind.OWNER, topic, None, "", "expected an owner, but it has none")
+                self._found(
+                    Kind.OWNER, topic, None, "", "expected the newest owner of the history, but it names nobody"
+                )
             return
         try:
             owner = codec.decode_owner(last.value)
@@ -125,7 +127,11 @@ class SideTopics:
             self._found(Kind.UNDECODABLE, topic, last.offset, "", str(error))
             return
         if owner.owner_token != checker.owner_token:
-            sentence = f"expected the newest owner of the history, but it names {owner.node} under another token"
+            sentence = (
+                f"expected nobody, for the owner has left, but it names {owner.node}"
+                if checker.owner_token is None
+                else f"expected the newest owner of the history, but it names {owner.node} under another token"
+            )
             self._found(Kind.OWNER, topic, last.offset, "", sentence)
 
     async def _check_positions(self, checker: Checker) -> None:
@@ -156,8 +162,8 @@ class SideTopics:
         )
 
 
-def _is_acquired(data: bytes | None) -> bool:
+def _changes_owner(data: bytes | None) -> bool:
     try:
-        return isinstance(codec.decode_record(data or b""), r.OwnershipAcquired)
+        return isinstance(codec.decode_record(data or b""), r.OwnershipAcquired | r.OwnershipReleased)
     except (codec.Malformed, codec.UnknownSchema):
         return False  # the next audit meets it

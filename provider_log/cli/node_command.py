@@ -56,6 +56,15 @@ def node(
             show_default=False,
         ),
     ] = None,
+    topic_tags: Annotated[
+        str | None,
+        typer.Option(
+            "--topic-tags",
+            metavar="TAG,…",
+            help="Tags of activities that plain consumers of the worker topic serve.",
+            show_default=False,
+        ),
+    ] = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -84,6 +93,7 @@ def node(
         log=log,
         bootstrap=bootstrap,
         advertise=advertise,
+        topic_tags=topic_tags,
         log_level=log_level,
         log_json=log_json,
     )

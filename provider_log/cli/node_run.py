@@ -23,6 +23,7 @@ from provider_log.cli.calling import note
 from provider_log.cli.collector import tune_collector
 from provider_log.cli.settings import KAFKA, Settings
 from provider_log.log_provider import LogProvider
+from provider_log.options import SLOTS_ON_KAFKA, LogProviderOptions
 from provider_log.server.address import parse_address
 from provider_log.server.listener import address_of, bind, serving
 
@@ -157,6 +158,7 @@ async def _be_alone(
         partitions=settings.partitions,
         node=url,
         accept_loss=accept_loss,
+        options=LogProviderOptions(topic_tags=settings.tags(), schema_registry=settings.schema_registry),
         progress=progress,
     )
     log.info("listening at %s, restoring %s", url, settings.data)
@@ -187,6 +189,9 @@ async def _share(
         partitions=settings.partitions,
         kafka=settings.client(),
         token=settings.token,
+        options=LogProviderOptions(
+            slots_used=SLOTS_ON_KAFKA, topic_tags=settings.tags(), schema_registry=settings.schema_registry
+        ),
         sharing=SharingOptions(session_ms=settings.session_ms),
         progress=progress,
     )

@@ -60,6 +60,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1_000, le=300_000)],
         Meta(description="A node of a cluster that gives no sign for so long loses its partitions; on Kafka alone."),
     ] = 10_000
+    topic_tags: Annotated[
+        str | None,
+        Meta(description="Tags of activities that plain consumers of the worker topic serve, commas between them."),
+    ] = None
+    schema_registry: Annotated[
+        str | None, Meta(description="URL of a schema registry, for input that names its schema by an id there.")
+    ] = None
     partitions: Annotated[
         Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="Partitions of new data; fixed from then on. Left out: what the data has, or 1."),
@@ -68,6 +75,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         "warning"
     )
     log_json: Annotated[bool, Meta(description="Log as one JSON object a line.")] = False
+
+    def tags(self) -> frozenset[str]:
+        """Of activities that no node serves."""
+        return frozenset(tag.strip() for tag in (self.topic_tags or "").split(",") if tag.strip())
 
     def client(self) -> "ClientSettings":
         """How to be let in by the brokers."""

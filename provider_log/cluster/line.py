@@ -20,6 +20,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag=True):
         partitions: How many there are to be placed.
         node: Name of the node: where it answers.
         session_ms: After so long without a sign of the node, or of the group, the membership is over.
+        holds: Partitions that the node has, because the process before this one has died: they stay where they are.
     """
 
     bootstrap: str
@@ -29,6 +30,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag=True):
     partitions: int
     node: str
     session_ms: int
+    holds: tuple[int, ...] = ()
 
 
 class Beat(Struct, frozen=True, kw_only=True, tag=True):

@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -18,11 +19,21 @@ from engine.runtime.doors import Tasks, within
 from provider_log.cluster.line import BEAT_MS, Beat, Hello, Left, Placed, line, to_member
 from provider_log.cluster.placement import Member, Placement, place
 from provider_log.log.kafka import KafkaLog
-from provider_log.log.kafka.group import KafkaGroup, Share
+from provider_log.log.kafka.group import Divide, Joined, Share
 from provider_log.log.port import LogBroken, LogError, LogUnavailable
 
 _LINE_BYTES_MAX = 1024 * 1024
 _RETRY_MS = 500
+
+
+class Group(Protocol):
+    """What a member needs of the group; `KafkaGroup` says what each does and raises."""
+
+    async def join(self, about: bytes, divide: Divide) -> Joined: ...
+
+    async def beat(self) -> bool: ...
+
+    async def leave(self) -> None: ...
 
 
 class GroupMember:
@@ -35,7 +46,7 @@ class GroupMember:
         say: Tells the node.
     """
 
-    def __init__(self, hello: Hello, group: KafkaGroup, clock: Clock, say: Callable[[Placed | Left], None]) -> None:
+    def __init__(self, hello: Hello, group: Group, clock: Clock, say: Callable[[Placed | Left], None]) -> None:
         self._hello = hello
         self._group = group
         self._clock = clock
@@ -46,7 +57,8 @@ class GroupMember:
         self._placement: Placement | None = None
         self._refused: tuple[int, ...] = ()
         self._answered = 0
-        self._lost = ""
+        self._lost: str = ""
+        self._holds = hello.holds
         self._heard = asyncio.Event()
 
     def hear(self, beat: Beat) -> None:
@@ -94,8 +106,9 @@ class GroupMember:
 
     async def _join(self, beat: Beat) -> None:
         node = self._hello.node
-        mine = tuple(sorted(self._placement.of(node))) if self._placement else ()
-        about = Member(node=node, partitions=mine, refuses=beat.refuses)
+        if self._placement is not None:
+            self._holds = tuple(sorted(self._placement.of(node)))
+        about = Member(node=node, partitions=self._holds, refuses=beat.refuses)
         joined = await self._group.join(msgspec.json.encode(about), self._divide)
         self._refused = beat.refuses
         self._placement = msgspec.json.decode(joined.said, type=Placement)
@@ -110,7 +123,7 @@ class GroupMember:
 
     def _lose(self, why: str) -> None:
         if self._placement is not None or why != self._lost:
-            self._placement, self._lost = None, why
+            self._placement, self._holds, self._lost = None, (), why
             self._say(Left(why=why))
 
 

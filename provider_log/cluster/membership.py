@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+from msgspec.structs import replace
 
 from engine.clock import Clock
 from engine.observe import logger
@@ -138,6 +139,8 @@ class ProcessMembership:
         """Run the process, and another one if it ends."""
         while True:
             await self._run_one(hello)
+            held = self._placement.of(self._node) if self._placement else ()
+            hello = replace(hello, holds=tuple(sorted(held)))
             self._hear(Left(why="expected a membership process that goes on, but it ended"))
             await self._clock.sleep_ms(_AGAIN_MS)
 

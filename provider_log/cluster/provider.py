@@ -61,7 +61,7 @@ class ClusterProvider:
         clock: Clock,
     ) -> None:
         self.local = local
-        self._membership = membership
+        self.membership = membership
         self._sharing = sharing
         self._reach = reach
         self._clock = clock
@@ -70,7 +70,7 @@ class ClusterProvider:
 
     async def __aenter__(self) -> Self:
         await self.local.__aenter__()
-        self._membership.join(self.local.partitions)
+        self.membership.join(self.local.partitions)
         self._tasks.spawn("sharing", self._sharing.run(self.local.held))
         return self
 
@@ -84,7 +84,7 @@ class ClusterProvider:
         with anyio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
                 stack.push_async_exit(self.local)
-                stack.push_async_callback(self._membership.aclose)
+                stack.push_async_callback(self.membership.aclose)
                 for remote in self._remotes.values():
                     stack.push_async_exit(remote)
                 await self._tasks.aclose(self._clock, patience_ms=60_000)

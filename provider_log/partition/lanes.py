@@ -37,10 +37,10 @@ from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNE
 log = logger("lanes")
 
 _RECORDS_AT_ONCE = 500
-_LOOK_UP_MS = 1_000
-_SENT_AGAIN_BYTES_MAX = 4 * 1024 * 1024
 _STALL_MS = 10_000
 """As long as a transaction may be open: a lane that brought nothing for so long is empty, or somebody holds it."""
+_LOOK_UP_MS = 1_000
+_SENT_AGAIN_BYTES_MAX = 4 * 1024 * 1024
 _FULL_WAIT_MS = 10
 _INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
 _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
@@ -347,16 +347,6 @@ class Lanes:
         finally:
             await reader.close()
 
-    async def look_up(self, live: LivePartition, registry: SchemaRegistry) -> None:
-        """Ask for the schemas that unread input waits for, until cancelled, and let it come in again."""
-        while True:
-            await registry.learn(live.messages.unread(), _LOOK_UP_MS)
-            while told := _told(live, registry):
-                for entry in told:
-                    live.messages.send_again(entry)
-                await live.ledger.durable()
-            await self._clock.sleep_ms(_LOOK_UP_MS)
-
     async def _tell_who_holds(self, lane: r.Lane) -> None:
         topic, partition = self.topic(lane), self._place.partition
         with contextlib.suppress(LogUnavailable):  # asked again after the next empty read
@@ -369,3 +359,13 @@ class Lanes:
                     held.offset,
                     held.producer,
                 )
+
+    async def look_up(self, live: LivePartition, registry: SchemaRegistry) -> None:
+        """Ask for the schemas that unread input waits for, until cancelled, and let it come in again."""
+        while True:
+            await registry.learn(live.messages.unread(), _LOOK_UP_MS)
+            while told := _told(live, registry):
+                for entry in told:
+                    live.messages.send_again(entry)
+                await live.ledger.durable()
+            await self._clock.sleep_ms(_LOOK_UP_MS)

@@ -272,13 +272,21 @@ class Partition:
                     return  # the next owner finds out; nothing is lost by not having said goodbye
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
-                if isinstance(error, Fenced) and not await self._is_placed_here():
+                if (isinstance(error, Fenced) or self._is_taken()) and not await self._is_placed_here():
                     self._move(Happening.FENCED_OFF)
                     lost = OwnershipLost("own", f"partition {self._place.partition} has another owner")
                     self._arrivals.release_all()
                     self._watchers.fail_all(lost)
                     self._settled.set()
                     return
+
+    def _is_taken(self) -> bool:
+        """Whether the log names an owner after this one: to take the partition back unasked would fence that one."""
+        owners = self._around.owners
+        if owners is None or self._acquired_at < 0:
+            return False
+        standing = owners.standing(self.number)
+        return standing.offset > self._acquired_at and standing.owner is not None
 
     def _count(self, error: Exception) -> None:
         if isinstance(error, Fenced):

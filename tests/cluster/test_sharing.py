@@ -1,6 +1,8 @@
 """Do nodes that share partitions answer as one, hand over in order, and let waiters go along?"""
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +18,7 @@ from engine.model.status import Status
 from provider_log import codec
 from provider_log import records as r
 from provider_log.cluster.kafka import cluster_on_kafka
+from provider_log.cluster.membership import ProcessMembership
 from provider_log.cluster.provider import ClusterProvider
 from provider_log.cluster.sharing import SharingOptions
 from provider_log.log.kafka import KafkaLog
@@ -91,6 +94,11 @@ class Node:
         self.cluster = cluster
         self.url = url
         self._stack = stack
+
+    @property
+    def membership(self) -> ProcessMembership:
+        assert isinstance(self.cluster.membership, ProcessMembership)
+        return self.cluster.membership
 
     async def leave(self) -> None:
         await self._stack.aclose()
@@ -273,3 +281,24 @@ async def history(nodes: Nodes, partition: int) -> list[r.AnyRecord]:
         return found
     finally:
         await log.close()
+
+
+async def test_a_membership_process_that_dies_costs_nobody_a_partition(nodes: Nodes) -> None:
+    one, two = await nodes.join(), await nodes.join()
+    await shared_evenly(one, two)
+    before, epochs = one.cluster.phases(), [(await two.cluster.digest(number)).epoch for number in range(PARTITIONS)]
+    instance = ids_in(set(before), 1)[0]
+    generation = one.membership.placement.generation if one.membership.placement else 0
+
+    pid = one.membership.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: one.membership.placement is None)
+    async with two.client() as client:
+        handle = await client.start(leaf, 21, instance=instance)
+        assert await handle.wait(WAIT_S) == 42
+    await until(lambda: one.membership.placement is not None and one.membership.placement.generation > generation)
+    await shared_evenly(one, two)
+
+    assert one.cluster.phases() == before
+    assert [(await two.cluster.digest(number)).epoch for number in range(PARTITIONS)] == epochs

@@ -13,12 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALONE, ON_KAFKA = README.split("\n## On Kafka, on several nodes\n")
+"""Its two halves: tests/cluster/test_readme_kafka.py runs what takes a broker."""
+
 PATIENCE_S = 120
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def transcript(block: str) -> Iterator[tuple[str, list[str]]]:
@@ -68,8 +71,16 @@ def run(command: list[str | Path], cwd: Path, env: dict[str, str] | None = None)
     return done.stdout
 
 
+def assert_printed(command: str, output: str, expected: list[str]) -> None:
+    """What a command printed has these lines in it, in this order; of each only the part that is expected."""
+    at = 0
+    for line in expected:
+        assert line in output[at:], f"{command} must print {line!r}, but printed\n{output}"
+        at = output.index(line, at) + len(line)
+
+
 def test_the_blocks_of_the_readme_do_what_they_say(installed: Path, tmp_path: Path) -> None:
-    program, test = blocks("python")
+    program, test = blocks(ALONE, "python")
     (tmp_path / "hello.py").write_text(program, encoding="utf-8")
     (tmp_path / "test_hello.py").write_text(test, encoding="utf-8")
     port = free_port()
@@ -81,7 +92,7 @@ def test_the_blocks_of_the_readme_do_what_they_say(installed: Path, tmp_path: Pa
     run([installed / "python", "test_hello.py"], tmp_path, env)
     nodes: list[subprocess.Popen[str]] = []
     try:
-        for block in blocks("console"):
+        for block in blocks(ALONE, "console"):
             for command, expected in transcript(block):
                 if command.endswith("&"):
                     words = shlex.split(command.removesuffix("&"))
@@ -91,11 +102,7 @@ def test_the_blocks_of_the_readme_do_what_they_say(installed: Path, tmp_path: Pa
                     assert node.stderr is not None
                     assert any("ready at" in line for line in node.stderr), "the node says where it listens"
                     continue
-                output = run(["sh", "-c", command], tmp_path, env)
-                at = 0
-                for line in expected:
-                    assert line in output[at:], f"{command} must print {line!r}, but printed\n{output}"
-                    at = output.index(line, at) + len(line)
+                assert_printed(command, run(["sh", "-c", command], tmp_path, env), expected)
     finally:
         for node in nodes:
             node.terminate()

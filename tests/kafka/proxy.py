@@ -42,8 +42,8 @@ class Proxy:
 
     Attributes:
         seen: How many requests of each kind came.
-        delays: Seconds that requests of a kind wait, and all behind them on their connection, by the end of their
-            transactional id.
+        frozen: Whether `freeze_at` has happened.
+        delays: Seconds that requests of a kind for a transactional id wait, and all behind them on their connection.
     """
 
     def __init__(self, broker: str) -> None:
@@ -55,8 +55,10 @@ class Proxy:
         self._came = asyncio.Event()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._freeze_at: tuple[int, str] | None = None
+        self.frozen = asyncio.Event()
         self.seen: Counter[int] = Counter()
-        self.delays: dict[tuple[Api, str], float] = {}
+        self.delays: dict[tuple[int, str], float] = {}
         self.host, self.port = "127.0.0.1", 0
 
     @property
@@ -71,9 +73,9 @@ class Proxy:
         """Take back what has not happened yet to requests of a kind; whether there was something."""
         return bool(self._faults.pop(api, []))
 
-    def freeze(self) -> None:
-        """Let nothing pass in either direction, as if the process behind it was stopped."""
-        self._flowing.clear()
+    def freeze_at(self, api: Api, transactional_id: str) -> None:
+        """From the next such request on let nothing pass in either direction, as if the process behind were stopped."""
+        self._freeze_at = (api, transactional_id)
 
     def thaw(self) -> None:
         """Let everything pass that waits."""
@@ -134,9 +136,14 @@ class Proxy:
                 (api,) = struct.unpack_from(">h", frame, 4)
                 self.seen[api] += 1
                 self._came.set()
-                await self._flowing.wait()
                 if api in _TRANSACTIONAL:
-                    await asyncio.sleep(self._delay(api, frame))
+                    name = _transactional_id(frame)
+                    if self._freeze_at == (api, name):
+                        self._freeze_at = None
+                        self._flowing.clear()
+                        self.frozen.set()
+                    await asyncio.sleep(self.delays.get((api, name), 0))
+                await self._flowing.wait()
                 faults = self._faults.get(api)
                 fault = faults.pop(0) if faults else None
                 if fault is Lose.REQUEST:
@@ -161,10 +168,6 @@ class Proxy:
                 if fault is not Lose.SILENT:
                     writer.write(self._renamed(api, frame))
                     await writer.drain()
-
-    def _delay(self, api: int, frame: bytes) -> float:
-        name = _transactional_id(frame)
-        return next((delay for (one, end), delay in self.delays.items() if one == api and name.endswith(end)), 0)
 
     def _renamed(self, api: int, frame: bytes) -> bytes:
         """The reply, with the proxy's address for the broker's."""

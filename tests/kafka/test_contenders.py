@@ -12,6 +12,7 @@ from provider_log import LogProvider, LogProviderOptions, codec
 from provider_log.bench.workloads import REGISTRY
 from provider_log.log.kafka import KafkaLog
 from provider_log.log.port import Log, LogRecord
+from provider_log.routing import partition_of
 from provider_log.store.memory import DictStore
 from provider_log.topics import Topics
 from tests.kafka.written import written
@@ -74,10 +75,17 @@ async def test_no_record_of_a_node_that_is_not_the_owner_gets_into_the_log_in_25
     await log.close()
 
 
-async def start(log: Log, app: str, instance: str) -> None:
+async def start(
+    log: Log, app: str, instance: str, *, orchestration: str = "hello3", value: object = "log", partitions: int = 1
+) -> None:
     """Start it as a stranger would, through the topic."""
     message = StartOrchestration(
-        instance=instance, name="hello3", input=JsonConverter().encode("log", "input"), message_id=instance
+        instance=instance, name=orchestration, input=JsonConverter().encode(value, "input"), message_id=instance
     )
-    topic = Topics.of(app).orchestrator
-    await log.append(LogRecord(topic=topic, partition=0, key=instance.encode(), value=codec.encode_message(message)))
+    record = LogRecord(
+        topic=Topics.of(app).orchestrator,
+        partition=partition_of(instance, partitions),
+        key=instance.encode(),
+        value=codec.encode_message(message),
+    )
+    await log.append(record)

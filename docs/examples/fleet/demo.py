@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -32,22 +34,34 @@ PICTURED = ("fleet", f"provision-{NEVER_STARTS}")
 ENDS_WITHIN_S = 30.0
 
 
+class Ended(NamedTuple):
+    """How a story ended: what became of each service, and the options that tell `turnlog` where its log is."""
+
+    rows: Sequence[Row]
+    log: Sequence[str]
+
+
 def main() -> int:
+    return told(story)
+
+
+def told(story: Callable[[Plan, Path, Screen], Coroutine[None, None, Ended]]) -> int:
+    """Let a story happen to the fleet, show what came of it, and let the log judge; the exit code."""
     home = Path(tempfile.mkdtemp(prefix="turnlog-fleet-"))
     plan = plan_of(Path(__file__).with_name("fleet.json"), home)
     console = Console()
     try:
         with Screen(console, [service.name for service in plan.services]) as screen:
-            rows = asyncio.run(story(plan, home, screen))
+            ended = asyncio.run(story(plan, home, screen))
     except Broken as broken:
         console.print(str(broken), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print(f"interrupted; its processes are stopped, its files are in {home}", soft_wrap=True)
         return 130
-    console.print(table(rows))
-    verified = subprocess.run([COMMAND, "audit", "verify", "--data", str(home / "data")], check=False)
-    console.print(f"The pictures, the data and what the node said are in {home}", soft_wrap=True, highlight=False)
+    console.print(table(ended.rows))
+    verified = subprocess.run([COMMAND, "audit", "verify", *ended.log], check=False)
+    console.print(f"The pictures, the data and what the nodes said are in {home}", soft_wrap=True, highlight=False)
     return verified.returncode
 
 
@@ -57,13 +71,13 @@ def plan_of(file: Path, home: Path) -> Plan:
     return Plan([Service(**service, home=str(home)) for service in fields["services"]], fields["parallel"])
 
 
-async def story(plan: Plan, home: Path, screen: Screen) -> list[Row]:
-    """All that happens, in its order; what became of each service.
+async def story(plan: Plan, home: Path, screen: Screen) -> Ended:
+    """All that happens, in its order.
 
     Raises:
         Broken: Something is not as it should be.
     """
-    node = Node(home / "data", free_port(), home / "node.log")
+    node = Node("the node", free_port(), home / "data", home / "node.log")
     async with RemoteProvider(node.url) as remote:
         seen = Seen(Client(remote), plan, home, screen)
         seen.ports.add(node.port)
@@ -75,20 +89,22 @@ async def story(plan: Plan, home: Path, screen: Screen) -> list[Row]:
             at_kill = await killed_in_the_middle(seen, node)
             away = await started(node, remote)
             screen.say(f"the node is back after {away.until_ms - away.from_ms} ms, and goes on where the log ends")
-            provisioned = await all_provisioned(seen)
-            await death_noticed(seen)
-            watched = await all_deleted(seen, provisioned)
+            rows = await brought_to_its_end(seen, at_kill)
             await pictured(seen, away)
-            exit_code = node.stop()
-            screen.say(f"the node has stopped, with exit code {exit_code}")
-            left = [*seen.left(), *([f"a node with exit code {exit_code}"] if exit_code else [])]
+            stopped(seen, node)
+            nothing_left(seen)
         finally:
             # However the story ended, nothing of it goes on.
             node.kill()
             seen.clear()
-    if left:
-        raise Broken(f"expected nothing to be left, but there is {', '.join(left)}")
-    screen.say("no process, no listening port and no entry is left")
+    return Ended(rows, ["--data", str(home / "data")])
+
+
+async def brought_to_its_end(seen: Seen, at_kill: States) -> list[Row]:
+    """What follows once the engine is back: the fleet is ready, is watched, and is deleted."""
+    provisioned = await all_provisioned(seen)
+    await death_noticed(seen)
+    watched = await all_deleted(seen, provisioned)
     return [
         Row(
             name=result.name,
@@ -128,7 +144,7 @@ async def killed_in_the_middle(seen: Seen, node: Node) -> States:
     count = Counter(stage(states, service.name) for service in seen.plan.services)
     seen.screen.say(
         ("SIGKILL", "bold red"),
-        " for the node: ",
+        f" for {node.name}: ",
         (f"{count['ready']} ready, {count['starting']} starting, {count['untouched']} untouched", "bold"),
         f"; {len(seen.alive())} processes live on",
     )
@@ -188,6 +204,29 @@ async def pictured(seen: Seen, away: Mark) -> None:
         file = seen.home / f"{instance}.svg"
         file.write_text(timeline(instance, await seen.client.history(instance), [away]), encoding="utf-8")
         seen.screen.say(f"a timeline of {instance} is in {file}")
+
+
+def stopped(seen: Seen, node: Node) -> None:
+    """Ask the node to end.
+
+    Raises:
+        Broken: It ends with an error.
+    """
+    exit_code = node.stop()
+    if exit_code:
+        raise Broken(f"expected {node.name} to stop with exit code 0, but it is {exit_code}")
+    seen.screen.say(f"{node.name} has stopped, with exit code {exit_code}")
+
+
+def nothing_left(seen: Seen) -> None:
+    """Say so.
+
+    Raises:
+        Broken: It is not so.
+    """
+    if left := seen.left():
+        raise Broken(f"expected nothing to be left, but there is {', '.join(left)}")
+    seen.screen.say("no process, no listening port and no entry is left")
 
 
 def stage(states: States, name: str) -> str:

@@ -1,4 +1,4 @@
-"""How does the demo run the engine? As a process of its own: `turnlog node`, which can be killed and started again."""
+"""How do the demos run the engine? As processes of their own: `turnlog node`, which can be killed and started again."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ from provider_log.server.remote import RemoteProvider
 from seen import Broken
 
 COMMAND = str(Path(sys.executable).with_name("turnlog"))
-READY_WITHIN_S = 30
+READY_WITHIN_S = 60
 STOPPED_WITHIN_S = 20
 
 
@@ -20,16 +20,20 @@ class Node:
     """One node after the other over the same data directory.
 
     Args:
-        data: What survives.
+        name: What it is called.
         port: Where it listens, on 127.0.0.1.
+        data: What survives.
         log: File that gets what it says.
+        flags: More of the command's.
     """
 
-    def __init__(self, data: Path, port: int, log: Path) -> None:
+    def __init__(self, name: str, port: int, data: Path, log: Path, *flags: str) -> None:
+        self.name = name
         self.port = port
+        self.data = data
         self.url = f"http://127.0.0.1:{port}"
         self._command = [COMMAND, "node", "--app-module", "app:registry"]
-        self._command += ["--data", str(data), "--listen", f"127.0.0.1:{port}"]
+        self._command += ["--data", str(data), "--listen", f"127.0.0.1:{port}", *flags]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
