@@ -18,7 +18,7 @@ from engine.model.work import WorkItem
 from provider_log import LogProvider, LogProviderOptions
 from provider_log import records as r
 from tests.simulation import test_contenders
-from tests.simulation.test_timelines import is_fold, owners, run
+from tests.simulation.scenario import is_fold, owners, run
 from tests.simulation.world import World
 
 ROUNDS_MAX = 400
