@@ -140,6 +140,8 @@ async def _first(clock: Clock, future: "asyncio.Future[Any]", timeout_ms: int) -
         if not future.done():
             future.cancel()
             await asyncio.wait({future})
+        if not future.cancelled():
+            future.exception()  # looked at: who is cancelled just as it fails does not ask, and it would be reported
 
 
 class Threads:

@@ -115,6 +115,23 @@ async def test_within_gives_the_result_or_times_out_and_leaves_nothing_running()
     assert asyncio.all_tasks() == before
 
 
+async def test_what_fails_just_as_its_waiter_is_cancelled_is_not_reported_as_an_error_nobody_saw() -> None:
+    reports: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+
+    async def cancels_its_waiter_and_fails() -> None:
+        waiting.cancel()
+        raise OSError("refused")
+
+    waiting = asyncio.ensure_future(within(SystemClock(), cancels_its_waiter_and_fails(), 60_000))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await cycles(5)
+    gc.collect()
+
+    assert reports == []
+
+
 async def test_offload_returns_raises_and_carries_context_variables() -> None:
     threads = Threads("pool", threads_max=2)
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
