@@ -41,7 +41,7 @@ from provider_log.store.digest import StateDigest
 from provider_log.store.keys import Table
 from provider_log.store.port import Store
 from provider_log.store.tables import HEAD, HeadRow, InstanceRow, unpack
-from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics
+from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics, partitions_found
 
 if TYPE_CHECKING:
     from provider_log.log.kafka import ClientSettings
@@ -216,7 +216,8 @@ class LogProvider:
         used_clock = clock or SystemClock()
 
         async def open_log() -> Log:
-            return await claimed(await KafkaLog.open(bootstrap, clock=used_clock, settings=kafka), root, app)
+            log = await KafkaLog.open(bootstrap, clock=used_clock, settings=kafka)
+            return await claimed(log, root, app, is_elsewhere=True)
 
         return cls(
             app=app,
@@ -281,7 +282,7 @@ class LogProvider:
 
     async def _start(self, log: Log) -> None:
         topics = Topics.of(self.app)
-        found = await log.partition_count(topics.history)
+        found = await partitions_found(log, topics)
         asked = self._partitions_asked
         if found is not None and asked is not None and found != asked:
             raise UsageError(

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from provider_log.log.port import TopicSpec
+from provider_log.log.port import Log, LogNotOpened, TopicSpec
 
 INPUT_BYTES_MAX = 1024 * 1024  # Kafka's own default for a record: what any producer can send without settings
 HISTORY_FACTOR = (
@@ -58,3 +58,38 @@ class Topics(Struct, frozen=True):
             TopicSpec(name=self.owners, partitions=partitions, record_bytes_max=INPUT_BYTES_MAX, compacted=True),
             TopicSpec(name=self.dead_letter, partitions=partitions, record_bytes_max=large),
         )
+
+
+async def partitions_found(log: Log, topics: Topics) -> int | None:
+    """How many partitions the topics of an application have; None if it has none yet.
+
+    Raises:
+        LogNotOpened: One is missing where others hold records, or has another count than the rest.
+    """
+    counts = {spec.name: await log.partition_count(spec.name) for spec in topics.specs(1)}
+    known = {name: count for name, count in counts.items() if count is not None}
+    if len(known) < len(counts) and await _hold_records(log, known):
+        # Asked for again: another node may have made them all, and begun, since they were first asked for.
+        missing = [name for name in counts if await log.partition_count(name) is None]
+        if missing:
+            raise LogNotOpened(
+                f"expected every topic of the application, but {', '.join(missing)} cannot be seen and others hold "
+                "records: it was deleted, or this client may not describe it. Made anew it would be empty, so bring it "
+                "back, or use another app"
+            )
+    found = known.get(topics.history, next(iter(known.values()), None))
+    other = {name: count for name, count in known.items() if count != found}
+    if other:
+        raise LogNotOpened(
+            f"expected {found} partitions in every topic of the application, but there are {other}: an instance would "
+            "be looked for in two places. Their number is fixed: make the topic anew with as many, or use another app"
+        )
+    return found
+
+
+async def _hold_records(log: Log, counts: dict[str, int]) -> bool:
+    for name, count in counts.items():
+        for partition in range(count):
+            if (await log.bounds(name, partition)).end > 0:
+                return True
+    return False

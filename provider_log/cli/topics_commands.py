@@ -111,7 +111,7 @@ async def _created(settings: Settings, replication_factor: int | None) -> Create
     names = _specs(settings.app, 1)
     async with open_kafka(settings, replication_factor) as kafka:
         before = await kafka.topic_states([spec.name for spec in names])
-        count = settings.partitions or next((state.partitions for state in before.values()), 1)
+        count = settings.partitions or _count(settings.app, before) or 1
         for name, state in before.items():
             if state.partitions != count:
                 raise UsageError(
@@ -130,7 +130,7 @@ async def _checked(settings: Settings) -> Checked:
     async with open_kafka(settings) as kafka:
         found = await kafka.topic_states([spec.name for spec in _specs(settings.app, 1)])
     specs = _specs(settings.app, 1)
-    count = next((state.partitions for state in found.values()), 0)
+    count = _count(settings.app, found)
     missing = tuple(spec.name for spec in specs if spec.name not in found)
     counts = tuple(
         f"expected {count} partitions of every topic, but {name} has {state.partitions}; their number is fixed"
@@ -146,6 +146,12 @@ async def _checked(settings: Settings) -> Checked:
         counts=counts,
         unfit=problems,
     )
+
+
+def _count(app: str, states: "Mapping[str, TopicState]") -> int:
+    """How many partitions there are: those of the history, which is the truth, else of any topic; 0 without one."""
+    known = [states[name] for name in (Topics.of(app).history, *states) if name in states]
+    return known[0].partitions if known else 0
 
 
 def _specs(app: str, partitions: int) -> Sequence[TopicSpec]:

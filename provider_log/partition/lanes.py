@@ -40,6 +40,7 @@ _RECORDS_AT_ONCE = 500
 _STALL_MS = 10_000
 """As long as a transaction may be open: a lane that brought nothing for so long is empty, or somebody holds it."""
 _LOOK_UP_MS = 1_000
+_SENT_AGAIN_BYTES_MAX = 4 * 1024 * 1024
 _FULL_WAIT_MS = 10
 _INSTANCE_BYTES_MAX = 16 * 1024  # a root's id and the marks of a thousand generations of children
 _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
@@ -275,6 +276,19 @@ def _kept_under(stored: StoredRecord, place: Place) -> str:
     return key if is_id else shelf_of(place)
 
 
+def _told(live: LivePartition, registry: SchemaRegistry) -> list[Entry]:
+    """Unread input whose schema is known by now, no more than goes in one transaction."""
+    told: list[Entry] = []
+    size = 0
+    for number, entries in live.messages.unread().items():
+        for entry in entries if number in registry.known else ():
+            size += len(entry.raw)
+            if told and (size > _SENT_AGAIN_BYTES_MAX or len(told) == _RECORDS_AT_ONCE):
+                return told
+            told.append(entry)
+    return told
+
+
 def _key_text(stored: StoredRecord) -> str:
     return (stored.key or b"").decode(errors="replace")
 
@@ -350,8 +364,8 @@ class Lanes:
         """Ask for the schemas that unread input waits for, until cancelled, and let it come in again."""
         while True:
             await registry.learn(live.messages.unread(), _LOOK_UP_MS)
-            for number, entries in live.messages.unread().items():
-                if number in registry.known:
-                    for entry in entries:
-                        live.messages.send_again(entry)
+            while told := _told(live, registry):
+                for entry in told:
+                    live.messages.send_again(entry)
+                await live.ledger.durable()
             await self._clock.sleep_ms(_LOOK_UP_MS)

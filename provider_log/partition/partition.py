@@ -20,6 +20,7 @@ from provider_log.log.port import (
     LogUnavailable,
     OffsetOutOfRange,
     Producer,
+    RecordTooLarge,
 )
 from provider_log.options import SLOTS
 from provider_log.partition.backlog import Backlog
@@ -43,7 +44,15 @@ from provider_log.store.keys import Table
 from provider_log.store.port import Store
 from provider_log.store.tables import GENESIS, GenesisRow, HeadRow, PositionRow, unpack
 
-_BROKEN = (LogBroken, LogCorrupted, ChangelogBroken, OffsetOutOfRange, codec.Malformed, codec.UnknownSchema)
+_BROKEN = (
+    LogBroken,
+    LogCorrupted,
+    RecordTooLarge,  # every batch was measured: the log takes less than it said
+    ChangelogBroken,
+    OffsetOutOfRange,
+    codec.Malformed,
+    codec.UnknownSchema,
+)
 """What no second attempt can mend: the partition fails and an operator must look."""
 
 _DRAIN_LOOK_MS = 20
@@ -368,7 +377,8 @@ class Partition:
         if expected != found:
             raise Application(
                 f"expected application {expected[0]!r} with {expected[2]} partitions on log {expected[1]}, but this "
-                f"log was created for {found[0]!r} with {found[2]} partitions on log {found[1]} ({found[3]})"
+                f"log was created for {found[0]!r} with {found[2]} partitions on log {found[1]} ({found[3]}). "
+                "Use the brokers it was created on, or another app"
             )
 
     async def _run(self, head: HeadRow, token: bytes) -> None:
@@ -480,7 +490,7 @@ class Partition:
 
     def _broke(self, error: BaseException) -> None:
         """An error that no second attempt mends."""
-        kind = Fatal if isinstance(error, LogBroken | Application) else StateCorrupted
+        kind = Fatal if isinstance(error, LogBroken | RecordTooLarge | Application) else StateCorrupted
         self._error = (
             error
             if isinstance(error, ProviderError)

@@ -1,18 +1,20 @@
 """Does `turnlog topics` make what a node needs, and tell what would lose records?"""
 
 import asyncio
+import contextlib
 import json
 import uuid
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from provider_log import LogProvider
 from provider_log.cli import app as command
 from provider_log.cli.exits import Exit
-from provider_log.log.kafka.topics import RULES
+from provider_log.log.kafka import KafkaLog
+from provider_log.log.port import LogNotOpened
 from provider_log.topics import Topics
+from tests.kafka.by_hand import make_topic
 
 
 class Turnlog:
@@ -30,15 +32,14 @@ class Turnlog:
         out, error = self.capsys.readouterr()
         return code, out, error
 
-    async def make_by_hand(self, name: str, partitions: int, **wrong: str) -> None:
-        """A topic as somebody else would make it; with `wrong` settings, dots written as underscores."""
+    async def make_by_hand(self, name: str, partitions: int, wrong: dict[str, str]) -> None:
+        """A topic as somebody else would make it, once every broker has heard of it."""
         spec = next(one for one in self.topics.specs(partitions) if one.name == name)
-        settings = {rule.setting: rule.value(spec, 1) for rule in RULES}
-        settings |= {setting.replace("_", "."): value for setting, value in wrong.items()}
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
-        await admin.close()
+        await make_topic(self.bootstrap, spec, wrong=wrong)
+        log = await KafkaLog.open(self.bootstrap)
+        with contextlib.suppress(LogNotOpened):
+            await log.create_topics([spec])
+        await log.close()
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ async def test_a_factor_that_the_cluster_has_no_brokers_for_is_refused(turnlog: 
 
 
 async def test_a_topic_that_loses_records_is_named_with_what_mends_it(turnlog: Turnlog) -> None:
-    await turnlog.make_by_hand(turnlog.topics.history, 1, retention_ms="604800000")
+    await turnlog.make_by_hand(turnlog.topics.history, 1, {"retention.ms": "604800000"})
 
     code, _, error = await turnlog("create")
     assert code == Exit.USAGE
@@ -106,8 +107,8 @@ async def test_topics_that_are_missing_or_of_another_count_are_named(turnlog: Tu
     assert f"turnlog topics create --log kafka --bootstrap {turnlog.bootstrap} --app {turnlog.app}" in out
 
     other = Turnlog(turnlog.bootstrap, turnlog.capsys)
-    await other.make_by_hand(other.topics.history, 2)
-    await other.make_by_hand(other.topics.owners, 1)
+    await other.make_by_hand(other.topics.history, 2, {})
+    await other.make_by_hand(other.topics.owners, 1, {})
     code, out, _ = await other("check", "--json")
     found = json.loads(out)
     assert code == Exit.USAGE

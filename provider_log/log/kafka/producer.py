@@ -229,7 +229,10 @@ class KafkaProducer:
                 self._cluster.moved(topic)
                 continue
             if code in TOO_LARGE:
-                raise RecordTooLarge(f"expected a batch that {topic} takes, but the broker answers {name_of(code)}")
+                raise RecordTooLarge(
+                    f"expected {topic} to take a batch as large as when this began, but the broker answers "
+                    f"{name_of(code)}. {await self._topics.how_to_take_as_much(topic)}"
+                )
             self._check(code, f"{topic}/{partition} to take a batch")
             bases[topic, partition] = base
         return bases

@@ -31,6 +31,7 @@ _TOPIC = 2  # the kind of resource whose settings are asked for
 _READ_COMMITTED = 1
 _FIRST, _END = -2, -1
 _APPEAR_MS = 20
+_NEW_ANSWERS = 6  # as many waits as for one answer: a busy broker made 56 new partitions in more than ten seconds
 _REPLICAS = 3
 _UNFITTING = frozenset({Code.INVALID_REPLICATION_FACTOR, Code.POLICY_VIOLATION})
 """The cluster has no room for a topic like that; with another factor it may."""
@@ -178,10 +179,10 @@ class Topics:
             if code not in {Code.NONE, Code.TOPIC_ALREADY_EXISTS}:
                 raise LogUnavailable(f"expected to create topic {topic}, but: {message or name_of(code)}")
         try:
-            await within(self._clock, self._appeared(absent), self._answer_ms)
+            await within(self._clock, self._appeared(absent), _NEW_ANSWERS * self._answer_ms)
         except TimeoutError as error:
             raise LogUnavailable(
-                f"expected leaders of new topics within {self._answer_ms} ms, but not all are"
+                f"expected leaders of new topics within {_NEW_ANSWERS * self._answer_ms} ms, but not all are"
             ) from error
 
     async def _appeared(self, specs: Sequence[TopicSpec]) -> None:
@@ -203,7 +204,7 @@ class Topics:
             raise LogNotOpened("; ".join(problems))
 
     async def states(self, names: Sequence[str]) -> Mapping[str, TopicState]:
-        """Those of the topics that exist."""
+        """Those of the topics that exist, in the order of their names here."""
         there = {
             topic: partitions
             for code, topic, _, partitions in (await self._cluster.look([*names])).topics
@@ -216,7 +217,8 @@ class Topics:
                 replicas=min((len(partition[3]) for partition in partitions), default=1),
                 settings=settings[topic],
             )
-            for topic, partitions in there.items()
+            for topic in names
+            if (partitions := there.get(topic)) is not None
         }
 
     async def batch_bytes_max(self, topic: str) -> int:
@@ -225,6 +227,10 @@ class Topics:
             settings = await self._settings([topic])
             self._batch_bytes_max[topic] = int(settings[topic][BATCH_BYTES_MAX])
         return self._batch_bytes_max[topic]
+
+    async def how_to_take_as_much(self, topic: str) -> str:
+        """What to do when a topic takes less than it did when it was first looked at."""
+        return _mend(topic, BATCH_BYTES_MAX, str(await self.batch_bytes_max(topic)))
 
     async def check(self, records: Sequence[LogRecord]) -> int:
         """Refuse records of one place if it does not exist or does not take one; how large a batch may be there.
@@ -283,3 +289,11 @@ class Topics:
                 raise refusal(code, f"the settings of topic {topic}")
             found[topic] = {name: value for name, value, _, _, _, _ in entries}
         return found
+
+
+def _mend(topic: str, setting: str, value: str) -> str:
+    """The command that gives a topic the setting it must have."""
+    return (
+        f"Mend it with kafka-configs.sh --alter --entity-type topics --entity-name {topic} "
+        f"--add-config {setting}={value}"
+    )
