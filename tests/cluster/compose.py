@@ -1,4 +1,4 @@
-"""What does deploy/compose.yaml say? Read as data, and moved to this machine: its addresses, paths and secrets."""
+"""What do deploy/compose.yaml and its Dockerfile say? Read as data, with addresses and secrets of this machine."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from msgspec import Struct
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 
 
 class Healthcheck(Struct):
@@ -46,3 +47,9 @@ class Compose(Struct):
             assert old in text, f"expected {old!r} in the compose file, to put {new!r} in its place"
             text = text.replace(old, new)
         return msgspec.yaml.decode(re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "given", text), type=cls)
+
+
+def copied_in(dockerfile: str) -> list[tuple[str, str]]:
+    """What a Dockerfile takes from its context, and where it puts that."""
+    lines = re.findall(r"^COPY (?!--from)(.*) (\S+)$", dockerfile, re.MULTILINE)
+    return [(source, target) for sources, target in lines for source in sources.split()]

@@ -9,14 +9,15 @@ import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from shutil import copy
+from shutil import copy, copytree
+from zipfile import ZipFile
 
 import anyio
 
 from engine.clock import SystemClock
 from provider_log.dev.broker import PLAIN, Broker, free_ports, java
 from provider_log.server.remote import RemoteProvider
-from tests.cluster.compose import DEPLOY, Compose, Service
+from tests.cluster.compose import DEPLOY, DOCKERFILE, Compose, Service, copied_in
 from tests.cluster.nodes import PATIENCE_S
 from tests.e2e.node_process import Ran, clean_environment, running, turnlog
 
@@ -141,6 +142,24 @@ async def partitions_of(moved: Moved) -> list[int]:
             phases = (await remote.node_info()).phases
             found += [number for number, phase in phases.items() if phase == "running"]
     return sorted(found)
+
+
+async def test_the_wheel_of_the_image_is_made_of_what_is_copied_for_it(tmp_path: Path) -> None:
+    stage, _, _ = DOCKERFILE.partition("pip wheel")
+    for source, target in copied_in(stage):
+        (tmp_path / target).parent.mkdir(exist_ok=True)
+        path = DEPLOY.parent / source
+        if path.is_dir():
+            copytree(path, tmp_path / target)
+        else:
+            (tmp_path / target).mkdir(exist_ok=True)
+            copy(path, tmp_path / target)
+    command = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", "wheels", "."]
+    made = await anyio.run_process([sys.executable, *command], cwd=tmp_path, check=False)
+    assert made.returncode == 0, made.stderr.decode()
+    (wheel,) = (tmp_path / "wheels").glob("turnlog-*.whl")
+    packages = {name.split("/")[0] for name in ZipFile(wheel).namelist() if name.endswith(".py")}
+    assert packages == {"engine", "provider_log", "schemas"}
 
 
 async def test_three_brokers_and_three_nodes_come_up_answer_and_stop_in_time(tmp_path: Path) -> None:

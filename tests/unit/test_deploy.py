@@ -19,11 +19,10 @@ from engine.runtime.options import EngineOptions
 from provider_log.cli.app import app
 from provider_log.cli.settings import PREFIX, Settings
 from provider_log.dev.jars import KAFKA
-from tests.cluster.compose import COMPOSE, DEPLOY, Compose
+from tests.cluster.compose import COMPOSE, DEPLOY, DOCKERFILE, Compose, copied_in
 
 ROOT = DEPLOY.parent
 UNIT = (DEPLOY / "turnlog.service").read_text(encoding="utf-8")
-DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 SERVICES = Compose.read().services
 NODES = ["node-1", "node-2", "node-3"]
 BROKERS = ["kafka-1", "kafka-2", "kafka-3"]
@@ -106,11 +105,7 @@ def test_a_node_may_end_its_work_before_it_is_killed() -> None:
 
 def test_the_image_is_made_of_files_that_are_there_and_not_kept_from_it() -> None:
     let_in = [line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"]
-    copied = [
-        source
-        for words in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
-        for source in words.split()
-    ]
+    copied = [source for source, _ in copied_in(DOCKERFILE)]
     assert copied
     for source in copied:
         assert (ROOT / source).exists(), source

@@ -1,18 +1,21 @@
 """Does the demo notice when it does not prove what it promises?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from demo import killed_in_the_middle, main, plan_of, stage
+from demo import Ended, killed_in_the_middle, main, plan_of, stage
+from demo_kafka import PARTITIONS, Member, shared_out
 from engine import Client
 from engine.clock import SystemClock
 from engine.testing.memory import MemoryProvider
 from node import Node
 from plan import Plan, Service
-from screen import Row, Screen
+from provider_log.server.remote import RemoteProvider
+from provider_log.server.shapes import NodeInfo
+from screen import Screen
 from seen import Broken, Seen, States
 
 NAMES = [f"service-{number}" for number in range(20)]
@@ -35,7 +38,7 @@ class Killable(Node):
     """A node that was never started, and counts how often it is killed."""
 
     def __init__(self, home: Path) -> None:
-        super().__init__("node", 0, home / "data", home / "node.log")
+        super().__init__("the node", 0, home / "data", home / "node.log")
         self.killed = 0
 
     def kill(self) -> None:
@@ -61,6 +64,28 @@ async def test_a_fleet_that_is_never_in_the_middle_breaks_the_demo(tmp_path: Pat
     assert node.killed == 0
 
 
+def member(name: str, home: Path) -> Member:
+    return Member(Node(name, 0, home / name, home / f"{name}.log"), Running({"one": [0, 1, 2, 3], "two": [4, 5]}[name]))
+
+
+class Running(RemoteProvider):
+    """A way to a node on which these partitions run, and another one is being restored."""
+
+    def __init__(self, partitions: Sequence[int]) -> None:
+        super().__init__("http://127.0.0.1:0")
+        self._phases = {**dict.fromkeys(partitions, "running"), 6: "restoring"}
+
+    async def node_info(self) -> NodeInfo:
+        return NodeInfo(app="fleet", partitions=PARTITIONS, phases=self._phases)
+
+
+async def test_a_partition_that_runs_nowhere_breaks_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo_kafka.PATIENCE_S", 0.1)
+
+    with pytest.raises(Broken, match="but there is one has 0 1 2 3, two has 4 5"):
+        await shared_out([member("one", tmp_path), member("two", tmp_path)])
+
+
 async def test_a_wait_that_takes_too_long_says_what_it_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,11 +97,11 @@ async def test_a_wait_that_takes_too_long_says_what_it_waited_for(
 
 def test_the_exit_code_is_that_of_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audit = tmp_path / "turnlog"
-    audit.write_text('#!/bin/sh\ntest "$1 $2 $3" = "audit verify --data" && exit 6\n')
+    audit.write_text('#!/bin/sh\ntest "$1 $2 $3" = "audit verify --data" && test "$4" = here && exit 6\n')
     audit.chmod(0o755)
 
-    async def story(*_: object) -> list[Row]:
-        return []
+    async def story(*_: object) -> Ended:
+        return Ended([], ["--data", "here"])
 
     monkeypatch.setattr("demo.story", story)
     monkeypatch.setattr("demo.COMMAND", str(audit))
@@ -88,7 +113,7 @@ def test_the_exit_code_is_that_of_the_audit(tmp_path: Path, monkeypatch: pytest.
 def test_a_broken_promise_is_exit_code_1_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def story(*_: object) -> list[Row]:
+    async def story(*_: object) -> Ended:
         raise Broken("expected [nothing] to be left, but there is a process")
 
     monkeypatch.setattr("demo.story", story)
