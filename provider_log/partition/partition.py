@@ -290,12 +290,12 @@ class Partition:
                     return
 
     def _is_taken(self) -> bool:
-        """Whether the log names an owner after this one: to take the partition back unasked would fence that one."""
+        """Whether the log names another node since: to take the partition back unasked would fence that one."""
         owners = self._around.owners
         if owners is None or self._acquired_at < 0:
             return False
         standing = owners.standing(self.number)
-        return standing.offset > self._acquired_at and standing.owner is not None
+        return standing.owner is not None and standing.owner.node != self._around.node
 
     def _count(self, error: Exception) -> None:
         if isinstance(error, Fenced):
