@@ -95,8 +95,8 @@ class Pipeline:
             await self._wanted.wait()
             slot = await self._free.get()
             await self._fill()
-            self._wanted.clear()
             sealed = self._seal()
+            self._wanted.clear()  # after: what sealing itself adds is in this batch, and an empty one cannot be sealed
             slot = await self._begun(slot, sealed)
             await self._told(sealed, slot.produce(sealed.log_records))
             before = commits.spawn("end", self._end(slot, sealed, before))

@@ -18,7 +18,8 @@ from provider_log import LogProvider
 from provider_log.dev.broker import Broker, running_broker
 from provider_log.log.kafka import KafkaLog
 from provider_log.log.port import LogError
-from tests.kafka.history import ACTIVITIES, read_history
+from tests.kafka.nodes import ANSWERS
+from tests.kafka.written import written
 
 WAIT_S = 90
 INSTANCES = 20
@@ -85,10 +86,10 @@ async def test_a_node_under_load_outlasts_a_broker_that_slept_for_a_minute(broke
     async with loaded_node(broker.bootstrap, tmp_path, app) as node:
         await outlasts_sleep(broker, node)
     log = await KafkaLog.open(broker.bootstrap)
-    seen = await read_history(log, app)
+    seen = await written(log, app)
     await log.close()
-    assert set(seen.answers.values()) == {ACTIVITIES}
-    assert len(seen.answers) >= WARM + MORE
+    assert set(seen.answered.values()) == {ANSWERS}
+    assert len(seen.answered) >= WARM + MORE
 
 
 async def outlasts_sleep(broker: Broker, node: asyncio.subprocess.Process) -> None:

@@ -22,8 +22,9 @@ from provider_log.log.kafka.security import credentials_of
 from provider_log.log.port import LogNotOpened, TopicSpec
 from provider_log.topics import Topics
 from tests.kafka.by_hand import make_topic
-from tests.kafka.history import ACTIVITIES, read_history
 from tests.kafka.load import loaded
+from tests.kafka.nodes import ANSWERS
+from tests.kafka.written import written
 
 MORE = 20
 _SOON_DEAD = Extra(properties="broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n")
@@ -93,8 +94,8 @@ async def test_work_goes_on_when_leader_and_coordinator_die_and_nothing_is_lost_
     threads.close(patience_ms=1_000)
 
     log = await KafkaLog.open(bootstrap)
-    seen = await read_history(log, app)
+    seen = await written(log, app)
     await log.close()
-    assert seen.answers.keys() >= set(load.ended)
-    assert set(seen.answers.values()) == {ACTIVITIES}
+    assert seen.answered.keys() >= set(load.ended)
+    assert set(seen.answered.values()) == {ANSWERS}
     assert seen.owners > 1, "expected commits in doubt, but nothing was under way when a broker died"

@@ -22,13 +22,13 @@ class Written(Struct, frozen=True):
     Attributes:
         owners: How many it had.
         ended: How many executions ended, each once.
-        answered: How many activities were answered, each once.
+        answered: How many activities of each instance were answered, each once.
         rows: The state it makes.
     """
 
     owners: int
     ended: int
-    answered: int
+    answered: Counter[str]
     rows: dict[bytes, bytes]
 
 
@@ -54,4 +54,4 @@ async def written(log: Log, app: str, partition: int = 0) -> Written:
     twice = {what: count for what, count in (*ended.items(), *answered.items()) if count > 1}
     assert twice == {}
     store.write(put_head(head))
-    return Written(owners, ended.total(), answered.total(), store.rows)
+    return Written(owners, ended.total(), Counter(instance for instance, _, _ in answered), store.rows)
