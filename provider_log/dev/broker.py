@@ -94,7 +94,7 @@ class Java(Struct, frozen=True, kw_only=True):
 
     executable: Path
     jars: Sequence[Path]
-    heap_mib: int = 256
+    heap_mib: int = 512
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a class and its arguments, for a directory that `Broker` made."""

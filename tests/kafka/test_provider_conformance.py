@@ -1,9 +1,19 @@
 """Does the provider keep the contract of the port on a broker?"""
 
+from collections.abc import Generator
+
 import pytest
 
 from engine.testing.conformance import GROUPS, ConformanceTest
+from tests.kafka.choice import bootstrap_servers
 from tests.kafka.provider_factory import providers
+
+
+@pytest.fixture(scope="module")
+def bootstrap() -> Generator[str]:
+    """A broker of their own: an application each makes some seven thousand partitions, and others would wait for it."""
+    with bootstrap_servers() as servers:
+        yield servers
 
 
 @pytest.mark.parametrize("partitions", [1, 8])

@@ -310,6 +310,7 @@ class AnyCalls(RuleBasedStateMachine):
         self.do(self.world.log.close())
 
     async def answers(self) -> list[object]:
+        await self.world.clock.sleep_ms(1_000)  # lanes are read behind the opening, and nothing is hidden or leased now
         provider = self.provider
         found: list[object] = [await provider.list_instances(), await provider.get_queue_depths()]
         for instance in INSTANCES:
