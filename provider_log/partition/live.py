@@ -57,7 +57,9 @@ class LivePartition:
 
     @property
     def depths(self) -> tuple[int, int, int]:
-        """Unlocked messages, unleased work items, timers."""
+        """Unlocked messages, unleased work items, timers: as they are now, and not when somebody fetched last."""
+        self.messages.tick()
+        self.work.tick()
         return self.messages.unlocked, self.work.unleased, self.messages.timers
 
     def in_ms(self, at_ms: int | None) -> int | None:

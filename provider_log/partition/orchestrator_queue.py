@@ -342,6 +342,10 @@ class OrchestratorQueue:
 
     # For the owner
 
+    def tick(self) -> None:
+        """Let messages become visible, timers due and locks expire."""
+        self._inbox.tick(self._ledger.now_ms())
+
     @property
     def unlocked(self) -> int:
         """Visible messages nobody was handed."""

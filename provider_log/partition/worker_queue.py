@@ -235,6 +235,10 @@ class WorkerQueue:
 
     # For the owner
 
+    def tick(self) -> None:
+        """Let items become visible and leases expire."""
+        self._backlog.tick(self._ledger.now_ms())
+
     @property
     def unleased(self) -> int:
         """Work items nobody has."""
