@@ -7,18 +7,16 @@ A start that is durable is not seen to arrive within two minutes after the leade
 import os
 import signal
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import pytest
 
 from engine import Client, Engine
 from engine.clock import SystemClock
 from engine.runtime.doors import Threads
 from provider_log import LogProvider
 from provider_log.bench.workloads import REGISTRY
-from provider_log.dev.broker import Broker, Extra, running_brokers
+from provider_log.dev.broker import Broker
 from provider_log.log.kafka import KafkaLog
 from provider_log.log.kafka.cluster import Cluster
 from provider_log.log.kafka.link import Address, Links
@@ -26,21 +24,12 @@ from provider_log.log.kafka.security import credentials_of
 from provider_log.topics import Topics
 from tests.kafka.load import loaded
 from tests.kafka.nodes import ANSWERS
+from tests.kafka.test_three_brokers import bootstrap_of, brokers
 from tests.kafka.written import written
 
+__all__ = ["brokers"]  # a fixture, used by name
+
 MORE = 20
-_SOON_DEAD = Extra(properties="broker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n")
-"""Else everybody waits nine seconds for a broker that is gone."""
-
-
-@pytest.fixture(scope="module")
-def brokers() -> Generator[list[Broker]]:
-    with running_brokers(3, _SOON_DEAD) as brokers:
-        yield brokers
-
-
-def bootstrap_of(brokers: list[Broker]) -> str:
-    return ",".join(broker.bootstrap for broker in brokers)
 
 
 @asynccontextmanager
