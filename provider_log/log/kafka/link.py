@@ -131,6 +131,9 @@ class Links:
             except BaseException:
                 self._give_up(connection)  # whoever waited for it is gone
                 raise
+            if self._is_closed:  # while it was made: nobody would close it
+                self._give_up(connection)
+                raise Unsent(f"expected open connections, but that to {address.host}:{address.port} was closed")
             self._connections[address] = connection
             return connection
 

@@ -174,14 +174,30 @@ class KafkaProducer:
             sent: dict[Address, dict[Place, RecordBatch]] = {}
             for place, queue in queues.items():
                 sent.setdefault(await self._cluster.leader(*place), {})[place] = queue[0]
-            answers = await asyncio.gather(*(self._send(leader, batches) for leader, batches in sent.items()))
-            bases = {place: base for answer in answers for place, base in answer.items()}
+            bases = await self._sent(sent)
             for place, base in bases.items():
                 for offset in range(base, base + queues[place].pop(0).count):
                     offsets[next(orders[place])] = offset
             if len(bases) < len(queues):
                 await self._clock.sleep_ms(_LEADER_MS)
         return offsets
+
+    async def _sent(self, batches: dict[Address, dict[Place, RecordBatch]]) -> dict[Place, int]:
+        """Send to each leader its batches at once; the first offset of each that was taken.
+
+        All have ended when this returns or raises: one that went on alone would use connections that are closed.
+        """
+        calls = (self._send(leader, of_leader) for leader, of_leader in batches.items())
+        bases: dict[Place, int] = {}
+        errors: list[BaseException] = []
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                errors.append(answer)
+            else:
+                bases.update(answer)
+        if errors:
+            raise errors[0]
+        return bases
 
     def _batches(self, place: Place, records: Sequence[LogRecord], bytes_max: int) -> list[RecordBatch]:
         sequence = self._sequences.get(place, 0)
@@ -216,15 +232,24 @@ class KafkaProducer:
     async def _send(self, leader: Address, batches: dict[Place, RecordBatch]) -> dict[Place, int]:
         """Send one batch of each partition; the first offset of each that was taken.
 
-        What is missing was refused because this broker does not lead the partition. It may be sent again as it is: the
-        broker that has it after all knows its sequence number.
+        What is missing was refused because this broker does not lead the partition, or never sent because it is gone.
+        It may be sent again as it is: the broker that has it after all knows its sequence number. Who leads is
+        forgotten then, and after a missing answer too: else a dead broker would be asked for ever.
         """
         topics: dict[str, list[tuple[int, bytes | bytearray]]] = {}
         for (topic, partition), batch in batches.items():
             topics.setdefault(topic, []).append((partition, batch.data))
         request = ProduceRequest(self._transactional_id, ALL_REPLICAS, self._commit_ms, list(topics.items()))
+        try:
+            answer = await self._links.ask(leader, request)
+        except (Unsent, Unanswered) as error:
+            for topic in topics:
+                self._cluster.moved(topic)
+            if isinstance(error, Unsent):
+                return {}
+            raise
         bases: dict[Place, int] = {}
-        for topic, partition, code, base in acknowledged((await self._links.ask(leader, request)).topics):
+        for topic, partition, code, base in acknowledged(answer.topics):
             if code in ELSEWHERE:
                 self._cluster.moved(topic)
                 continue
