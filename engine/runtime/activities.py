@@ -140,6 +140,7 @@ class ActivityDispatcher:
     def _finish(self, call: Call) -> None:
         if not call.finished:
             call.finished = True
+            self.leases.unwatch(call)
             self._running -= 1
             self._ended.set()
 

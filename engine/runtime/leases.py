@@ -51,6 +51,10 @@ class Leases:
     def forget(self, call: Call) -> None:
         """Keep it no more."""
         self._due_ms.pop(call, None)
+        self.unwatch(call)
+
+    def unwatch(self, call: Call) -> None:
+        """Renew it still, but its code has ended: if it is taken away, the provider says so to whoever answers."""
         self._young.pop(call, None)
         if (watch := self._watches.pop(call, None)) is not None:
             watch.cancel()

@@ -27,12 +27,12 @@ class Batch(Struct, kw_only=True):
         mutations: Rows of all its records, the latest of each.
         effects: Released after the commit, in order, and never otherwise.
         turns: Instances that have a turn in it.
-        durable: Done after the commit; fails if it does not happen.
+        waiters: Whoever asked to know when it is durable.
         size_bytes: About what its records will encode to.
     """
 
     number: int
-    durable: asyncio.Future[None]
+    waiters: list[asyncio.Future[None]] = []
     records: list[r.EnvelopedRecord] = []
     outgoing: list[LogRecord] = []
     mutations: dict[bytes, bytes | None] = {}
@@ -46,6 +46,17 @@ class Batch(Struct, kw_only=True):
         self.records.append(record)
         self.mutations.update(mutations)
         self.size_bytes += sum(map(len, filter(None, mutations.values())))
+
+    def tell(self, error: Exception | None) -> None:
+        """Let every waiter go on: it is durable, or nobody here will know whether it is."""
+        for waiter in self.waiters:
+            if waiter.done():
+                continue  # it was cancelled
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+                waiter.exception()  # looked at: who asked and does not wait has nothing to be told
 
 
 class Sealed(Struct, frozen=True, kw_only=True):

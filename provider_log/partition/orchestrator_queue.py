@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 
 from engine.errors import LeaseLost, Refused
+from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage, ContinueInstance, FireTimer, StartOrchestration
 from engine.model.status import Status
@@ -169,14 +170,17 @@ class OrchestratorQueue:
         last = row.last_event_id if row is not None and is_current else 0
         previous = 0
         for event in result.history_delta:
-            key = keys.in_execution(Table.HISTORY, instance, result.execution_id, event.event_id)
             may_be_known = not is_newer and not (is_current and event.event_id > last)
-            if event.event_id <= previous or (may_be_known and self._ledger.overlay.get(key) is not None):
+            if event.event_id <= previous or (may_be_known and self._is_known(instance, result, event)):
                 raise Refused(
                     "ack_orchestration_item",
                     f"expected new event ids in ascending order, but {instance} has event {event.event_id} already",
                 )
             previous = event.event_id
+
+    def _is_known(self, instance: str, result: TurnResult, event: AnyEvent) -> bool:
+        key = keys.in_execution(Table.HISTORY, instance, result.execution_id, event.event_id)
+        return self._ledger.overlay.get(key) is not None
 
     def _set_timers(self, instance: str, records: Sequence[r.TurnCommitted]) -> None:
         last = records[-1]

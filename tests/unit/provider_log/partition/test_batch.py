@@ -1,10 +1,12 @@
 """Is a sealed batch what a restore expects next, and are its positions where a restore looks for them?"""
 
 import asyncio
+import gc
 
 import pytest
 from msgspec.structs import replace
 
+from engine.errors import OwnershipLost
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import LogRecord
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 
 def sealed(*records: r.EnvelopedRecord) -> Sealed:
-    batch = Batch(number=5, durable=asyncio.get_running_loop().create_future())
+    batch = Batch(number=5)
     for record in records:
         batch.add(record, {})
     batch.outgoing.append(OUTGOING)
@@ -70,3 +72,20 @@ async def test_the_history_comes_first_and_is_keyed_by_instance() -> None:
 async def test_what_a_restore_would_refuse_is_never_written() -> None:
     with pytest.raises(ChangelogBroken, match="expected a time from"):
         sealed(resumed("a", 999))
+
+
+async def test_who_gives_up_waiting_takes_nothing_from_the_others_and_who_never_waits_is_told_nothing() -> None:
+    loop = asyncio.get_running_loop()
+    reported: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    batch = Batch(number=1, waiters=[loop.create_future() for _ in range(3)])
+    impatient, patient, _ = batch.waiters
+    impatient.cancel()
+
+    batch.tell(OwnershipLost("commit", "it was dropped"))
+
+    with pytest.raises(OwnershipLost):
+        await patient
+    del batch, impatient, patient, _
+    gc.collect()
+    assert not reported

@@ -72,7 +72,7 @@ class Batches:
         self.running = asyncio.ensure_future(pipeline.run())
 
     def batch(self, number: int) -> Batch:
-        return Batch(number=number, durable=asyncio.get_running_loop().create_future())
+        return Batch(number=number)
 
     def seal(self) -> Sealed:
         record = LogRecord(topic="t", partition=0, key=None, value=b"%d" % self.number)
