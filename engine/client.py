@@ -183,7 +183,7 @@ class Client:
         version: str | None = None,
         message_id: str | None = None,
     ) -> Handle[Any]:
-        """Ask for an orchestration to start.
+        """Ask for an orchestration to start. Durable when it returns.
 
         If the instance exists already, the start counts as a duplicate and changes nothing.
 

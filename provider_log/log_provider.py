@@ -51,6 +51,9 @@ Found = TypeVar("Found")
 APP_FORM = re.compile("[a-z][a-z0-9-]{0,40}")  # it is part of topic names and of transactional ids
 _DIGEST_ROWS_AT_ONCE = 2_000
 _STORE_THREADS_MAX = 4
+ARRIVAL_MS = 5_000
+"""How long a sender waits for its durable message to be read here. A lane is held no longer than a transaction lasts,
+but its partition may be in doubt for as long as the brokers are away."""
 
 
 class PartitionDigest(Struct, frozen=True, kw_only=True):
@@ -380,7 +383,8 @@ class LogProvider:
     async def _arrived(self, lane: r.Lane, partition: int, offset: int) -> None:
         part = self.held.get(partition)
         if part is not None:
-            await part.arrived(lane, offset)
+            with contextlib.suppress(TimeoutError):  # it is durable, and arrives when whatever holds its lane is over
+                await within(self._clock, part.arrived(lane, offset), ARRIVAL_MS)
 
     async def _append(self, operation: str, record: LogRecord) -> int:
         assert self._log is not None

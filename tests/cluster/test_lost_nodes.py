@@ -136,11 +136,14 @@ async def test_a_node_is_killed_and_another_stands_still_until_it_has_lost_all(b
             for number in range(INSTANCES):
                 results[f"climb-{number}"] = await client.wait(f"climb-{number}", PATIENCE_S, output=int)
         assert results == {f"climb-{number}": climbed(number) for number in range(INSTANCES)}
-        verified = await one.turnlog("audit", "verify", *cluster.log, "--json")
+        # One node asks the owner of each partition.
+        verified = await one.turnlog("audit", "verify", "--live", *cluster.log, "--json")
         assert await one.stop() == 0
         assert await two.stop() == 0
         assert verified.code == 0, verified
-        assert json.loads(verified.out)["void"] == 0
+        verdict = json.loads(verified.out)
+        assert verdict["void"] == 0
+        assert [state["owner_offset"] for state in verdict["states"]].count(None) == 0
         await check(cluster)
 
 

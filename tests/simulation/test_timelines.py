@@ -18,6 +18,7 @@ from tests.simulation.timelines_of_commits import (
 )
 from tests.simulation.timelines_of_input import (
     a_lane_that_somebody_holds_stops_no_other,
+    a_start_into_a_lane_that_somebody_holds_returns_when_it_is_durable,
     a_turn_larger_than_any_record_ends_its_instance_and_no_other,
     a_turn_that_the_log_never_takes_ends_alone,
     foreign_input_between_an_owners_own_is_consumed_once,
@@ -39,6 +40,7 @@ TIMELINES: tuple[Callable[[], None], ...] = (
     a_turn_that_the_log_never_takes_ends_alone,
     a_turn_larger_than_any_record_ends_its_instance_and_no_other,
     a_lane_that_somebody_holds_stops_no_other,
+    a_start_into_a_lane_that_somebody_holds_returns_when_it_is_durable,
     what_another_owner_left_open_holds_its_messages_and_nothing_else,
     an_end_that_arrives_late_ends_no_other_transaction,
     a_slot_whose_coordinator_is_away_stops_nobody,

@@ -18,6 +18,7 @@ from engine.errors import StateCorrupted
 from provider_log import LogProviderOptions
 from provider_log import records as r
 from provider_log.log.port import LogRecord
+from provider_log.log_provider import ARRIVAL_MS
 from provider_log.routing import partition_of
 from tests.simulation.nodes import Line
 from tests.simulation.scenario import (
@@ -237,6 +238,28 @@ def a_lane_that_somebody_holds_stops_no_other() -> None:
     with told("lanes") as lines:
         run(world, held)
     assert any("waits for the open transaction of stranger" in line for line in lines)
+
+
+def a_start_into_a_lane_that_somebody_holds_returns_when_it_is_durable() -> None:
+    """Timeline 8: the sender learns that its start is kept, though nobody can read it yet; it runs in the end."""
+    world = World()
+
+    async def held() -> None:
+        await world.log.create_topics(TOPICS.specs(1))
+        async with (
+            world.provider() as provider,
+            Engine(provider, REGISTRY, clock=world.clock, chance=world.chance),
+        ):
+            client = Client(provider, clock=world.clock, chance=world.chance)
+            stranger = await world.log.open_producer("stranger")
+            await stranger.produce([LogRecord(topic=TOPICS.orchestrator, partition=0, key=b"x", value=b"x")])
+            before_ms = world.clock.boot_ms()
+            await client.start("child", 1, instance="held")
+            assert ARRIVAL_MS <= world.clock.boot_ms() - before_ms < ARRIVAL_MS + 1_000
+            assert await provider.get_instance_info("held") is None
+            assert await client.wait("held", 60, output=int) == 2
+
+    run(world, held)
 
 
 def what_another_owner_left_open_holds_its_messages_and_nothing_else() -> None:
