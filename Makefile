@@ -9,6 +9,9 @@ SHELL := bash
 MINORS := 3.11 3.12 3.13
 FAST_ROOMS := $(wildcard tests/arch tests/unit tests/replay tests/conformance)
 MINOR_ROOMS := $(wildcard tests/unit tests/replay)
+# One process a core: what these tests need is processor time, and none of them measures time or owns a port.
+PARALLEL := -n auto --dist worksteal
+PARALLEL_ROOMS := $(FAST_ROOMS) $(wildcard tests/simulation)
 LOCKS := requirements/build.txt requirements/runtime.txt requirements/test.txt requirements/dev.txt
 
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --retries 8 --timeout 60
@@ -57,19 +60,22 @@ check: .venv ## style, types, imports and the fast tests: what every commit pass
 	.venv/bin/ruff format --check
 	.venv/bin/basedpyright
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest $(FAST_ROOMS)
+	.venv/bin/python -m pytest $(PARALLEL) $(FAST_ROOMS)
 
 .PHONY: test
 test: test-minors ## every test; unit and replay on every Python minor that is here
-	.venv/bin/python -m pytest --require-kafka
+	.venv/bin/python -m pytest $(PARALLEL) $(PARALLEL_ROOMS)
+	.venv/bin/python -m pytest --require-kafka $(PARALLEL_ROOMS:%=--ignore=%)
 
 .PHONY: test-minors
-test-minors: .venv ## the unit and replay tests on Python 3.11, 3.12 and 3.13, where present
-	@for minor in $(MINORS); do \
+test-minors: .venv ## the unit and replay tests on those of Python 3.11, 3.12 and 3.13 that are here and not in .venv
+	@own=$$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for minor in $(MINORS); do \
+	    if [ $$minor = $$own ]; then continue; fi; \
 	    if ! .ci/python python$$minor >/dev/null 2>&1; then echo "python$$minor: not on this machine, not tested"; continue; fi; \
 	    $(MAKE) --no-print-directory .venv-$$minor/.installed; \
 	    echo "python$$minor: $(MINOR_ROOMS)"; \
-	    .venv-$$minor/bin/python -m pytest $(MINOR_ROOMS); \
+	    .venv-$$minor/bin/python -m pytest $(PARALLEL) $(MINOR_ROOMS); \
 	done
 
 .PHONY: format

@@ -15,6 +15,7 @@ from provider_log.cli.dead_letter_commands import dead_letter
 from provider_log.cli.dev_commands import dev
 from provider_log.cli.exits import Exit, exit_of
 from provider_log.cli.node_command import node
+from provider_log.cli.simulate_command import simulate
 from provider_log.cli.topics_commands import topics
 from provider_log.log.port import LogError
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command("node")(node)
 app.command("bench")(bench)
+app.command("simulate")(simulate)
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 

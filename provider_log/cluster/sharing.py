@@ -164,11 +164,13 @@ class Sharing:
                 log.warning("partition %d was not handed over in time: it is taken by force", number)
                 return
             changed, moved = future_of(owners.changed()), future_of(self._membership.changed())
-            with contextlib.suppress(TimeoutError):
-                first = asyncio.wait({changed, moved}, return_when=asyncio.FIRST_COMPLETED)
-                await within(self._clock, first, max(left_ms, 100))
-            changed.cancel()
-            moved.cancel()
+            try:
+                with contextlib.suppress(TimeoutError):
+                    first = asyncio.wait({changed, moved}, return_when=asyncio.FIRST_COMPLETED)
+                    await within(self._clock, first, max(left_ms, 100))
+            finally:
+                changed.cancel()
+                moved.cancel()
 
     def _is_owned_elsewhere(self, number: int) -> bool:
         """Whether another node that the group counts as alive has the partition, as the log says."""

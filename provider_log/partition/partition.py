@@ -49,7 +49,6 @@ _BROKEN = (
     LogCorrupted,
     RecordTooLarge,  # every batch was measured: the log takes less than it said
     ChangelogBroken,
-    OffsetOutOfRange,
     codec.Malformed,
     codec.UnknownSchema,
 )
@@ -262,6 +261,7 @@ class Partition:
         """Hold the partition for as long as it is placed here, through every doubt."""
         options, clock = self._around.options, self._around.clock
         delay_ms = options.retry_ms_min
+        cut: OffsetOutOfRange | None = None
         while True:
             self._move(Happening.ACQUIRE)
             try:
@@ -276,12 +276,21 @@ class Partition:
                 was_releasing = self._phase is Phase.RELEASING
                 self._move(Happening.DOUBTED)
                 self._count(error)
+                if isinstance(error, OffsetOutOfRange):
+                    # An owner that slept finds its input cut by who came after it. One that has just read the log up
+                    # to its own record, and finds the same again, has lost input that nobody consumed.
+                    if cut is not None and str(cut) == str(error):
+                        self._move(Happening.BROKE)
+                        self._broke(error)
+                        return
+                    cut = error
                 await self._close_slots()
                 if was_releasing:
                     return  # the next owner finds out; nothing is lost by not having said goodbye
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
-                if (isinstance(error, Fenced) or self._is_taken()) and not await self._is_placed_here():
+                may_be_taken = isinstance(error, Fenced | OffsetOutOfRange) or self._is_taken()
+                if may_be_taken and not await self._is_placed_here():
                     self._move(Happening.FENCED_OFF)
                     lost = OwnershipLost("own", f"partition {self._place.partition} has another owner")
                     self._arrivals.release_all()

@@ -4,6 +4,7 @@ Most break it at the log's edge, where the code meets what it cannot change; so 
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -12,15 +13,17 @@ from msgspec.structs import replace
 
 from engine.replay.live import LiveExecution
 from engine.runtime.cache import LiveCache
+from provider_log import log_provider
 from provider_log import records as r
 from provider_log.log.port import Doubtful, LogError, LogRecord, Producer, Reader, StoredRecord
+from provider_log.partition.batch import Sealed
 from provider_log.partition.ledger import Ledger
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
 from provider_log.partition.partition import Partition
 from provider_log.partition.pipeline import Pipeline
 from provider_log.partition.positions import LanePosition
 from provider_log.partition.suspicion import Suspicion
-from tests.simulation.nodes import NodeLog
+from provider_log.simulation.nodes import NodeLog
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -289,6 +292,38 @@ def one_reader_reads_all_lanes(patch: pytest.MonkeyPatch) -> None:
         return InTurn(reader, turns.setdefault(partition, asyncio.Lock())) if is_lane else reader
 
     patch.setattr(NodeLog, "open_reader", open_reader)
+
+
+def senders_wait_without_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(log_provider, "ARRIVAL_MS", 1_000_000_000)
+
+
+# What the seeds must find, beside some of the others
+
+
+def a_batch_is_applied_before_its_commit(patch: pytest.MonkeyPatch) -> None:
+    """As many do who write to their store first: the rows are there even if nothing comes of the transaction."""
+    seal = Ledger.seal
+
+    def applied(self: Ledger, positions: Sequence[r.Position], deliveries: Sequence[r.Delivery]) -> Sealed:
+        sealed = seal(self, positions, deliveries)
+        self.store.write(sealed.batch.mutations)
+        return sealed
+
+    patch.setattr(Ledger, "seal", applied)
+
+
+class _Deaf(_Slot):
+    """Goes on when a send fails, and commits what was taken."""
+
+    async def produce(self, records: Sequence[LogRecord]) -> None:
+        with contextlib.suppress(LogError):
+            await self.inner.produce(records)
+        vars(vars(self.inner)["_producer"])["_finished"] = False
+
+
+def a_failed_send_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    _each_slot(patch, _Deaf)
 
 
 # 25

@@ -21,9 +21,9 @@ from provider_log import records as r
 from provider_log.log.port import LogRecord
 from provider_log.partition.restore import head_of
 from provider_log.routing import partition_of
+from provider_log.simulation.nodes import Line
+from provider_log.simulation.world import APP, World
 from provider_log.topics import Topics
-from tests.simulation.nodes import Line
-from tests.simulation.world import APP, World
 
 K_MAX = 400
 SLOTS = [f"turnlog.{APP}.0.{slot}" for slot in range(4)]

@@ -32,8 +32,8 @@ from engine.port import FetchedWorkItem, OrchestrationItem
 from provider_log import LogProvider, LogProviderOptions
 from provider_log import records as r
 from provider_log.partition.restore import head_of
-from tests.simulation.nodes import Line
-from tests.simulation.world import World
+from provider_log.simulation.nodes import Line
+from provider_log.simulation.world import World
 
 T = TypeVar("T")
 

@@ -6,31 +6,31 @@ from provider_log.audit.checker import Checker
 from provider_log.audit.findings import Findings
 from provider_log.audit.rebuild import Rebuild
 from provider_log.audit.second_opinion import compare_with_checker
+from provider_log.simulation.seed import Cluster
+from provider_log.simulation.world import APP
 from provider_log.topics import Topics
-from tests.simulation.test_seeds import Run
-from tests.simulation.world import APP
 
-SEEDS = range(40)
-"""Of `test_seeds`: some with faults of the log, doubts and crashes, some without."""
+SEEDS = range(1_000, 1_020)
+"""Others than those of `test_seeds`."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_history_written_in_any_weather_can_have_happened(seed: int) -> None:
-    run = Run(seed)
+    cluster = Cluster(seed)
 
     async def written_and_read() -> None:
-        await run.main()
-        for partition in range(run.partitions):
-            await _check(run, partition)
+        await cluster.main()
+        for partition in range(cluster.partitions):
+            await _check(cluster, partition)
 
-    run.world.run(written_and_read)
+    cluster.world.run(written_and_read)
 
 
-async def _check(run: Run, partition: int) -> None:
+async def _check(cluster: Cluster, partition: int) -> None:
     topic = Topics.of(APP).history
     findings = Findings()
     checker, rebuild = Checker(topic, partition, findings), Rebuild(partition)
-    reader = await run.world.log.open_reader(topic, partition, 0)
+    reader = await cluster.world.log.open_reader(topic, partition, 0)
     for stored in await reader.read(100_000, 0):
         checker.feed(stored.offset, stored.value, stored.key)
         rebuild.feed(stored.offset, stored.value)

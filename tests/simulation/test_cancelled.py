@@ -17,9 +17,9 @@ from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
 from provider_log import LogProvider, LogProviderOptions
 from provider_log import records as r
+from provider_log.simulation.world import World
 from tests.simulation import test_contenders
 from tests.simulation.scenario import is_fold, owners, run
-from tests.simulation.world import World
 
 ROUNDS_MAX = 400
 NULL = Payload(b"null")
@@ -137,8 +137,7 @@ def test_a_node_that_is_cancelled_at_any_await_loses_nothing() -> None:
                         await world.clock.sleep_ms(1)
 
             life = asyncio.ensure_future(live())
-            for _ in range(rounds):
-                await asyncio.sleep(0)
+            await world.after(rounds)
             ended.append(life.done())
             life.cancel()
             await asyncio.wait({life})

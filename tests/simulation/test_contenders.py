@@ -19,11 +19,12 @@ from provider_log import LogProviderOptions, codec
 from provider_log import records as r
 from provider_log.log.port import LogRecord
 from provider_log.partition.head import follow
+from provider_log.partition.ownership import Phase
 from provider_log.partition.restore import head_of
+from provider_log.simulation.nodes import Line
+from provider_log.simulation.world import APP, World
 from provider_log.store.tables import HeadRow
 from provider_log.topics import Topics
-from tests.simulation.nodes import Line
-from tests.simulation.world import APP, World
 
 INSTANCES = 3
 SEEDS = 8  # of each kind; a run takes a tenth of a second
@@ -195,3 +196,34 @@ def test_an_owner_that_slept_through_a_takeover_commits_nothing(slots_used: int)
         if not slept[0]:
             return
     raise AssertionError(f"expected the owner to be done before it used its line {PAUSES_MAX} times")
+
+
+@pytest.mark.parametrize("is_placed_back", [False, True], ids=["gone", "back"])
+def test_an_owner_that_slept_while_its_input_was_consumed_and_cut_has_lost_nothing(is_placed_back: bool) -> None:
+    """It finds its place in the lanes gone. That is no loss: who came after it consumed what was there."""
+    world, line = World(), Line()
+    options = LogProviderOptions(cut_every_ms=50)
+
+    async def is_placed_here(_partition: int) -> bool:
+        return is_placed_back
+
+    async def slept() -> None:
+        async with world.provider("slept", options=options, is_placed_here=is_placed_here, line=line) as provider:
+            line.freeze()
+            await start_all(world)
+            async with (
+                world.provider("heir", options=options) as heir,
+                Engine(heir, REGISTRY, clock=world.clock, chance=world.chance),
+            ):
+                while (await world.log.bounds(Topics.of(APP).orchestrator, 0)).first < INSTANCES:
+                    await world.clock.sleep_ms(10)
+                while not await all_ended(heir):
+                    await world.clock.sleep_ms(10)
+            line.thaw()
+            await world.clock.sleep_ms(5_000)
+            assert provider.phases() == {0: Phase.RUNNING if is_placed_back else Phase.IDLE}
+            if is_placed_back:
+                assert await all_ended(provider)
+        await check(world)
+
+    world.run(slept)

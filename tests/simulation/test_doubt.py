@@ -16,7 +16,7 @@ from provider_log import records as r
 from provider_log.log.simulated import Delay, Faults, Late, LoseReply, LoseRequest, Resend, TimeOut, Unavailable
 from provider_log.log.simulated.faults import Fault, Operation
 from provider_log.partition.restore import head_of
-from tests.simulation.world import World
+from provider_log.simulation.world import World
 
 INSTANCES = 3
 K_MAX = 200

@@ -18,9 +18,9 @@ from provider_log.log.port import LogRecord
 from provider_log.log.simulated import Damage, Faults, LoseReply, LoseRequest, Unavailable
 from provider_log.log.simulated.faults import Fault, Operation
 from provider_log.partition.restore import head_of
+from provider_log.simulation.nodes import Line
+from provider_log.simulation.world import APP, World
 from provider_log.topics import Topics
-from tests.simulation.nodes import Line
-from tests.simulation.world import APP, World
 
 NULL = Payload(b"null")
 ITEM = WorkItem(instance="i", incarnation=1, execution_id=1, activity_id=2, name="act", input=NULL)
@@ -265,7 +265,7 @@ def test_a_worker_that_polls_does_not_spin_for_messages_that_nobody_fetches(monk
             for _ in range(200):
                 await asyncio.sleep(0)
             monkeypatch.undo()
-            assert asked < 20
+            assert asked < 50, "one that spins asks in every round; what is due now and then asks a few times"
             assert await polling is None
 
     run(scenario)

@@ -64,6 +64,7 @@ BROKEN: tuple[tuple[Break, Callable[[], None]], ...] = (
     (broken.a_turn_that_fails_alone_counts_no_attempt, a_turn_that_the_log_never_takes_ends_alone),
     (broken.one_reader_reads_all_lanes, a_lane_that_somebody_holds_stops_no_other),
     (broken.one_reader_reads_all_lanes, what_another_owner_left_open_holds_its_messages_and_nothing_else),
+    (broken.senders_wait_without_end, a_start_into_a_lane_that_somebody_holds_returns_when_it_is_durable),
     (broken.the_end_is_asked_for_again, an_end_that_arrives_late_ends_no_other_transaction),
     (broken.slots_take_turns, a_slot_whose_coordinator_is_away_stops_nobody),
 )

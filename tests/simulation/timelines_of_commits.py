@@ -19,8 +19,9 @@ from engine.model.work import WorkItem
 from engine.runtime.doors import Chance
 from provider_log import LogProvider, LogProviderOptions
 from provider_log.log.simulated import Faults, Late, LoseRequest
+from provider_log.simulation.nodes import Line
+from provider_log.simulation.world import World
 from tests.simulation import test_contenders
-from tests.simulation.nodes import Line
 from tests.simulation.scenario import (
     K_MAX,
     REGISTRY,
@@ -34,7 +35,6 @@ from tests.simulation.scenario import (
     start_of,
     steps,
 )
-from tests.simulation.world import World
 
 # 1
 

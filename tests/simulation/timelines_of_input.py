@@ -20,7 +20,8 @@ from provider_log import records as r
 from provider_log.log.port import LogRecord
 from provider_log.log_provider import ARRIVAL_MS
 from provider_log.routing import partition_of
-from tests.simulation.nodes import Line
+from provider_log.simulation.nodes import Line
+from provider_log.simulation.world import World
 from tests.simulation.scenario import (
     K_MAX,
     REGISTRY,
@@ -36,7 +37,6 @@ from tests.simulation.scenario import (
     start_of,
     told,
 )
-from tests.simulation.world import World
 
 # 5
 

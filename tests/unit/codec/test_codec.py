@@ -32,7 +32,8 @@ TIMER_FIRED = TimerFired(event_id=7, timestamp_ms=1_767_225_600_000, source_even
 TIMER_FIRED_BYTES = bytes.fromhex("c301 b42f2331bbe35274 0e 80a0d5edee66 0a")
 EXAMPLES = settings().max_examples // 4  # a kind: there are fifty
 EVERY_KIND = pytest.mark.parametrize("kind", CODECS, ids=lambda kind: kind.__name__)
-READ = pytest.mark.parametrize("decode", {decode for _, decode in CODECS.values()}, ids=lambda it: repr(it.__self__))
+DECODERS = list(dict.fromkeys(decode for _, decode in CODECS.values()))
+READ = pytest.mark.parametrize("decode", DECODERS, ids=lambda it: min(it.__self__.names))
 
 
 @EVERY_KIND

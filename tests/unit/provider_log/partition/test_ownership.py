@@ -53,7 +53,7 @@ def test_running_is_reached_only_by_having_read_the_own_acquire_record() -> None
     assert into == [(Phase.RESTORING, Happening.RESTORED)]
 
 
-@pytest.mark.parametrize("phase", set(Phase) - {Phase.IDLE, Phase.FAILED})
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.IDLE, Phase.FAILED}])
 def test_whatever_is_at_work_can_break(phase: Phase) -> None:
     assert after(phase, Happening.BROKE) is Phase.FAILED
 

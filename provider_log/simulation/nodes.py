@@ -22,9 +22,20 @@ T = TypeVar("T")
 
 
 class Line:
-    """A node's line to its log: open, frozen (every call waits), or cut (every call fails)."""
+    """A node's line to its log: open, frozen (every call waits), or cut (every call fails).
 
-    def __init__(self) -> None:
+    Args:
+        travel: How long a call takes, and an answer.
+        patience: How long a node waits for an answer that does not come.
+    """
+
+    def __init__(
+        self,
+        travel: Callable[[], Awaitable[None]] | None = None,
+        patience: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._travel = travel
+        self._patience = patience
         self._open = asyncio.Event()
         self._open.set()
         self._cut = False
@@ -35,6 +46,11 @@ class Line:
         self.slow: dict[tuple[str, str], int] = {}  # rounds of the loop that a call for an id takes to get going
         self.held: set[tuple[str, str]] = set()  # calls for an id that wait until the line is cut
         self.refuses: Callable[[Sequence[LogRecord]], bool] = lambda _: False  # batches that nothing comes of
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call gets through now."""
+        return self._open.is_set() and not self._cut
 
     def freeze(self) -> None:
         """From now on calls wait, and so do answers: the node is paused wherever it touches its log."""
@@ -60,7 +76,12 @@ class Line:
         await self._use()
         if self._cut:
             raise LogUnavailable("expected a line to the log, but it is cut")
-        answer = await call()
+        try:
+            answer = await call()
+        except Doubtful:
+            if self._patience is not None:
+                await self._patience()
+            raise
         await self._use()
         if self._cut:
             raise Doubtful("expected an answer, but the line to the log is cut")
@@ -70,6 +91,8 @@ class Line:
         self._until_frozen -= 1
         if self._until_frozen == 0:
             self.freeze()
+        if self._travel is not None:
+            await self._travel()
         await self._open.wait()
 
 
@@ -164,7 +187,7 @@ class _NodeProducer:
 
     async def _dawdle(self, call: str) -> None:
         for _ in range(self._line.slow.get((call, self._id), 0)):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: TID251 - a round of the loop is no time
         if (call, self._id) in self._line.held:
             await self._line.was_cut.wait()
 

@@ -1,6 +1,7 @@
 """What does a simulated node live in? A clock that moves when nobody can act, a log with faults, stores in memory."""
 
 import asyncio
+import selectors
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,16 +13,48 @@ from provider_log.log.port import Log, LogUnavailable
 from provider_log.log.simulated import Faults, SimulatedLog
 from provider_log.partition.head import follow
 from provider_log.partition.restore import put_head
+from provider_log.partitions import Shared
+from provider_log.simulation.nodes import Line, NodeLog, NodeStore
 from provider_log.store.apply import apply
 from provider_log.store.memory import DictStore
 from provider_log.store.port import Store
 from provider_log.store.tables import HeadRow
 from provider_log.topics import Topics
-from tests.simulation.nodes import Line, NodeLog, NodeStore
 
 APP = "simulated"
-_QUIET_ROUNDS = 60
-"""Rounds of the loop after which nobody can act before time passes; a commit takes about twenty."""
+_STANDSTILL_S = 5.0
+
+
+class _Passing(selectors.DefaultSelector):
+    """Where a loop waits when nobody can act: here time passes instead, to the next moment that somebody waits for."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._alarm: tuple[int, asyncio.Future[None]] | None = None
+
+    def after(self, rounds: int) -> "asyncio.Future[None]":
+        """Done when the loop has gone round so often, whether anybody acted or time passed. One at a time."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._alarm = rounds, waiter
+        return waiter
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._alarm is not None:
+            left, waiter = self._alarm
+            self._alarm = (left - 1, waiter) if left else None
+            if not left and not waiter.done():
+                waiter.set_result(None)
+                return super().select(0)
+        if timeout is not None and timeout <= 0:
+            return super().select(0)  # somebody can act
+        wait_ms = self._clock.next_wake_ms()
+        if wait_ms is None:
+            found = super().select(_STANDSTILL_S)
+            assert found, "expected somebody to wait for a moment, but everybody waits for somebody else"
+            return found
+        self._clock.advance(max(1, wait_ms))
+        return super().select(0)
 
 
 class World:
@@ -35,31 +68,27 @@ class World:
     def __init__(self, seed: int = 1, faults: Faults | None = None) -> None:
         self.seed = seed
         self.clock = ManualClock()
+        self._passing = _Passing(self.clock)
         self.chance = Chance(seed)
         self.faults = faults or Faults()
         self.log = SimulatedLog(self.clock, chance=Chance(seed + 1), faults=self.faults)
         self.stores: dict[tuple[str, int], NodeStore] = {}
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
-        """Run to the end; time passes whenever nobody can act."""
+        """Run to the end; time passes whenever nobody can act, and at no other moment."""
 
         async def main() -> None:
-            passing = asyncio.ensure_future(self._let_time_pass())
             try:
                 await scenario()
             finally:
-                passing.cancel()
                 await self.log.close()
 
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(self._passing)) as runner:
+            runner.run(main())
 
-    async def _let_time_pass(self) -> None:
-        while True:
-            for _ in range(_QUIET_ROUNDS):
-                await asyncio.sleep(0)
-            wait_ms = self.clock.next_wake_ms()
-            if wait_ms is not None:
-                self.clock.advance(max(1, wait_ms))
+    def after(self, rounds: int) -> "asyncio.Future[None]":
+        """Done when the loop has gone round so often: the next moment at which something may be broken off."""
+        return self._passing.after(rounds)
 
     @asynccontextmanager
     async def provider(
@@ -70,6 +99,7 @@ class World:
         options: LogProviderOptions | None = None,
         is_placed_here: Callable[[int], Awaitable[bool]] | None = None,
         line: Line | None = None,
+        shared: Shared | None = None,
     ) -> AsyncGenerator[LogProvider]:
         """A node's provider, at the end of `line`; its stores stay in memory for its next life."""
 
@@ -89,6 +119,7 @@ class World:
             options=options,
             node=node,
             is_placed_here=is_placed_here,
+            shared=shared,
         )
         async with provider:
             yield provider

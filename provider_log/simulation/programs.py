@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from engine import OrchestrationContext, Registry, activity, orchestration
+from engine import ActivityContext, OrchestrationContext, Registry, activity, orchestration
 from engine.runtime.doors import Chance
 
 MODULUS = 1_000_003
@@ -52,11 +52,24 @@ def value_of_event(name: str) -> int:
 
 @activity
 async def double(number: int) -> int:
+    """What every activity of a program does."""
     return 2 * number
+
+
+def registry_with(begun: Callable[[ActivityContext], None]) -> Registry:
+    """The programs, with an activity that says when its code begins."""
+
+    @activity(name="double")
+    async def noted(ctx: ActivityContext, number: int) -> int:
+        begun(ctx)
+        return 2 * number
+
+    return Registry(orchestrations=[run], activities=[noted])
 
 
 @orchestration
 async def run(ctx: OrchestrationContext, plan: Plan) -> int:
+    """The steps of a program, one after another."""
     result = plan.result
     for at, step in enumerate(plan.steps):
         match step.kind:
