@@ -14,7 +14,15 @@ from engine.observe import logger
 from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import TOKEN_HEADER, Answer
-from provider_log.log.port import Log, LogRecord, LogUnavailable, Reader, StoredRecord
+from provider_log.log.port import (
+    Log,
+    LogError,
+    LogRecord,
+    LogUnavailable,
+    OffsetOutOfRange,
+    Reader,
+    StoredRecord,
+)
 from provider_log.partition.effects import Arrivals
 from provider_log.partition.inbox import Entry
 from provider_log.partition.live import LivePartition
@@ -47,6 +55,18 @@ _MESSAGE_ID_BYTES_MAX = 1024  # a thousand of them are kept an instance
 _REASON_CHARACTERS_MAX = 2_000  # a reason quotes what was sent
 _HEADER_BYTES = 16  # the lengths of its name and its value
 _INSTANT_DIGITS_MAX = 15  # some thirty thousand years, and no more than a row or a record can hold
+
+
+class InputMissing(LogError):
+    """What an owner would read next of a lane is not kept any more: another owner consumed and cut it, or it is lost.
+
+    Attributes:
+        place: Lane and offset.
+    """
+
+    def __init__(self, lane: r.Lane, offset: int, error: OffsetOutOfRange) -> None:
+        super().__init__(str(error))
+        self.place = (lane, offset)
 
 
 class Unusable(Exception):
@@ -322,7 +342,7 @@ class Lanes:
         """Take records in until cancelled, while there is room.
 
         Raises:
-            OffsetOutOfRange: Input that was not consumed has been cut away.
+            InputMissing: What comes next has been cut away.
         """
         topic, partition, start = self.topic(lane), self._place.partition, live.messages.position(lane).start
         if lane is r.Lane.WORKER and live.work.publishes:
@@ -330,22 +350,27 @@ class Lanes:
             start = min(start, (await self._log.bounds(topic, partition)).first)
         reader: Reader = await self._log.open_reader(topic, partition, start)
         try:
-            while True:
-                stored = await reader.read(min(_RECORDS_AT_ONCE, live.messages.room(lane)), _STALL_MS)
-                if not stored:
-                    await self._tell_who_holds(lane)
-                if lane is r.Lane.ORCHESTRATOR and live.registry is not None:
-                    # A moment, so that what is new keeps its order; what is not told by then waits beside the lane.
-                    ids = [codec.id_of(one.value) for one in stored if one.value and codec.is_framed(one.value)]
-                    await live.registry.learn(ids, _LOOK_UP_MS)
-                for one in stored:
-                    arrive(live, self._place, lane, one, self._arrivals)
-                while live.messages.room(lane) == 0:
-                    live.messages.park_overdue()
-                    if live.messages.room(lane) == 0:
-                        await self._clock.sleep_ms(_FULL_WAIT_MS)
+            await self._read_on(lane, reader, live)
+        except OffsetOutOfRange as error:
+            raise InputMissing(lane, reader.position, error) from error
         finally:
             await reader.close()
+
+    async def _read_on(self, lane: r.Lane, reader: Reader, live: LivePartition) -> None:
+        while True:
+            stored = await reader.read(min(_RECORDS_AT_ONCE, live.messages.room(lane)), _STALL_MS)
+            if not stored:
+                await self._tell_who_holds(lane)
+            if lane is r.Lane.ORCHESTRATOR and live.registry is not None:
+                # A moment, so that what is new keeps its order; what is not told by then waits beside the lane.
+                ids = [codec.id_of(one.value) for one in stored if one.value and codec.is_framed(one.value)]
+                await live.registry.learn(ids, _LOOK_UP_MS)
+            for one in stored:
+                arrive(live, self._place, lane, one, self._arrivals)
+            while live.messages.room(lane) == 0:
+                live.messages.park_overdue()
+                if live.messages.room(lane) == 0:
+                    await self._clock.sleep_ms(_FULL_WAIT_MS)
 
     async def _tell_who_holds(self, lane: r.Lane) -> None:
         topic, partition = self.topic(lane), self._place.partition

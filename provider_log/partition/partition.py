@@ -26,7 +26,7 @@ from provider_log.options import SLOTS
 from provider_log.partition.backlog import Backlog
 from provider_log.partition.effects import Arrivals, Watchers
 from provider_log.partition.head import ChangelogBroken, chained
-from provider_log.partition.lanes import Lanes
+from provider_log.partition.lanes import InputMissing, Lanes
 from provider_log.partition.ledger import Surroundings
 from provider_log.partition.live import LivePartition
 from provider_log.partition.look import instance_info, instance_row
@@ -49,6 +49,7 @@ _BROKEN = (
     LogCorrupted,
     RecordTooLarge,  # every batch was measured: the log takes less than it said
     ChangelogBroken,
+    OffsetOutOfRange,
     codec.Malformed,
     codec.UnknownSchema,
 )
@@ -261,7 +262,7 @@ class Partition:
         """Hold the partition for as long as it is placed here, through every doubt."""
         options, clock = self._around.options, self._around.clock
         delay_ms = options.retry_ms_min
-        cut: OffsetOutOfRange | None = None
+        missed: tuple[r.Lane, int] | None = None
         while True:
             self._move(Happening.ACQUIRE)
             try:
@@ -276,20 +277,19 @@ class Partition:
                 was_releasing = self._phase is Phase.RELEASING
                 self._move(Happening.DOUBTED)
                 self._count(error)
-                if isinstance(error, OffsetOutOfRange):
-                    # An owner that slept finds its input cut by who came after it. One that has just read the log up
-                    # to its own record, and finds the same again, has lost input that nobody consumed.
-                    if cut is not None and str(cut) == str(error):
-                        self._move(Happening.BROKE)
-                        self._broke(error)
-                        return
-                    cut = error
                 await self._close_slots()
                 if was_releasing:
                     return  # the next owner finds out; nothing is lost by not having said goodbye
+                if isinstance(error, InputMissing):
+                    # An owner that slept finds its input cut by who came after it. One that has read the log again, up
+                    # to its own record, and misses the same, has lost input that nobody consumed.
+                    if missed == error.place:
+                        self._broke(error)
+                        return
+                    missed = error.place
                 await clock.sleep_ms(int(self._around.chance.uniform(delay_ms / 2, delay_ms)))
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
-                may_be_taken = isinstance(error, Fenced | OffsetOutOfRange) or self._is_taken()
+                may_be_taken = isinstance(error, Fenced | InputMissing) or self._is_taken()
                 if may_be_taken and not await self._is_placed_here():
                     self._move(Happening.FENCED_OFF)
                     lost = OwnershipLost("own", f"partition {self._place.partition} has another owner")
