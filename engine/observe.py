@@ -164,6 +164,11 @@ def known_marks(*names: str) -> None:
     _known_marks.update(names)
 
 
+def declared_marks() -> frozenset[str]:
+    """Every rare path that a module imported so far marks."""
+    return frozenset(_known_marks)
+
+
 def mark(name: str) -> None:
     """This rare path was taken. Does nothing unless a test records."""
     if _reached is not None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from engine.clock import Clock
 from engine.errors import ProviderError
-from engine.observe import logger
+from engine.observe import known_marks, logger, mark
 from engine.runtime.doors import Chance, Tasks, future_of, within
 from provider_log.cluster.membership import Membership
 from provider_log.log.wakeup import Wakeup
@@ -21,6 +21,7 @@ from provider_log.partition.ownership import Phase
 from provider_log.partitions import Partitions
 
 log = logger("cluster")
+known_marks("sharing.by_force", "sharing.taken")
 
 
 class SharingOptions(Struct, frozen=True, kw_only=True):
@@ -141,6 +142,7 @@ class Sharing:
             while True:
                 await self._until_free(number)
                 await held.hold(number, self._options.drain_ms)
+                mark("sharing.taken")
                 log.warning("partition %d was taken by another node", number)
                 await self._clock.sleep_ms(int(self._chance.uniform(0, self._options.again_ms_max)))
         except ProviderError as error:
@@ -161,6 +163,7 @@ class Sharing:
         while not owners.is_known or self._is_owned_elsewhere(number):
             left_ms = deadline_ms - self._clock.boot_ms()
             if left_ms <= 0 and owners.is_known:
+                mark("sharing.by_force")
                 log.warning("partition %d was not handed over in time: it is taken by force", number)
                 return
             changed, moved = future_of(owners.changed()), future_of(self._membership.changed())

@@ -10,7 +10,7 @@ from engine.clock import Clock
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import AnyMessage, External, StartOrchestration
 from engine.model.turn import Disposition
-from engine.observe import logger
+from engine.observe import known_marks, logger, mark
 from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import TOKEN_HEADER, Answer
@@ -43,6 +43,7 @@ from provider_log.store.keys import TERMINATOR
 from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
 log = logger("lanes")
+known_marks("lane.dead_letter", "lane.duplicate", "lane.forwarded", "lane.parked")
 
 _RECORDS_AT_ONCE = 500
 _STALL_MS = 10_000
@@ -93,6 +94,7 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
             return
         _arrive_message(live, place, lane, stored, headers)
     except (Unusable, codec.Malformed) as unusable:
+        mark("lane.dead_letter")
         letter = _dead_letter(live, place, stored, str(unusable)[:_REASON_CHARACTERS_MAX])
         instance = _key_text(stored)[:_INSTANCE_BYTES_MAX]
         live.messages.settle_input(lane, stored.offset, instance, Disposition.DEAD_LETTERED, letter)
@@ -155,6 +157,7 @@ def _arrive_message(
             f"expected a message id of at most {_MESSAGE_ID_BYTES_MAX} bytes, but it has {len(message_id.encode())}"
         )
     if message_id is not None and live.messages.is_seen(instance, message_id):
+        mark("lane.duplicate")
         live.messages.settle_input(lane, stored.offset, instance, Disposition.DUPLICATE, None)
         return
     entry = Entry(
@@ -258,6 +261,7 @@ def _forward(
             f"expected {instance} in partition {place.partition}, but it belongs to {target}, "
             f"and {record.size_bytes} bytes are too many to forward"
         )
+    mark("lane.forwarded")
     live.messages.settle_input(lane, stored.offset, instance, Disposition.FORWARDED, record)
 
 

@@ -9,6 +9,7 @@ from engine.model.messages import AnyMessage, ContinueInstance, FireTimer, Start
 from engine.model.status import Status
 from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
+from engine.observe import mark
 from engine.port import OrchestrationItem
 from provider_log import codec
 from provider_log import records as r
@@ -317,6 +318,7 @@ class OrchestratorQueue:
                 self._park(entry)
 
     def _park(self, entry: Entry) -> None:
+        mark("lane.parked")
         self._forget(entry)
         parked = r.Parked(
             envelope=self._ledger.envelope(),

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from engine.errors import Fatal, OwnershipLost, ProviderError, StateCorrupted
+from engine.observe import known_marks, mark
 from engine.port import InstanceInfo
 from engine.runtime.doors import Tasks, settled_within, within
 from provider_log import codec
@@ -57,6 +58,15 @@ _BROKEN = (
 
 _DRAIN_LOOK_MS = 20
 
+known_marks(
+    "partition.doubted",
+    "partition.fenced",
+    "partition.given_up",
+    "partition.input_missing",
+    "partition.stalled",
+    "partition.superseded",
+)
+
 
 FENCE_MS = 1_000
 """How long an owner that was replaced waits for a commit under way to be refused."""
@@ -64,6 +74,15 @@ FENCE_MS = 1_000
 
 class Superseded(Fenced):
     """Another node has acquired the partition: the log says so, before any commit was refused."""
+
+
+_DOUBTS: tuple[tuple[type[Exception], str], ...] = (
+    (Superseded, "partition.superseded"),
+    (Fenced, "partition.fenced"),
+    (InputMissing, "partition.input_missing"),
+    (RestoreStalled, "partition.stalled"),
+    (Exception, "partition.doubted"),
+)
 
 
 class Application(Exception):
@@ -291,6 +310,7 @@ class Partition:
                 delay_ms = min(delay_ms * 2, options.retry_ms_max)
                 may_be_taken = isinstance(error, Fenced | InputMissing) or self._is_taken()
                 if may_be_taken and not await self._is_placed_here():
+                    mark("partition.given_up")
                     self._move(Happening.FENCED_OFF)
                     lost = OwnershipLost("own", f"partition {self._place.partition} has another owner")
                     self._arrivals.release_all()
@@ -307,6 +327,7 @@ class Partition:
         return standing.owner is not None and standing.owner.node != self._around.node
 
     def _count(self, error: Exception) -> None:
+        mark(next(name for kind, name in _DOUBTS if isinstance(error, kind)))
         if isinstance(error, Fenced):
             self.fenced_times += 1
             self.fenced_commits += not isinstance(error, Superseded)

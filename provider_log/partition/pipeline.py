@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from engine.clock import Clock
-from engine.observe import logger
+from engine.observe import known_marks, logger, mark
 from engine.runtime.doors import Tasks
 from provider_log.log.port import LogBroken, LogError, LogUnavailable, Producer
 from provider_log.partition.batch import Batch, Sealed
@@ -21,6 +21,7 @@ from provider_log.partition.batch import Batch, Sealed
 T = TypeVar("T")
 
 log = logger("pipeline")
+known_marks("pipeline.put_aside")
 
 _IDLE_LOOPS = 4
 """Turns of the event loop without a new record after which a batch is closed.
@@ -117,6 +118,7 @@ class Pipeline:
                 self._left -= 1
                 if not self._left:
                     raise
+                mark("pipeline.put_aside")
                 log.warning("a transactional id is put aside until the partition is taken anew: %s", error)
                 await slot.close()
                 slot = self._spare.popleft() if self._spare else await self._free.get()

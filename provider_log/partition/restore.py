@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from engine.clock import Clock
-from engine.observe import logger
+from engine.observe import known_marks, logger, mark
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import Log, OffsetOutOfRange, StoredRecord
@@ -22,6 +22,7 @@ from provider_log.store.port import Store
 from provider_log.store.tables import GENESIS, HEAD, GenesisRow, HeadRow, pack, unpack
 
 log = logger("restore")
+known_marks("restore.wiped")
 
 _RECORDS_AT_ONCE = 1000
 _UPGRADE = "upgrade this node to the version that wrote it, or a newer one"
@@ -117,6 +118,7 @@ class Restore:
             stored = ()
         if stored and stored[0].offset == head.offset and self._is_same(head, stored[0]):
             return head
+        mark("restore.wiped")
         log.warning(
             "expected a store of %s/%d that stands in this log, but it does not: it is made again from the log",
             self._topic,

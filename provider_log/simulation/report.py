@@ -11,10 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import EngineError
+from engine.observe import declared_marks
 from engine.runtime.doors import Tasks
 from provider_log.simulation.seed import Ran
 
 _LINE_BYTES_MAX = 1024 * 1024
+_FAMILIES = frozenset({"lane", "partition", "pipeline", "restore", "sharing"})
 
 Progress = Callable[[int, int], None]
 """Called with how many have run and how many failed."""
@@ -48,7 +50,7 @@ class Report(Struct, frozen=True, kw_only=True):
     Attributes:
         steps: Calls of the provider and requests of the log, of all seeds together.
         faults: How many of each kind.
-        marks: In how many seeds each rare path was taken.
+        marks: In how many seeds each rare path was taken; those of the provider also if it was in none.
         provider_calls, fault_count, fault_kinds, nodes: How they lie over the seeds. A message that a client sends
             twice counts as no fault there, for there are many.
         failures: Seeds that ended otherwise than they must.
@@ -123,7 +125,7 @@ def _report(first: int, ran: Sequence[Ran]) -> Report:
         seeds=len(ran),
         steps=sum(one.provider_calls + one.log_requests for one in ran),
         faults=dict(sorted(faults.items())),
-        marks=dict(sorted(marks.items())),
+        marks={name: marks[name] for name in sorted({*marks, *filter(_is_ours, declared_marks())})},
         provider_calls=_spread([one.provider_calls for one in ran]),
         fault_count=_spread([sum(kinds.values()) for kinds in meant]),
         fault_kinds=_spread([len(kinds) for kinds in meant]),
@@ -134,6 +136,10 @@ def _report(first: int, ran: Sequence[Ran]) -> Report:
             if one.failure is not None
         ),
     )
+
+
+def _is_ours(mark: str) -> bool:
+    return mark.partition(".")[0] in _FAMILIES
 
 
 def _spread(values: Sequence[int]) -> Spread:

@@ -226,12 +226,19 @@ class Cluster:
 
     async def send(self, message: AnyMessage) -> None:
         """Append to the input topic, as often as it takes: only its id says that it is one message."""
-        record = LogRecord(
-            topic=_TOPICS.orchestrator,
-            partition=partition_of(message.instance, self.partitions),
-            key=message.instance.encode(),
-            value=codec.encode_message(message),
-        )
+        partition = partition_of(message.instance, self.partitions)
+        if isinstance(message, RaiseEvent) and below(self.chance, 20) == 0:
+            # A producer with another partitioner: what it sends comes late, which is no matter for an event.
+            self.weather.note("Misrouted")
+            partition = below(self.chance, self.partitions)
+        value = codec.encode_message(message)
+        if below(self.chance, 50) == 0:
+            self.weather.note("Garbage")
+            await self.append(partition, b"noise", value[:-1])
+        await self.append(partition, message.instance.encode(), value)
+
+    async def append(self, partition: int, key: bytes, value: bytes) -> None:
+        record = LogRecord(topic=_TOPICS.orchestrator, partition=partition, key=key, value=value)
         while True:
             try:
                 await self.world.log.append(record)

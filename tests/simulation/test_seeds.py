@@ -10,6 +10,23 @@ from tests.simulation.broken import Break
 
 SEEDS = 40
 FOUND_WITHIN = 500
+TAKEN_WITHIN = 100
+RARE_PATHS = {
+    "activity.given_back",
+    "lane.dead_letter",
+    "lane.duplicate",
+    "lane.forwarded",
+    "lane.parked",
+    "partition.doubted",
+    "partition.fenced",
+    "partition.given_up",
+    "partition.input_missing",
+    "pipeline.put_aside",
+    "provider.retryable",
+    "sharing.by_force",
+    "sharing.taken",
+    "turn.lost",
+}
 
 
 def until_it_fails() -> Iterator[Ran]:
@@ -28,6 +45,15 @@ def test_everything_ends_as_its_program_says_once_whatever_happens(seed: int) ->
 
 def test_a_seed_is_always_the_same_run() -> None:
     assert run_seed(1) == run_seed(1)
+
+
+def test_the_rare_paths_are_taken() -> None:
+    left = set(RARE_PATHS)
+    for seed in range(TAKEN_WITHIN):
+        left -= set(run_seed(seed).marks)
+        if not left:
+            return
+    raise AssertionError(f"expected every rare path to be taken within {TAKEN_WITHIN} seeds, but not {sorted(left)}")
 
 
 @pytest.mark.parametrize(
