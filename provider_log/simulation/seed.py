@@ -22,7 +22,7 @@ from engine.runtime.doors import Chance, Tasks, future_of, within
 from provider_log import LogProvider, LogProviderOptions, codec
 from provider_log.cluster.sharing import Sharing, SharingOptions
 from provider_log.log.port import LogError, LogRecord
-from provider_log.log.simulated import Late, Resend
+from provider_log.log.simulated import Late
 from provider_log.log.simulated.faults import Fault, Operation
 from provider_log.routing import partition_of
 from provider_log.simulation.checks import Begun, check
@@ -101,7 +101,7 @@ class Cluster:
         self.travel_ms = (0, 3, 10)[below(chance, 3)]
         self.patience_ms = (0, 50, 400)[below(chance, 3)]
         self.options = LogProviderOptions(
-            slots_used=1 + below(chance, 2),
+            slots_used=(1, 2, 2)[below(chance, 3)],
             flush_every_ms=300,
             cut_every_ms=200,
             input_age_max_ms=(100, 5_000)[below(chance, 2)],
@@ -178,19 +178,20 @@ class Cluster:
 
         An end of a transaction above all, which may end the next but one of its slot (KAFKA-17754).
         """
-        if not isinstance(fault, Late | Resend) or below(self.chance, 2):
+        if not isinstance(fault, Late) or (operation != "commit" and below(self.chance, 2)):
             return
         if operation == "commit" and self.weather.commits_heard is None:
-            self.weather.commits_heard = 1 if isinstance(fault, Late) else 0  # that of a client that asks again
-        self.tasks.spawn("follow-up", self.kill_one(fault.delay_ms + int(self.chance.uniform(0, 20))))
+            self.weather.commits_heard = 1  # a client that asks again is heard
+        self.tasks.spawn("follow-up", self.kill_all(fault.delay_ms + int(self.chance.uniform(0, 20))))
 
-    async def kill_one(self, after_ms: int) -> None:
+    async def kill_all(self, after_ms: int) -> None:
+        """A power cut."""
         await self.world.clock.sleep_ms(after_ms)
         self.weather.commits_heard = None
-        alive = [line for _, line in sorted(self.lines.items()) if line.is_open]
-        if alive and not self.weather.is_over:
-            self.weather.note("Kill")
-            alive[below(self.chance, len(alive))].cut()
+        for _, line in sorted(self.lines.items()):
+            if line.is_open and not self.weather.is_over:
+                self.weather.note("Kill")
+                line.cut()
 
     async def travel(self) -> None:
         """What a call to the log takes, and an answer."""

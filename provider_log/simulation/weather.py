@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from engine.runtime.doors import Chance
-from provider_log.log.simulated import Delay, Faults, Late, LoseReply, LoseRequest, Resend, TimeOut, Unavailable
+from provider_log.log.simulated import Delay, Faults, Late, LoseReply, LoseRequest, TimeOut, Unavailable
 from provider_log.log.simulated.faults import Fault, Operation
 
 WRITES: tuple[Fault, ...] = (LoseReply(), LoseRequest(), Late(10), Late(100), Delay(300), Unavailable())
+# No Resend: a connection brings nothing twice, and every request of a transaction is sent once. With copies of ends the
+# seeds do find a batch without the one before it: what comes of a client that asks again (KAFKA-17754).
 ODDS: Mapping[Operation, tuple[Fault, ...]] = {
-    "commit": (*WRITES, Resend(5), TimeOut()),
+    "commit": (*WRITES, TimeOut()),
     "produce": (*WRITES, TimeOut()),
     "begin": WRITES,
     "append": WRITES,

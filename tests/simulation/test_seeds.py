@@ -62,6 +62,7 @@ def test_the_rare_paths_are_taken() -> None:
         broken.a_batch_is_applied_before_its_commit,
         broken.every_node_has_ids_of_its_own,
         broken.a_failed_send_is_ignored,
+        broken.the_end_is_asked_for_again,
         broken.the_next_batch_does_not_wait_for_acknowledgements,
     ],
     ids=lambda rule: rule.__name__,
