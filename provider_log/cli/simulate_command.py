@@ -65,11 +65,12 @@ def _print(report: "Report") -> None:
         ("nodes", report.nodes),
     ):
         table.add_row(name, *(str(number) for number in msgspec.structs.astuple(spread)))
-    console().print(table)
-    console().print("faults: " + ", ".join(f"{kind} {number}" for kind, number in report.faults.items()))
-    console().print("rare paths: " + (", ".join(f"{mark} {n}" for mark, n in report.marks.items()) or "none taken"))
+    out = console()
+    out.print(table)
+    out.print("faults: " + ", ".join(f"{kind} {number}" for kind, number in report.faults.items()))
+    out.print("rare paths: " + (", ".join(f"{mark} {n}" for mark, n in report.marks.items()) or "none taken"))
     for failed in report.failures:
-        console().print(f"seed {failed.seed}: {failed.failure}", markup=False)
+        out.print(f"seed {failed.seed}: {failed.failure}")
         note(f"run it again with: {failed.repeat}")
     if not report.failures:
-        console().print("every seed ended as it must")
+        out.print("every seed ended as it must")

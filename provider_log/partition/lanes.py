@@ -43,7 +43,7 @@ from provider_log.store.keys import TERMINATOR
 from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
 log = logger("lanes")
-known_marks("lane.dead_letter", "lane.duplicate", "lane.forwarded", "lane.parked")
+known_marks("lane.dead_letter", "lane.duplicate", "lane.forwarded")
 
 _RECORDS_AT_ONCE = 500
 _STALL_MS = 10_000

@@ -9,7 +9,7 @@ from engine.model.messages import AnyMessage, ContinueInstance, FireTimer, Start
 from engine.model.status import Status
 from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
-from engine.observe import mark
+from engine.observe import known_marks, mark
 from engine.port import OrchestrationItem
 from provider_log import codec
 from provider_log import records as r
@@ -28,6 +28,8 @@ from provider_log.store.tables import InboxRow, InstanceRow, PositionRow, TimerR
 TOPIC_LANES = (r.Lane.ORCHESTRATOR, r.Lane.MESSAGES, r.Lane.WORKER)
 UNKNOWN_VERSION = "unknown"
 _INBOX_BYTE = keys.table_prefix(Table.INBOX)[0]
+
+known_marks("lane.parked")
 
 
 class OrchestratorQueue:

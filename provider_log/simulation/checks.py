@@ -1,14 +1,13 @@
 """What must be true of a cluster when all is over, by its log alone, whatever happened on the way?"""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from engine.converter import JsonConverter
 from engine.model.status import TERMINAL, Status
 from provider_log import codec
 from provider_log import records as r
-from provider_log.log.port import LogUnavailable
+from provider_log.partition.backlog import WorkKey
 from provider_log.partition.head import follow
 from provider_log.partition.restore import head_of
 from provider_log.simulation.programs import Step, expected
@@ -17,25 +16,14 @@ from provider_log.store.tables import HeadRow
 from provider_log.topics import Topics
 
 
-class Begun(NamedTuple):
-    """The code of an activity began, by the world's clock."""
-
-    instance: str
-    execution_id: int
-    activity_id: int
-    at_ms: int
-
-
-async def check(
-    world: World, partitions: int, programs: Mapping[str, tuple[Step, ...]], begun: Iterable[Begun]
-) -> None:
+async def check(world: World, partitions: int, programs: Mapping[str, tuple[Step, ...]], begun: set[WorkKey]) -> None:
     """Hold a log that nothing writes to any more against every rule.
 
     Raises:
         AssertionError: One is broken; the text says which.
     """
     seen = Counter[tuple[object, ...]]()
-    asked, answered = set[tuple[object, ...]](), set[tuple[object, ...]]()
+    asked, answered = set[WorkKey](), set[WorkKey]()
     for partition in range(partitions):
         head = HeadRow()
         for offset, data in await world.history(partition):
@@ -62,15 +50,14 @@ async def check(
         if results.get(instance) != (Status.COMPLETED, expected(steps))
     }
     assert not wrong, f"expected { ({instance: expected(programs[instance]) for instance in wrong}) }, but got {wrong}"
-    ran = {(each.instance, each.execution_id, each.activity_id) for each in begun}
-    assert ran >= answered, f"expected every answer to come of code that ran, but {answered - ran}"
+    assert begun >= answered, f"expected every answer to come of code that ran, but {answered - begun}"
 
 
 def _count(
     record: r.AnyRecord,
     seen: Counter[tuple[object, ...]],
-    asked: set[tuple[object, ...]],
-    answered: set[tuple[object, ...]],
+    asked: set[WorkKey],
+    answered: set[WorkKey],
 ) -> None:
     match record:
         case r.WorkItemAcked():
@@ -93,16 +80,8 @@ async def _outcomes(world: World, partitions: int) -> list[tuple[str, Status, ob
     """What a plain consumer of the outcomes topic sees."""
     found = list[tuple[str, Status, object]]()
     for partition in range(partitions):
-        while True:
-            try:
-                reader = await world.log.open_reader(Topics.of(APP).outcomes, partition, 0)
-                stored = await reader.read(100_000, 0)
-                break
-            except LogUnavailable:
-                continue
-        for one in stored:
-            if one.value is not None:
-                outcome = codec.decode_outcome(one.value)
-                output = outcome.output and JsonConverter().decode(outcome.output, int, "output")
-                found.append((outcome.instance, outcome.status, output))
+        for _, data in await world.committed(Topics.of(APP).outcomes, partition):
+            outcome = codec.decode_outcome(data)
+            output = outcome.output and JsonConverter().decode(outcome.output, int, "output")
+            found.append((outcome.instance, outcome.status, output))
     return found

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Literal, TypeVar
 
+from engine.clock import Clock
 from provider_log.log.port import (
     Bounds,
     Doubtful,
@@ -120,9 +121,10 @@ class NodeStore(DictStore):
 class NodeLog:
     """The world's log at the end of a node's own line; leaving the node does not close it."""
 
-    def __init__(self, log: Log, line: Line) -> None:
+    def __init__(self, log: Log, line: Line, clock: Clock) -> None:
         self._log = log
         self._line = line
+        self._clock = clock
 
     @property
     def cluster_id(self) -> str:
@@ -136,7 +138,7 @@ class NodeLog:
 
     async def open_producer(self, transactional_id: str) -> Producer:
         producer = await self._line.through(lambda: self._log.open_producer(transactional_id))
-        return _NodeProducer(producer, self._line, transactional_id)
+        return _NodeProducer(producer, self._line, transactional_id, self._clock)
 
     async def append(self, record: LogRecord) -> int:
         return await self._line.through(lambda: self._log.append(record))
@@ -160,7 +162,8 @@ class NodeLog:
 
 
 class _NodeProducer:
-    def __init__(self, producer: Producer, line: Line, transactional_id: str) -> None:
+    def __init__(self, producer: Producer, line: Line, transactional_id: str, clock: Clock) -> None:
+        self._clock = clock
         self._producer = producer
         self._line = line
         self._id = transactional_id
@@ -187,7 +190,7 @@ class _NodeProducer:
 
     async def _dawdle(self, call: str) -> None:
         for _ in range(self._line.slow.get((call, self._id), 0)):
-            await asyncio.sleep(0)  # noqa: TID251 - a round of the loop is no time
+            await self._clock.sleep_ms(0)
         if (call, self._id) in self._line.held:
             await self._line.was_cut.wait()
 

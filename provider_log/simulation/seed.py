@@ -24,8 +24,9 @@ from provider_log.cluster.sharing import Sharing, SharingOptions
 from provider_log.log.port import LogError, LogRecord
 from provider_log.log.simulated import Late
 from provider_log.log.simulated.faults import Fault, Operation
+from provider_log.partition.backlog import WorkKey
 from provider_log.routing import partition_of
-from provider_log.simulation.checks import Begun, check
+from provider_log.simulation.checks import check
 from provider_log.simulation.group import SimulatedGroup
 from provider_log.simulation.nodes import Line
 from provider_log.simulation.programs import Step, below, drawn, registry_with, value_of_event
@@ -119,7 +120,7 @@ class Cluster:
         self.provider_calls = 0
         self.ends: set[str] = set()
         self.all_ended = asyncio.Event()
-        self.begun: list[Begun] = []
+        self.begun: set[WorkKey] = set()
         self.registry = registry_with(self._note_begun)
 
     async def main(self) -> None:
@@ -345,8 +346,7 @@ class Cluster:
             self.broken.set_exception(error)
 
     def _note_begun(self, ctx: ActivityContext) -> None:
-        begun = Begun(ctx.instance, ctx.execution_id, ctx.activity_id, self.world.clock.boot_ms())
-        self.begun.append(begun)
+        self.begun.add((ctx.instance, ctx.execution_id, ctx.activity_id))
 
 
 class _Counted:

@@ -104,7 +104,7 @@ class World:
         """A node's provider, at the end of `line`; its stores stay in memory for its next life."""
 
         async def open_log() -> Log:
-            return NodeLog(self.log, line or Line())
+            return NodeLog(self.log, line or Line(), self.clock)
 
         def open_store(partition: int, _threads: Threads) -> Store:
             return self.stores.setdefault((node, partition), NodeStore())
@@ -126,7 +126,10 @@ class World:
 
     async def history(self, partition: int = 0) -> list[tuple[int, bytes]]:
         """Every committed record of a history partition."""
-        topic = Topics.of(APP).history
+        return await self.committed(Topics.of(APP).history, partition)
+
+    async def committed(self, topic: str, partition: int) -> list[tuple[int, bytes]]:
+        """Every committed record of a partition: offsets and values."""
         while True:
             try:
                 reader = await self.log.open_reader(topic, partition, 0)
