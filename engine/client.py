@@ -4,7 +4,6 @@ A client needs the two views of the port, `Mailbox` and `InstanceView`: the prov
 that speaks HTTP. There are no branches over transports here.
 """
 
-import functools
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
@@ -27,7 +26,7 @@ from engine.model.failure import Category, Failure
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
-from engine.model.status import TERMINAL, Status
+from engine.model.status import Status
 from engine.port import ExecutionInfo, InstanceInfo, InstanceView, Mailbox, ProviderAdmin
 from engine.registry import orchestration_definition
 from engine.replay.context import OrchestrationContext
@@ -39,8 +38,6 @@ O = TypeVar("O")  # noqa: E741  # output, beside I for input
 T = TypeVar("T")
 
 REASON = "cancelled by a client"
-STANDSTILL = TERMINAL | {Status.HELD}
-"""Statuses that do not change by themselves: nobody waits for them to."""
 
 
 class MailboxAndView(Mailbox, InstanceView, Protocol):
@@ -292,7 +289,7 @@ class Client:
             WaitTimedOut: It has not ended in time. It goes on.
             ConversionError: It returned something else than `output`.
         """
-        ending = self._ending(instance)
+        ending = self._repeated(lambda: self._provider.ended(instance))
         try:
             info = await (ending if timeout is None else within(self._clock, ending, math.ceil(timeout * 1000)))
         except TimeoutError:
@@ -353,12 +350,6 @@ class Client:
         # Every kind of External is one of the messages the port takes; the union of them has no name of its own.
         sent = cast("StartOrchestration | RaiseEvent | EnqueueMessage | CancelInstance", message)
         await self._repeated(lambda: self._provider.enqueue_for_orchestrator(sent))
-
-    async def _ending(self, instance: str) -> InstanceInfo:
-        info = await self._repeated(lambda: self._provider.changed(instance, 0))
-        while info.status not in STANDSTILL:
-            info = await self._repeated(functools.partial(self._provider.changed, instance, info.revision))
-        return info
 
     async def _last_seen(self, instance: str) -> str:
         info = await self._provider.get_instance_info(instance)

@@ -187,6 +187,13 @@ class InstanceView(Protocol):
         """Wait until the instance exists with a revision above `seen`, and return its state. Waits for ever."""
         ...
 
+    async def ended(self, instance: str) -> InstanceInfo:
+        """Wait until the instance goes no further by itself, and return its state: one of `STANDSTILL`.
+
+        It need not exist yet. Waits for ever.
+        """
+        ...
+
     async def read(self, instance: str) -> Sequence[AnyEvent]:
         """History of the latest execution, in order; empty for an unknown instance.
 

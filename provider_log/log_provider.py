@@ -417,6 +417,12 @@ class LogProvider:
         part.view("changed")
         return await part.watchers.changed(instance, seen)
 
+    async def ended(self, instance: str) -> InstanceInfo:
+        """See `engine.port.InstanceView`."""
+        part = self.held.of("ended", instance)
+        part.view("ended")
+        return await part.watchers.ended(instance)
+
     async def read(self, instance: str) -> Sequence[AnyEvent]:
         """See `engine.port.InstanceView`."""
         store = self.held.view("read", instance)

@@ -22,3 +22,6 @@ class Status(enum.Enum):
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 """The instance has ended for good; nothing changes it but deletion."""
+
+STANDSTILL = TERMINAL | {Status.HELD}
+"""The instance goes no further by itself: it has ended, or waits for an operator."""

@@ -15,7 +15,7 @@ from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.ids import FIRST_EXECUTION
 from engine.model.messages import AnyMessage
-from engine.model.status import Status
+from engine.model.status import STANDSTILL, Status
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
 from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem, QueueDepths
@@ -67,6 +67,13 @@ class MemoryProvider:
             row = self._instances.get(instance)
             if row is not None and row.revision > seen:
                 return row.info()
+            await self._anything_new.wait()
+
+    async def ended(self, instance: str) -> InstanceInfo:
+        while True:
+            row = self._instances.get(instance)
+            if row is not None and (info := row.info()).status in STANDSTILL:
+                return info
             await self._anything_new.wait()
 
     async def read(self, instance: str) -> Sequence[AnyEvent]:

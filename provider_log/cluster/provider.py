@@ -151,10 +151,17 @@ class ClusterProvider:
 
     async def changed(self, instance: str, seen: int) -> InstanceInfo:
         """As the port has it; a waiter goes along when the partition moves."""
+        return await self._awaited(instance, lambda at: at.changed(instance, seen))
+
+    async def ended(self, instance: str) -> InstanceInfo:
+        """As the port has it; a waiter goes along when the partition moves."""
+        return await self._awaited(instance, lambda at: at.ended(instance))
+
+    async def _awaited(self, instance: str, ask: Callable[[Served | RemoteProvider], Awaitable[T]]) -> T:
         number = partition_of(instance, self.partitions)
         while True:
             moved = future_of(self._moved(number))
-            asking = future_of(self._changed_at(number, instance, seen))
+            asking = future_of(self._asked(number, ask))
             try:
                 await asyncio.wait({moved, asking}, return_when=asyncio.FIRST_COMPLETED)
                 if asking.done():
@@ -252,8 +259,8 @@ class ClusterProvider:
             self._remotes[node] = self._reach(node)
         return self._remotes[node]
 
-    async def _changed_at(self, number: int, instance: str, seen: int) -> InstanceInfo:
-        return await self._owner(number).changed(instance, seen)
+    async def _asked(self, number: int, ask: Callable[[Served | RemoteProvider], Awaitable[T]]) -> T:
+        return await ask(self._owner(number))
 
     async def _moved(self, number: int) -> None:
         """Return when the partition has another owner than now."""

@@ -5,8 +5,15 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+from engine.model.status import STANDSTILL
 from engine.port import InstanceInfo
 from provider_log.records import Lane
+
+_IsAwaited = Callable[[InstanceInfo], bool]
+
+
+def _has_ended(info: InstanceInfo) -> bool:
+    return info.status in STANDSTILL
 
 
 class Watchers:
@@ -14,15 +21,22 @@ class Watchers:
 
     def __init__(self, look: Callable[[str], InstanceInfo | None]) -> None:
         self._look = look
-        self._waiting: dict[str, list[tuple[int, asyncio.Future[InstanceInfo]]]] = {}
+        self._waiting: dict[str, list[tuple[_IsAwaited, asyncio.Future[InstanceInfo]]]] = {}
 
     async def changed(self, instance: str, seen: int) -> InstanceInfo:
         """The instance's committed state, once its revision is above `seen`."""
+        return await self._once(instance, lambda info: info.revision > seen)
+
+    async def ended(self, instance: str) -> InstanceInfo:
+        """The instance's committed state, once it goes no further by itself."""
+        return await self._once(instance, _has_ended)
+
+    async def _once(self, instance: str, is_awaited: _IsAwaited) -> InstanceInfo:
         info = self._look(instance)
-        if info is not None and info.revision > seen:
+        if info is not None and is_awaited(info):
             return info
         waiter: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
-        entry = (seen, waiter)
+        entry = (is_awaited, waiter)
         self._waiting.setdefault(instance, []).append(entry)
         try:
             return await waiter
@@ -38,8 +52,8 @@ class Watchers:
         waiting = self._waiting.get(instance)
         if waiting:
             info = self._look(instance)
-            for seen, waiter in waiting:
-                if info is not None and info.revision > seen and not waiter.done():
+            for is_awaited, waiter in waiting:
+                if info is not None and is_awaited(info) and not waiter.done():
                     waiter.set_result(info)
 
     def fail_all(self, error: Exception) -> None:

@@ -119,7 +119,7 @@ async def resume(ask: Ask) -> Response:
 
 
 async def wait(ask: Ask) -> Response:
-    """State of an instance once its revision is above `seen`; 204 when there is none in time."""
+    """State of an instance once its revision is above `seen`, or it has ended; 204 when there is none in time."""
     query = ask.query(shapes.WaitQuery)
     found: InstanceInfo | None = None
     failed: EngineError | None = None
@@ -133,7 +133,8 @@ async def wait(ask: Ask) -> Response:
         group.start_soon(give_up_when, ask.closing.wait)
         try:
             with anyio.move_on_after(query.timeout_ms / 1000):
-                found = await ask.served.changed(ask.instance, query.seen)
+                served, instance = ask.served, ask.instance
+                found = await (served.ended(instance) if query.ended else served.changed(instance, query.seen))
         except EngineError as error:
             failed = error
         group.cancel_scope.cancel()

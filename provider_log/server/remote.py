@@ -111,9 +111,16 @@ class RemoteProvider:
 
     async def changed(self, instance: str, seen: int) -> InstanceInfo:
         """As the port has it; a node that answered before and is away now has half a minute to come back."""
+        return await self._awaited(instance, {"seen": seen})
+
+    async def ended(self, instance: str) -> InstanceInfo:
+        """As the port has it; a node that answered before and is away now has half a minute to come back."""
+        return await self._awaited(instance, {"ended": "true"})
+
+    async def _awaited(self, instance: str, what: Mapping[str, str | int]) -> InstanceInfo:
+        query = {**what, "timeout_ms": shapes.WAIT_MS_DEFAULT}
         lost_ms: int | None = None
         while True:
-            query = {"seen": seen, "timeout_ms": shapes.WAIT_MS_DEFAULT}
             wait_s = ANSWER_S + shapes.WAIT_MS_DEFAULT / 1000
             try:
                 response = await self._ask("GET", _path(instance, "wait"), query=query, answer_s=wait_s)

@@ -38,9 +38,15 @@ class MessageQuery(Struct, forbid_unknown_fields=True):
 
 
 class WaitQuery(Struct, forbid_unknown_fields=True):
-    """The last revision seen, and how long to wait for a later one before answering 204."""
+    """What to wait for, and how long before answering 204.
+
+    Attributes:
+        seen: The last revision seen: a later one is waited for.
+        ended: Wait until the instance has ended or is held, whatever its revision.
+    """
 
     seen: NotNegative = 0
+    ended: bool = False
     timeout_ms: Annotated[int, Meta(ge=0, le=WAIT_MS_MAX)] = WAIT_MS_DEFAULT
 
 

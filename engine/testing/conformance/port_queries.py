@@ -152,6 +152,46 @@ async def test_who_waits_for_a_change_sees_it(factory: ProviderFactory) -> None:
     assert (later.history_events, at_once) == (2, later)
 
 
+async def test_who_waits_for_the_end_is_told_nothing_else(factory: ProviderFactory) -> None:
+    """`ended` waits through commits for the last one, and returns at once after it."""
+    provider = await factory.create_provider()
+
+    async def go_on() -> None:
+        await factory.advance(0)
+        await create_instance(provider, "instance-A")
+        await _commit(provider, "instance-A", turn(text_event(2, "more")))
+        await _commit(provider, "instance-A", _shown(ExecutionMetadata(status=Status.FAILED)))
+
+    with anyio.fail_after(REAL_SECONDS_MAX):
+        told, _ = await asyncio.gather(provider.ended("instance-A"), go_on())
+        at_once = await provider.ended("instance-A")
+    assert (told.status, told.history_events, at_once) == (Status.FAILED, 2, told)
+
+
+async def test_who_waits_for_the_end_is_told_of_a_hold(factory: ProviderFactory) -> None:
+    """A held instance goes no further by itself; resumed, it is waited for again."""
+    provider = await factory.create_provider()
+    await create_instance(provider, "instance-A")
+
+    async def hold() -> None:
+        await factory.advance(0)
+        await provider.enqueue_for_orchestrator(raise_event("instance-A", "one"))
+        item = await take(provider)
+        await provider.hold_orchestration_item(item.lock_token, Failure(Category.NONDETERMINISM, "Moved", "it moved"))
+
+    async def go_on() -> None:
+        await factory.advance(0)
+        await provider.ack_orchestration_item(
+            (await take(provider)).lock_token, _shown(ExecutionMetadata(status=Status.COMPLETED))
+        )
+
+    with anyio.fail_after(REAL_SECONDS_MAX):
+        told, _ = await asyncio.gather(provider.ended("instance-A"), hold())
+        await provider.resume_instance("instance-A")
+        later, _ = await asyncio.gather(provider.ended("instance-A"), go_on())
+    assert (told.status, later.status) == (Status.HELD, Status.COMPLETED)
+
+
 async def test_instances_are_listed_by_id_in_pages(factory: ProviderFactory) -> None:
     """Ascending, no more than asked for, going on after the last one seen; only those that fit."""
     provider = await factory.create_provider()

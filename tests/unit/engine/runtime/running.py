@@ -67,9 +67,9 @@ class ScriptedProvider(MemoryProvider):
         self._called("enqueue_for_orchestrator")
         await super().enqueue_for_orchestrator(message, delay_ms)
 
-    async def changed(self, instance: str, seen: int) -> InstanceInfo:
-        self._called("changed")
-        return await super().changed(instance, seen)
+    async def ended(self, instance: str) -> InstanceInfo:
+        self._called("ended")
+        return await super().ended(instance)
 
     async def fetch_orchestration_items(
         self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int

@@ -21,7 +21,7 @@ FAULTS: dict[str, tuple[type[ProviderError], ...]] = {
     "ack_work_item": (Retryable, InDoubt, LeaseLost, OwnershipLost),
     "renew_work_item_lock": (Retryable, InDoubt, LeaseLost, OwnershipLost),
     "enqueue_for_orchestrator": (Retryable, InDoubt),
-    "changed": (Retryable,),
+    "ended": (Retryable,),
 }
 """What each method may answer without anything having happened."""
 

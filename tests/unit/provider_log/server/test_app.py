@@ -15,7 +15,7 @@ from engine.clock import ManualClock
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
-from engine.model.payload import Payload
+from engine.model.payload import NULL, Payload
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.port import OrchestrationItem
@@ -231,6 +231,15 @@ async def test_a_wait_answers_when_the_instance_moves_on(http: httpx.AsyncClient
     assert answers[0].json()["status"] == "completed"
     seen = answers[0].json()["revision"]
     assert (await http.get(f"/v1/instances/a/wait?seen={seen - 1}")).json()["revision"] == seen
+
+
+async def test_a_wait_for_the_end_is_answered_by_nothing_else(http: httpx.AsyncClient, served: ServedMemory) -> None:
+    await served.enqueue_for_orchestrator(StartOrchestration(instance="a", name="ship", input=NULL))
+    await served.ack_orchestration_item((await fetched(served)).lock_token, TurnResult(execution_id=1))
+    assert (await http.get("/v1/instances/a/wait?seen=0")).json()["status"] == "running"
+    assert (await http.get("/v1/instances/a/wait?ended=true&timeout_ms=1")).status_code == 204
+    await run_to_the_end(served, "a")
+    assert (await http.get("/v1/instances/a/wait?ended=true")).json()["status"] == "completed"
 
 
 async def test_a_wait_in_vain_says_so_with_no_content(http: httpx.AsyncClient) -> None:
