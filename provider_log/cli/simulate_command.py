@@ -40,7 +40,7 @@ def simulate(
         typer.echo(msgspec.json.encode(report).decode())
     else:
         _print(report)
-    if report.failures:
+    if report.failures or report.never_taken:
         raise typer.Exit(Exit.DIFFERS)
 
 
@@ -72,5 +72,7 @@ def _print(report: "Report") -> None:
     for failed in report.failures:
         out.print(f"seed {failed.seed}: {failed.failure}")
         note(f"run it again with: {failed.repeat}")
-    if not report.failures:
+    if report.never_taken:
+        out.print(f"expected every rare path to be taken, but no seed took {', '.join(report.never_taken)}")
+    elif not report.failures:
         out.print("every seed ended as it must")

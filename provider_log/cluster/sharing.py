@@ -7,6 +7,7 @@ placed here ─▶ wait until nobody who lives has it ─▶ acquire, restore, r
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -50,10 +51,17 @@ class Sharing:
         membership: What the group says.
         clock, chance: Of waits.
         options: Numbers.
+        given_up: Told of a partition that this node cannot hold, and why; that is in its log, too.
     """
 
     def __init__(
-        self, node: str, membership: Membership, clock: Clock, chance: Chance, options: SharingOptions
+        self,
+        node: str,
+        membership: Membership,
+        clock: Clock,
+        chance: Chance,
+        options: SharingOptions,
+        given_up: Callable[[int, Exception], None] | None = None,
     ) -> None:
         self._node = node
         self._membership = membership
@@ -65,6 +73,7 @@ class Sharing:
         self._leaving: set[int] = set()
         self._unfit: set[int] = set()
         self._moves = Wakeup()
+        self._given_up = given_up
         self._tasks = Tasks("sharing", lambda error: log.critical("a partition is held no more: %s", error))
 
     # Shared
@@ -145,11 +154,14 @@ class Sharing:
                 mark("sharing.taken")
                 log.warning("partition %d was taken by another node", number)
                 await self._clock.sleep_ms(int(self._chance.uniform(0, self._options.again_ms_max)))
-        except ProviderError as error:
+        except Exception as error:
             # Not again by this node: what it cannot read now it cannot read at the next try. Others may.
-            log.critical("partition %d cannot be run here: %s", number, error)
+            is_defect = not isinstance(error, ProviderError)
+            log.critical("partition %d cannot be run here: %s", number, error, exc_info=is_defect)
             self._unfit.add(number)
             self._membership.refuse([number])
+            if self._given_up is not None:
+                self._given_up(number, error)
         finally:
             del self._holding[number]
             self._leaving.discard(number)

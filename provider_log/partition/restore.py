@@ -134,7 +134,10 @@ class Restore:
             return False
         if isinstance(record, r.Genesis):
             row = self._store.get(keys.named(Table.META, GENESIS))
-            return row is not None and unpack(GenesisRow, row).application_id == record.application_id
+            if row is None:
+                return False
+            genesis = unpack(GenesisRow, row)
+            return (genesis.application_id, genesis.partition) == (record.application_id, record.partition)
         if isinstance(record, r.OwnershipAcquired):
             return record.owner_token == head.token
         # A void record is in no chain, so it proves nothing, and the store is built again.

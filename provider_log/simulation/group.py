@@ -4,7 +4,7 @@ It places partitions by the same pure function as the real one, forgets who give
 members what it decided when it gets round to it: two of them may believe different things for a while.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from engine.clock import Clock
 from engine.runtime.doors import Chance, Tasks
@@ -23,9 +23,10 @@ class SimulatedGroup:
     Args:
         session_ms: A member that gives no sign for so long is none any more.
         clock, chance: Of beats and of delays.
+        failed: Told an error of the group itself.
     """
 
-    def __init__(self, session_ms: int, clock: Clock, chance: Chance) -> None:
+    def __init__(self, session_ms: int, clock: Clock, chance: Chance, failed: Callable[[BaseException], None]) -> None:
         self._session_ms = session_ms
         self._clock = clock
         self._chance = chance
@@ -33,7 +34,7 @@ class SimulatedGroup:
         self._joined: list[SimulatedMembership] = []
         self._members: dict[str, SimulatedMembership] = {}
         self._heard_ms: dict[str, int] = {}
-        self._tasks = Tasks("group", _fail)
+        self._tasks = Tasks("group", failed)
         self.decision = Placement(generation=0, nodes=(), partitions={})
 
     def membership(self, node: str, line: Line) -> "SimulatedMembership":
@@ -151,7 +152,3 @@ class SimulatedMembership:
         if self.is_heard:
             self._group.remove(self)
         self.has_left = True
-
-
-def _fail(error: BaseException) -> None:
-    raise error

@@ -98,11 +98,22 @@ class Line:
 
 
 class NodeStore(DictStore):
-    """A store that a crash leaves as it was, or as it was flushed last, or not at all."""
+    """A store that a crash leaves as it was, or as it was flushed last, or not at all.
+
+    Attributes:
+        is_foreign: Its rows are another partition's: somebody put the wrong files here, and nobody noticed yet.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_foreign = False
         self._flushed: dict[bytes, bytes] = {}
+
+    def wipe(self) -> None:
+        """Remove every row, flushed or not."""
+        super().wipe()
+        self._flushed = {}
+        self.is_foreign = False
 
     async def flush(self) -> None:
         """What is here now survives a crash."""
@@ -116,6 +127,11 @@ class NodeStore(DictStore):
         kept: dict[str, dict[bytes, bytes]] = {"kept": self.rows, "flushed": self._flushed, "lost": {}}
         self.rows = dict(kept[kind])
         self._flushed = dict(self.rows)
+
+    def become(self, other: "NodeStore") -> None:
+        """Find the files of `other` in its place from now on."""
+        self.rows, self._flushed = dict(other.rows), dict(other.rows)
+        self.is_foreign = True
 
 
 class NodeLog:

@@ -16,6 +16,9 @@ from engine.runtime.doors import Tasks
 from provider_log.simulation.seed import Ran
 
 _LINE_BYTES_MAX = 1024 * 1024
+SEEDS_OF_ALL_PATHS = 1_000
+"""So many seeds take every rare path of the provider; the rarest one is taken by one seed in forty."""
+
 _FAMILIES = frozenset({"lane", "partition", "pipeline", "restore", "sharing"})
 
 Progress = Callable[[int, int], None]
@@ -54,6 +57,7 @@ class Report(Struct, frozen=True, kw_only=True):
         provider_calls, fault_count, fault_kinds, nodes: How they lie over the seeds. A message that a client sends
             twice counts as no fault there, for there are many.
         failures: Seeds that ended otherwise than they must.
+        never_taken: Rare paths of the provider that none of them took, of `SEEDS_OF_ALL_PATHS` or more.
     """
 
     first: int
@@ -66,6 +70,7 @@ class Report(Struct, frozen=True, kw_only=True):
     fault_kinds: Spread
     nodes: Spread
     failures: tuple[Failed, ...]
+    never_taken: tuple[str, ...]
 
 
 async def simulate(first: int, count: int, jobs: int, progress: Progress) -> Report:
@@ -119,13 +124,14 @@ def _report(first: int, ran: Sequence[Ran]) -> Report:
     for one in ran:
         faults.update(one.faults)
         marks.update(one.marks)
+    taken = {name: marks[name] for name in sorted({*marks, *filter(_is_ours, declared_marks())})}
     meant = [{kind: number for kind, number in one.faults.items() if kind != "SentAgain"} for one in ran]
     return Report(
         first=first,
         seeds=len(ran),
         steps=sum(one.provider_calls + one.log_requests for one in ran),
         faults=dict(sorted(faults.items())),
-        marks={name: marks[name] for name in sorted({*marks, *filter(_is_ours, declared_marks())})},
+        marks=taken,
         provider_calls=_spread([one.provider_calls for one in ran]),
         fault_count=_spread([sum(kinds.values()) for kinds in meant]),
         fault_kinds=_spread([len(kinds) for kinds in meant]),
@@ -135,6 +141,7 @@ def _report(first: int, ran: Sequence[Ran]) -> Report:
             for one in ran
             if one.failure is not None
         ),
+        never_taken=tuple(name for name, seeds in taken.items() if not seeds and len(ran) >= SEEDS_OF_ALL_PATHS),
     )
 
 

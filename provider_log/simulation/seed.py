@@ -6,6 +6,7 @@ nodes are killed, stand still and come back, clocks step; then the weather is ov
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
@@ -131,12 +132,13 @@ class Cluster:
         """
         clock, tasks = self.world.clock, self.tasks
         broken = self.broken = asyncio.get_running_loop().create_future()
-        group = SimulatedGroup(SHARING.session_ms, clock, self.chance)
+        group = SimulatedGroup(SHARING.session_ms, clock, self.chance, self._broke)
         for name, steps in self.programs.items():
             tasks.spawn(f"client of {name}", self.send_all(name, steps))
         tasks.spawn("ends", self.watch_ends())
         tasks.spawn("weather", self.change_weather())
         tasks.spawn("squalls", self.squalls())
+        tasks.spawn("strangers", self.strangers())
         nodes = [tasks.spawn(f"node{number}", self.node(f"node{number}", group)) for number in range(self.nodes)]
         ended = future_of(self.all_ended.wait())
         try:
@@ -154,6 +156,7 @@ class Cluster:
             ended.cancel()
             await tasks.aclose(clock, patience_ms=60_000)
             await group.aclose()
+        await self.strangers_gone()
         await check(self.world, self.partitions, self.programs, self.begun)
 
     async def change_weather(self) -> None:
@@ -173,6 +176,25 @@ class Cluster:
             self.weather.is_squall = True
             await self.world.clock.sleep_ms(int(self.chance.uniform(10, 100)))
             self.weather.is_squall = False
+
+    async def strangers(self) -> None:
+        """Now and then somebody else's transaction stands open on a history: nobody reads on until it is timed out."""
+        while not self.weather.is_over:
+            await self.world.clock.sleep_ms(int(self.chance.uniform(500, 6_000)))
+            if self.weather.is_over or below(self.chance, 2):
+                continue
+            self.weather.note("StuckWriter")
+            partition = below(self.chance, self.partitions)
+            record = LogRecord(topic=_TOPICS.history, partition=partition, key=None, value=b"never committed")
+            with contextlib.suppress(LogError):
+                stranger = await self.world.log.open_producer("stranger")
+                await stranger.produce([record])
+
+    async def strangers_gone(self) -> None:
+        """Return when every history can be read to its end."""
+        for partition in range(self.partitions):
+            while await self.world.log.open_transaction(_TOPICS.history, partition) is not None:
+                await self.world.clock.sleep_ms(_LOOK_MS)
 
     def follow_up(self, operation: Operation, fault: Fault) -> None:
         """What arrives late does harm if others are lost meanwhile and a node dies then: chance alone seldom has it so.
@@ -291,8 +313,8 @@ class Cluster:
         """One life, until all is done or it is killed."""
         clock, chance = self.world.clock, self.world.chance
         membership = group.membership(name, line)
-        sharing = Sharing(name, membership, clock, chance, SHARING)
-        tasks = Tasks(name, _raise)
+        sharing = Sharing(name, membership, clock, chance, SHARING, self._given_up)
+        tasks = Tasks(name, self._broke)
         over = [future_of(event.wait()) for event in (self.all_ended, line.was_cut)]
         try:
             async with self.world.provider(
@@ -336,14 +358,22 @@ class Cluster:
         line.thaw()
 
     def crash_stores(self, name: str) -> None:
-        """Its disk has all, what was flushed, or nothing."""
-        for (node, _), store in self.world.stores.items():
+        """Its disk has all, what was flushed, or nothing; or somebody puts another partition's files there."""
+        stores = self.world.stores
+        for (node, partition), store in stores.items():
             if node == name:
                 store.crash(("kept", "flushed", "lost")[below(self.chance, 3)])
+                others = [other for (_, number), other in stores.items() if number != partition]
+                if others and below(self.chance, 10) == 0:
+                    self.weather.note("ForeignStore")
+                    store.become(others[below(self.chance, len(others))])
 
     def _broke(self, error: BaseException) -> None:
         if self.broken is not None and not self.broken.done():
             self.broken.set_exception(error)
+
+    def _given_up(self, partition: int, error: Exception) -> None:
+        self._broke(AssertionError(f"expected every node to be able to hold partition {partition}, but {error!r}"))
 
     def _note_begun(self, ctx: ActivityContext) -> None:
         self.begun.add((ctx.instance, ctx.execution_id, ctx.activity_id))
@@ -367,7 +397,3 @@ class _Counted:
             return called(*args, **kwargs)
 
         return counted
-
-
-def _raise(error: BaseException) -> None:
-    raise error

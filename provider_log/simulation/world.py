@@ -4,6 +4,7 @@ import asyncio
 import selectors
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from engine.clock import ManualClock
 from engine.runtime.doors import Chance, Threads
@@ -75,9 +76,18 @@ class World:
         self.stores: dict[tuple[str, int], NodeStore] = {}
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
-        """Run to the end; time passes whenever nobody can act, and at no other moment."""
+        """Run to the end; time passes whenever nobody can act, and at no other moment.
+
+        Raises:
+            AssertionError: A task or a callback failed, and nobody was told.
+        """
+        unheard: list[str] = []
+
+        def hear(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            unheard.append(f"{context['message']}: {context.get('exception')!r}")
 
         async def main() -> None:
+            asyncio.get_running_loop().set_exception_handler(hear)
             try:
                 await scenario()
             finally:
@@ -85,6 +95,7 @@ class World:
 
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(self._passing)) as runner:
             runner.run(main())
+        assert not unheard, f"expected every error to be somebody's, but {unheard}"
 
     def after(self, rounds: int) -> "asyncio.Future[None]":
         """Done when the loop has gone round so often: the next moment at which something may be broken off."""

@@ -64,16 +64,17 @@ class Giving:
     async def by_timeout(self, call: Awaitable[object]) -> None:
         async def bounded() -> None:
             async with asyncio.timeout(None) as bound:
-                loop = asyncio.get_running_loop()
+                loop, answered = asyncio.get_running_loop(), asyncio.Event()
 
                 def give_up(left: int) -> None:
                     if left:
                         loop.call_soon(give_up, left - 1)
-                    else:
+                    elif not answered.is_set():
                         bound.reschedule(loop.time())
 
                 give_up(self._rounds)
                 await call
+                answered.set()
 
         calling = asyncio.ensure_future(bounded())
         await asyncio.wait({calling})

@@ -16,7 +16,7 @@ from provider_log.partition.restore import Restore, RestoreStalled, head_of
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.memory import DictStore
-from provider_log.store.tables import HeadRow
+from provider_log.store.tables import GenesisRow, HeadRow, pack, unpack
 from provider_log.topics import Topics
 
 TOPICS = Topics.of("app")
@@ -201,6 +201,19 @@ async def test_a_store_that_stands_at_the_genesis_of_another_log_is_built_again(
     await other.acquire(SECOND)
     await other.restored(SECOND, stored)
     assert stored.rows == (await other.restored(SECOND)).rows
+
+
+async def test_a_store_that_stands_at_the_genesis_of_another_partition_is_built_again() -> None:
+    log = await Log().open()
+    await log.acquire(FIRST)
+    await log.append(genesis(b"a" * 16))
+    stored, key = DictStore(), keys.named(Table.META, "genesis")
+    with pytest.raises(RestoreStalled):
+        await log.restored(SECOND, stored)
+    stored.rows[key] = pack(replace(unpack(GenesisRow, stored.rows[key]), partition=1))
+    await log.acquire(SECOND)
+    await log.restored(SECOND, stored)
+    assert stored.rows == (await log.restored(SECOND)).rows
 
 
 async def test_a_store_that_stands_at_a_void_record_is_built_again() -> None:
