@@ -67,6 +67,11 @@ test: test-minors ## every test; unit and replay on every Python minor that is h
 	.venv/bin/python -m pytest $(PARALLEL) $(PARALLEL_ROOMS)
 	.venv/bin/python -m pytest --require-kafka $(PARALLEL_ROOMS:%=--ignore=%)
 
+.PHONY: chaos
+chaos: .venv ## half an hour of kills and pauses of nodes and broker under load; CHAOS_SEED=0 chooses which
+	.venv/bin/python -m pytest --require-kafka -o faulthandler_timeout=0 tests/cluster/test_chaos.py \
+	    --chaos-seconds $(or $(CHAOS_SECONDS),1800) --chaos-seed $(or $(CHAOS_SEED),0)
+
 .PHONY: test-minors
 test-minors: .venv ## the unit and replay tests on those of Python 3.11, 3.12 and 3.13 that are here and not in .venv
 	@own=$$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
