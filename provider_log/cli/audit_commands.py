@@ -1,6 +1,5 @@
 """What does the log say, without a node? `turnlog audit`."""
 
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -200,14 +198,6 @@ def _print_replayed(found: "Replayed", execution: int | None) -> None:
 @contextmanager
 def _bar(text: str) -> Generator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing elsewhere."""
-    with Progress(
-        TextColumn(text),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=show.console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as progress:
-        bar = progress.add_task(text, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+    with show.progress() as bars:
+        bar = bars.add_task(text, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

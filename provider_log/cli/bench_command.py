@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 from rich.table import Table
 
 from provider_log.cli.calling import note, resolved
 from provider_log.cli.collector import tune_collector
 from provider_log.cli.settings import KAFKA
-from provider_log.cli.show import console
+from provider_log.cli.show import console, progress
 
 if TYPE_CHECKING:
     from provider_log.bench.logs import MeasuredLog
@@ -76,7 +76,7 @@ def bench(
     with (
         tempfile.TemporaryDirectory(dir=directory) as data,
         _measured(log, bootstrap, Path(data)) as measured,
-        _progress() as bars,
+        progress() as bars,
     ):
         rows: dict[str, TaskID] = {}
 
@@ -110,17 +110,6 @@ def _measured(log: Log, bootstrap: str | None, directory: Path) -> "Generator[Me
         measured = logs.kafka(bootstrap, directory, settings.client())
         yield measured
         note(f"the topics {measured.app}.* stay on {bootstrap}")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console(stderr=True),
-        transient=True,
-    )
 
 
 def _table(figures: "Figures") -> Table:

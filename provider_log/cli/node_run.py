@@ -10,7 +10,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Self
 
 import anyio
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
 from engine.errors import UsageError
 from engine.observe import log_to, logger
@@ -88,15 +88,7 @@ class RestoreProgress:
     """A bar a partition, on a terminal; nothing elsewhere."""
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("restoring partition {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=show.console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
+        self._bars = show.progress()
         self._bar_of: dict[int, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -112,7 +104,7 @@ class RestoreProgress:
 
     def __call__(self, partition: int, reached: int, end: int) -> None:
         if partition not in self._bar_of:
-            self._bar_of[partition] = self._bars.add_task(str(partition), total=end)
+            self._bar_of[partition] = self._bars.add_task(f"restoring partition {partition}", total=end)
         self._bars.update(self._bar_of[partition], completed=reached, total=end)
 
 

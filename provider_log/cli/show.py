@@ -2,11 +2,13 @@
 
 import datetime
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from rich import box
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +40,20 @@ def console(*, stderr: bool = False) -> Console:
     if not made.is_terminal and not made.legacy_windows:
         made.width = PIPE_COLUMNS  # a pipe has no edge to fold at
     return made
+
+
+def progress() -> Progress:
+    """Bars for work that is counted, on a terminal and gone when it is done; nothing elsewhere."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def instance(info: InstanceInfo, now_ms: int) -> Table:

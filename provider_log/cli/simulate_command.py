@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from provider_log.cli.calling import AsJson, note
 from provider_log.cli.exits import Exit
-from provider_log.cli.show import console
+from provider_log.cli.show import console, progress
 
 if TYPE_CHECKING:
     from provider_log.simulation.report import Report
@@ -29,7 +28,7 @@ def simulate(
     """Run clusters in memory, each drawn from a seed with all that goes wrong, and check each against every rule."""
     from provider_log.simulation.report import simulate as run
 
-    with _bar() as bars:
+    with progress() as bars:
         task = bars.add_task("0 failed", total=seeds)
 
         def show(ran: int, failed: int) -> None:
@@ -42,18 +41,6 @@ def simulate(
         _print(report)
     if report.failures or report.never_taken:
         raise typer.Exit(Exit.DIFFERS)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console(stderr=True),
-        transient=True,
-    )
 
 
 def _print(report: "Report") -> None:
