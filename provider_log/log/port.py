@@ -103,6 +103,10 @@ class LogBroken(LogUnavailable):
     """The log has failed for good in this process: every later call raises the same. Opening it anew decides."""
 
 
+class ClockDiffers(LogError):
+    """This machine's clock is too far from the log's: what is due, and when, would be another thing elsewhere."""
+
+
 class LogNotOpened(LogError):
     """What is there cannot be opened as a log: in use, not a log, of a newer format, or it does not let us in."""
 

@@ -12,6 +12,7 @@ from engine.runtime.doors import Tasks, settled_within, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.log.port import (
+    ClockDiffers,
     Fenced,
     Log,
     LogBroken,
@@ -46,6 +47,7 @@ from provider_log.store.port import Store
 from provider_log.store.tables import GENESIS, GenesisRow, HeadRow, PositionRow, unpack
 
 _BROKEN = (
+    ClockDiffers,
     LogBroken,
     LogCorrupted,
     RecordTooLarge,  # every batch was measured: the log takes less than it said
@@ -520,7 +522,7 @@ class Partition:
 
     def _broke(self, error: BaseException) -> None:
         """An error that no second attempt mends."""
-        kind = Fatal if isinstance(error, LogBroken | RecordTooLarge | Application) else StateCorrupted
+        kind = Fatal if isinstance(error, ClockDiffers | LogBroken | RecordTooLarge | Application) else StateCorrupted
         self._error = (
             error
             if isinstance(error, ProviderError)

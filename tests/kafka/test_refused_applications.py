@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import Client, Engine, OrchestrationContext, OrchestrationFailed, Registry, activity, orchestration
+from engine.clock import SystemClock
 from engine.errors import Fatal, UsageError
 from provider_log import LogProvider
 from provider_log.log.kafka import KafkaLog
@@ -50,6 +51,30 @@ async def test_a_history_that_takes_less_than_an_activity_may_return_is_refused(
 
     with pytest.raises(LogNotOpened, match=rf"{app}.history with max.message.bytes=.* is {MIB}: .*kafka-configs.sh"):
         await begin(bootstrap, tmp_path, app)
+
+
+class Skewed(SystemClock):
+    """A machine whose wall clock is set to another time."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ahead_ms
+
+
+@pytest.mark.parametrize(("ahead_ms", "where"), [(60_000, "ahead"), (-60_000, "behind")])
+async def test_a_node_whose_clock_is_not_that_of_the_brokers_owns_nothing(
+    bootstrap: str, tmp_path: Path, app: str, ahead_ms: int, where: str
+) -> None:
+    provider = LogProvider.kafka(bootstrap, tmp_path, app=app, clock=Skewed(ahead_ms))
+    with pytest.raises(
+        Fatal, match=rf"clock to be within 5000 ms of .*, but it is [56]\d\d\d\d ms {where}; set the clocks"
+    ):
+        async with provider:
+            pass
+    async with LogProvider.kafka(bootstrap, tmp_path, app=app, clock=Skewed(ahead_ms // 20)) as later:
+        assert later.ready
 
 
 async def test_a_result_larger_than_the_log_takes_fails_its_instance_alone(

@@ -135,7 +135,7 @@ class _Lane:
             try:
                 leader = await self._cluster.leader(topic, partition)
                 request = ProduceRequest(None, ALL_REPLICAS, self._append_ms, [(topic, [(partition, batch.data)])])
-                [(_, _, code, base)] = acknowledged((await self._links.ask(leader, request)).topics)
+                [(_, _, code, base, _)] = acknowledged((await self._links.ask(leader, request)).topics)
             except LogBroken:
                 raise
             except (Unsent, Unanswered, LogUnavailable):

@@ -26,7 +26,7 @@ from provider_log.log.kafka.codes import (
 )
 from provider_log.log.kafka.link import Address, Links, Unanswered, Unsent
 from provider_log.log.kafka.topics import Topics
-from provider_log.log.port import Doubtful, Fenced, LogRecord, LogUnavailable, RecordTooLarge
+from provider_log.log.port import ClockDiffers, Doubtful, Fenced, LogRecord, LogUnavailable, RecordTooLarge
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -40,6 +40,9 @@ _MARKERS_MS_MIN = 1
 _MARKERS_MS_MAX = 16
 
 _LEADER_MS = 10
+
+CLOCK_MS_MAX = 5_000
+"""How far this machine's clock may be from a broker's: times of a partition go on from owner to owner."""
 
 BEGIN_MS = 1_000
 """Bound of a begin. Markers take some milliseconds; a coordinator that moves takes seconds."""
@@ -106,6 +109,7 @@ class KafkaProducer:
         self._offsets: list[int] = []
         self._finished = False
         self._fenced = False
+        self._is_clock_known = False
 
     async def begin(self, places: Collection[Place]) -> None:
         self._begin_call()
@@ -240,6 +244,7 @@ class KafkaProducer:
         for (topic, partition), batch in batches.items():
             topics.setdefault(topic, []).append((partition, batch.data))
         request = ProduceRequest(self._transactional_id, ALL_REPLICAS, self._commit_ms, list(topics.items()))
+        asked_ms = self._clock.now_ms()
         try:
             answer = await self._links.ask(leader, request)
         except (Unsent, Unanswered) as error:
@@ -249,7 +254,7 @@ class KafkaProducer:
                 return {}
             raise
         bases: dict[Place, int] = {}
-        for topic, partition, code, base in acknowledged(answer.topics):
+        for topic, partition, code, base, appended_ms in acknowledged(answer.topics):
             if code in ELSEWHERE:
                 self._cluster.moved(topic)
                 continue
@@ -259,8 +264,24 @@ class KafkaProducer:
                     f"{name_of(code)}. {await self._topics.how_to_take_as_much(topic)}"
                 )
             self._check(code, f"{topic}/{partition} to take a batch")
+            self._check_clock(asked_ms, appended_ms, leader)
             bases[topic, partition] = base
         return bases
+
+    def _check_clock(self, asked_ms: int, appended_ms: int, broker: Address) -> None:
+        """Compare clocks by the first answer; it may have waited for this process, so both ends of the wait count."""
+        if self._is_clock_known or appended_ms < 0:  # the topic keeps the times of its producers
+            return
+        self._is_clock_known = True
+        now_ms = self._clock.now_ms()
+        earliest_ms, latest_ms = min(asked_ms, now_ms), max(asked_ms, now_ms)
+        ahead_ms = earliest_ms - appended_ms if appended_ms < earliest_ms else min(0, latest_ms - appended_ms)
+        if abs(ahead_ms) > CLOCK_MS_MAX:
+            raise ClockDiffers(
+                f"expected this machine's clock to be within {CLOCK_MS_MAX} ms of that of the broker at {broker.host}:"
+                f"{broker.port}, but it is {abs(ahead_ms)} ms {'ahead' if ahead_ms > 0 else 'behind'}; set the clocks, "
+                "by NTP for example, and start the node again"
+            )
 
     def _holder(self) -> tuple[int, int]:
         return self._identity.producer_id, self._identity.epoch
@@ -283,8 +304,11 @@ class KafkaProducer:
 
 def acknowledged(
     topics: Sequence[tuple[str, Sequence[tuple[int, int, int, int, int]]]],
-) -> Iterator[tuple[str, int, int, int]]:
-    """Topic, partition, code and first offset of each batch of a produce request's answer."""
+) -> Iterator[tuple[str, int, int, int, int]]:
+    """Topic, partition, code, first offset and append time of each batch of a produce request's answer.
+
+    The time is in milliseconds since 1970, -1 where the topic keeps the times of its producers.
+    """
     for topic, partitions in topics:
-        for partition, code, offset, _, _ in partitions:
-            yield topic, partition, code, offset
+        for partition, code, offset, appended_ms, _ in partitions:
+            yield topic, partition, code, offset, appended_ms
