@@ -479,13 +479,22 @@ class LogProvider:
 
     async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
         """See `engine.port.Provider`."""
-        return await self._poll(lambda: self._take_work(lock_timeout_ms), _work_due_ms, poll_timeout_ms)
+        taken = await self._poll(lambda: self._take_work(lock_timeout_ms), _work_due_ms, poll_timeout_ms)
+        if taken is None:
+            return None
+        fetched, recorded = taken
+        if recorded is not None:
+            try:
+                await recorded
+            except OwnershipLost:
+                return None  # its lease ends by itself: nobody begins what may not be written down
+        return fetched
 
-    def _take_work(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
+    def _take_work(self, lock_timeout_ms: int) -> tuple[FetchedWorkItem, Awaitable[None] | None] | None:
         for live in self.held.running():
             item = live.work.take(lock_timeout_ms)
             if item is not None:
-                return item
+                return item, live.work.recorded_first(item.item)
         return None
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:

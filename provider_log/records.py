@@ -257,7 +257,10 @@ class Parked(Struct, frozen=True, kw_only=True):
 
 
 class InputsSettled(Struct, frozen=True, kw_only=True):
-    """Inputs that no turn consumes: forwarded, dead-lettered, duplicate or orphan."""
+    """Inputs that no turn consumes: forwarded, dead-lettered, duplicate or orphan.
+
+    Without any it is there for its envelope: deliveries that had to be written down before they began.
+    """
 
     envelope: Envelope
     instance: str

@@ -12,7 +12,7 @@ from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
 from provider_log.partition.plan import owner_record
 from provider_log.partition.suspicion import Suspicion
-from provider_log.partition.worker_queue import WorkerQueue
+from provider_log.partition.worker_queue import SUSPECTS_MAX, WorkerQueue
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.port import Store
@@ -34,6 +34,7 @@ class LivePartition:
         watchers: Queries that wait.
         want: Called when there is something to commit.
         suspicion: Which turns the log may not take; outlives a doubt too.
+        is_careful: The owner before ended without a word: maybe an activity took its process with it.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class LivePartition:
         watchers: Watchers,
         want: Callable[[], None],
         suspicion: Suspicion,
+        *,
+        is_careful: bool = False,
     ) -> None:
         self.ledger = Ledger(around, owner_token, head, store, watchers, want, suspicion)
         genesis = store.get(keys.named(Table.META, GENESIS))
@@ -53,7 +56,9 @@ class LivePartition:
         issuer = Issuer(around.options.topic_tags, unpack(GenesisRow, genesis).application_id)
         self.registry = around.registry
         self.messages = OrchestratorQueue(around, self.ledger, suspicion, issuer)
-        self.work = WorkerQueue(around, self.ledger, backlog, self.messages.receive, issuer)
+        self.work = WorkerQueue(
+            around, self.ledger, backlog, self.messages.receive, issuer, SUSPECTS_MAX if is_careful else 0
+        )
 
     @property
     def depths(self) -> tuple[int, int, int]:

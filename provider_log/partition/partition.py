@@ -120,6 +120,7 @@ class Partition:
         self._slots: list[Producer] = []
         self._live: LivePartition | None = None
         self._acquired_at = -1
+        self._is_careful = False
         self._leaving = asyncio.Event()
         self._drain_ms = 0
         self._stopping = asyncio.Lock()
@@ -346,7 +347,10 @@ class Partition:
         restore = Restore(
             self._log, place.topics.history, place.partition, self._store, clock, options.start_timeout_ms
         )
-        head = await restore.until(token, progress)
+        restored = await restore.until(token, progress)
+        head = restored.head
+        # What this process handed out itself it knows; an owner that ended without a word may have handed out anything.
+        self._is_careful = not restored.is_clean and self.owned_times == 0
         genesis = self._store.get(keys.named(Table.META, GENESIS))
         if genesis is None:
             head = await within(clock, self._write_genesis(head), options.start_timeout_ms)
@@ -421,7 +425,15 @@ class Partition:
         """
         wanted = asyncio.Event()
         live = LivePartition(
-            self._around, token, head, self._store, self._backlog, self._watchers, wanted.set, self._suspicion
+            self._around,
+            token,
+            head,
+            self._store,
+            self._backlog,
+            self._watchers,
+            wanted.set,
+            self._suspicion,
+            is_careful=self._is_careful,
         )
         pipeline = Pipeline(
             self._slots,

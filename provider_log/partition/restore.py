@@ -6,6 +6,7 @@ committed before the new owner's record.
 
 from collections.abc import Callable, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.clock import Clock
@@ -30,6 +31,13 @@ _HEAD_KEY = keys.named(Table.META, HEAD)
 
 Progress = Callable[[int, int], None]
 """Called with the offset reached and the offset to reach."""
+
+
+class Restored(Struct, frozen=True):
+    """Where the log stands, and whether the owner before said goodbye; true as well if there was none."""
+
+    head: HeadRow
+    is_clean: bool
 
 
 class RestoreStalled(Exception):
@@ -57,12 +65,13 @@ class Restore:
         self._store = store
         self._clock = clock
         self._stall_ms = stall_ms
+        self._last: r.AnyRecord | None = None  # of those that count, the own acquire record left out
 
-    async def until(self, owner_token: bytes, progress: Progress | None) -> HeadRow:
+    async def until(self, owner_token: bytes, progress: Progress | None) -> Restored:
         """Apply everything up to and including the `OwnershipAcquired` with this token.
 
         Returns:
-            The head at that record; the store stands there.
+            The head at that record, where the store stands then.
 
         Raises:
             ChangelogBroken: A record does not continue the ones before it, or cannot be decoded; none is skipped.
@@ -96,7 +105,8 @@ class Restore:
                     if progress is not None:
                         progress(head.offset, max(head.offset, bounds.end - 1))
                     if met:
-                        return head
+                        last = self._last
+                        return Restored(head, is_clean=last is None or isinstance(last, r.OwnershipReleased))
         finally:
             await reader.close()
 
@@ -118,6 +128,7 @@ class Restore:
             stored = ()
         if stored and stored[0].offset == head.offset and self._is_same(head, stored[0]):
             return head
+        self._last = None
         mark("restore.wiped")
         log.warning(
             "expected a store of %s/%d that stands in this log, but it does not: it is made again from the log",
@@ -132,6 +143,7 @@ class Restore:
             record = codec.decode_record(stored.value or b"")
         except codec.Malformed:
             return False
+        self._last = record
         if isinstance(record, r.Genesis):
             row = self._store.get(keys.named(Table.META, GENESIS))
             if row is None:
@@ -167,6 +179,8 @@ class Restore:
             if isinstance(record, r.OwnershipAcquired) and record.owner_token == owner_token:
                 met = True
                 break
+            if not followed.void:
+                self._last = record
         self._store.write(changed | put_head(replace(head)))
         return head, met
 

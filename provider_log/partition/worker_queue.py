@@ -8,6 +8,7 @@ from engine.errors import LeaseLost, TurnTooLarge
 from engine.model.messages import AnyMessage
 from engine.model.turn import Disposition
 from engine.model.work import WorkItem
+from engine.observe import known_marks, mark
 from engine.port import FetchedWorkItem
 from provider_log import codec
 from provider_log import records as r
@@ -20,6 +21,12 @@ from provider_log.store.keys import Table
 from provider_log.store.tables import WorkRow, unpack
 
 _NONCE_BYTES = 8
+
+SUSPECTS_MAX = 256
+"""Deliveries that no record tells of: those since the last batch. Far more than one process runs at a time, and items
+go out in their order, so what an owner had that ended without a word is among the first of so many."""
+
+known_marks("delivery.recorded_first")
 
 Receive = Callable[[Mapping[bytes, bytes | None], Sequence[AnyMessage]], None]
 """Takes the rows a record changed and the messages among them that stay in the partition, in order."""
@@ -34,10 +41,18 @@ class WorkerQueue:
         backlog: What waits, with leases given under earlier tokens; refilled from the store.
         receive: Where an answer to the own partition arrives.
         issuer: Of tokens for items that others serve; those are never leased.
+        suspects_max: How many of the oldest items may have ended the owner before. Each of their deliveries is written
+            down before it begins: else an activity that ends its process would be at its first attempt for ever.
     """
 
     def __init__(
-        self, around: Surroundings, ledger: Ledger, backlog: Backlog, receive: Receive, issuer: Issuer
+        self,
+        around: Surroundings,
+        ledger: Ledger,
+        backlog: Backlog,
+        receive: Receive,
+        issuer: Issuer,
+        suspects_max: int = 0,
     ) -> None:
         self._around = around
         self._ledger = ledger
@@ -46,7 +61,9 @@ class WorkerQueue:
         self._issuer = issuer
         self._published: dict[int, WorkKey] = {}  # by offset in the worker topic, ascending
         self._read_up_to = 0
-        backlog.rebuild(self._stored())
+        stored = self._stored()
+        self._suspects = {waiting.key for waiting in stored[:suspects_max]}
+        backlog.rebuild(stored)
 
     def _stored(self) -> list[Waiting]:
         found: list[Waiting] = []
@@ -71,6 +88,21 @@ class WorkerQueue:
             revoked=leased.lease.revoked,
             holds=lambda: self._holds(token),
         )
+
+    def recorded_first(self, item: WorkItem) -> Awaitable[None] | None:
+        """When an item that was just taken may begin: None, at once; else once its delivery is written down.
+
+        Raises:
+            OwnershipLost: (from the awaitable) Nobody knows whether it is.
+        """
+        if (item.instance, item.execution_id, item.activity_id) not in self._suspects:
+            return None
+        # A record that settles nothing carries the deliveries so far.
+        mark("delivery.recorded_first")
+        self._ledger.admit(
+            r.InputsSettled(envelope=self._ledger.envelope(), instance=item.instance, consumed=()), about=None
+        )
+        return self._ledger.durable()
 
     def _holds(self, token: str) -> bool:
         # No look at the time: a lease that ended unnoticed ended in a pause, after which nothing is current.

@@ -19,7 +19,7 @@ _LINE_BYTES_MAX = 1024 * 1024
 SEEDS_OF_ALL_PATHS = 1_000
 """So many seeds take every rare path of the provider; the rarest one is taken by one seed in forty."""
 
-_FAMILIES = frozenset({"lane", "partition", "pipeline", "restore", "sharing"})
+_FAMILIES = frozenset({"delivery", "lane", "partition", "pipeline", "restore", "sharing"})
 
 Progress = Callable[[int, int], None]
 """Called with how many have run and how many failed."""

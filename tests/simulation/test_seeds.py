@@ -13,6 +13,7 @@ FOUND_WITHIN = 500
 TAKEN_WITHIN = 100
 RARE_PATHS = {
     "activity.given_back",
+    "delivery.recorded_first",
     "lane.dead_letter",
     "lane.duplicate",
     "lane.forwarded",

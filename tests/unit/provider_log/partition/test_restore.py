@@ -32,6 +32,7 @@ class Log:
         self.clock = ManualClock()
         self.log = SimulatedLog(self.clock, chance=Chance(1))
         self.head = HeadRow()
+        self.was_clean: bool | None = None
 
     async def open(self) -> "Log":
         await self.log.create_topics(TOPICS.specs(1))
@@ -51,16 +52,22 @@ class Log:
     async def raise_level(
         self, level: int, change: Callable[[r.Envelope], r.Envelope] = lambda envelope: envelope
     ) -> None:
-        envelope = r.Envelope(
+        await self.append(r.FeatureLevelRaised(envelope=change(self.next_envelope()), level=level))
+
+    def next_envelope(self) -> r.Envelope:
+        return r.Envelope(
             owner_token=self.head.token, batch=self.head.batch + 1, index=0, count=1, last=True, apply_version=1,
             chain=self.head.chain, time_ms=self.head.time_ms, node="n",
         )  # fmt: skip
-        await self.append(r.FeatureLevelRaised(envelope=change(envelope), level=level))
+
+    async def release(self) -> None:
+        await self.append(r.OwnershipReleased(envelope=self.next_envelope(), clean=True))
 
     async def restored(self, token: bytes, store: DictStore | None = None) -> DictStore:
         store = DictStore() if store is None else store
-        head = await Restore(self.log, TOPICS.history, 0, store, self.clock, 0).until(token, None)
-        assert head == head_of(store)
+        restored = await Restore(self.log, TOPICS.history, 0, store, self.clock, 0).until(token, None)
+        assert restored.head == head_of(store)
+        self.was_clean = restored.is_clean
         return store
 
 
@@ -77,6 +84,32 @@ async def test_everything_up_to_the_own_acquire_record_is_applied_and_nothing_af
     store = await log.restored(SECOND)
     assert level(store) == b"\x05"
     assert head_of(store).epoch == 2
+
+
+@pytest.mark.parametrize("is_behind", [True, False], ids=["from-nothing", "from-a-store"])
+async def test_an_owner_that_ended_without_a_word_is_told_from_one_that_said_goodbye(is_behind: bool) -> None:
+    """From the records on the way, and if there are none, from the one at which the store stands."""
+    log, clean = await Log().open(), list[bool | None]()
+    store = DictStore()
+
+    async def takes(token: bytes) -> None:
+        await log.acquire(token)
+        await log.restored(token, DictStore() if is_behind else store)
+        clean.append(log.was_clean)
+
+    await takes(FIRST)
+    await log.raise_level(5)
+    await log.release()
+    await takes(SECOND)
+    await takes(THIRD)  # the second had no time for anything but its first delivery, of which nothing tells
+    await log.raise_level(6)
+    await takes(b"4" * 16)
+    await log.release()
+    if not is_behind:
+        with pytest.raises(RestoreStalled):
+            await log.restored(b"5" * 16, store)  # reads all there is
+    await takes(b"5" * 16)
+    assert clean == [True, True, False, False, True]
 
 
 async def test_a_record_of_a_former_owner_is_counted_and_has_no_effect() -> None:
