@@ -175,6 +175,35 @@ class IgnoredAttemptCounts(Mutant):
         await super().abandon_work_item(lock_token, delay_ms)
 
 
+class IgnoredAttemptOfAllMessages(Mutant):
+    """An attempt that is to be ignored is taken back from messages that were not fetched, too."""
+
+    async def abandon_orchestration_item(
+        self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
+    ) -> None:
+        instance = self._locks.known("abandon_orchestration_item", lock_token)
+        others = [row for row in self._messages.all(instance) if row.locked_by != lock_token]
+        await super().abandon_orchestration_item(lock_token, delay_ms, ignore_attempt)
+        for row in others:
+            row.attempts = max(0, row.attempts - ignore_attempt)
+
+
+class IgnoredAttemptTakesTwo(Mutant):
+    """An attempt that is to be ignored is taken back with the one before, in both queues."""
+
+    async def abandon_orchestration_item(
+        self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False
+    ) -> None:
+        instance = self._locks.known("abandon_orchestration_item", lock_token)
+        for row in self._messages.tagged(instance, lock_token):
+            row.attempts -= ignore_attempt
+        await super().abandon_orchestration_item(lock_token, delay_ms, ignore_attempt)
+
+    async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
+        self._work.known("abandon_work_item", lock_token).attempts -= ignore_attempt
+        await super().abandon_work_item(lock_token, delay_ms, ignore_attempt)
+
+
 class _LockedCounted(OrchestratorQueue):
     def depths(self, locks: InstanceLocks) -> QueueDepths:
         return super().depths(InstanceLocks(self._now_ms))
@@ -330,6 +359,18 @@ class WorkAttemptNotCounted(Mutant):
     work_type = _AlwaysFirstAttempt
 
 
+class _AttemptsOfTheQueue(WorkerQueue):
+    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms)
+        return structs.replace(fetched, attempt_count=sum(row.attempts for row in self._rows)) if fetched else None
+
+
+class WorkAttemptsCountedTogether(Mutant):
+    """A lease of one work item is an attempt of all."""
+
+    work_type = _AttemptsOfTheQueue
+
+
 class AbandonedWorkStaysLeased(Mutant):
     """A work item given back is hidden until the lease would have ended."""
 
@@ -470,6 +511,13 @@ class FetchNeverWaits(Mutant):
 
     async def _poll(self, look: Callable[[], Found | None], poll_timeout_ms: int) -> Found | None:
         return await super()._poll(look, 0)
+
+
+class FetchWaitsTooLong(Mutant):
+    """A poll time is doubled."""
+
+    async def _poll(self, look: Callable[[], Found | None], poll_timeout_ms: int) -> Found | None:
+        return await super()._poll(look, 2 * poll_timeout_ms)
 
 
 class FetchAlwaysWaits(Mutant):

@@ -12,7 +12,7 @@ from engine.errors import LeaseLost, Refused
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.turn import ExecutionMetadata, TurnResult
-from engine.port import ExecutionInfo, InstanceInfo, OrchestrationItem
+from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem
 from engine.testing.memory_queues import InstanceLocks
 from engine.testing.memory_tables import InstanceLock, MemoryHistory, QueuedMessage
 from tests.conformance.mutant import Mutant
@@ -348,6 +348,25 @@ class CustomStatusWithoutVersion(Mutant):
         self._instances[instance].custom_status_version = 0
 
 
+class NewInstanceHasSaidSomething(Mutant):
+    """The custom status of an instance that never set one is its first version."""
+
+    async def get_instance_info(self, instance: str) -> InstanceInfo | None:
+        info = await super().get_instance_info(instance)
+        return structs.replace(info, custom_status_version=max(1, info.custom_status_version)) if info else None
+
+
+class SayingTheSameIsNoChange(Mutant):
+    """A custom status that is set to what it is keeps its version."""
+
+    def _commit(self, instance: str, token: str, result: TurnResult) -> None:
+        row = self._instances.get(instance)
+        said = (row.custom_status, row.custom_status_version) if row else None
+        super()._commit(instance, token, result)
+        if row and said and row.custom_status == said[0]:
+            row.custom_status_version = said[1]
+
+
 class ParentReplaced(Mutant):
     """A later turn gives a child to another parent."""
 
@@ -432,6 +451,18 @@ class AttemptNotCounted(Mutant):
         for message in self._messages.visible(instance):
             message.attempts = 0
         return super()._lock(instance, lock_timeout_ms)
+
+
+class AttemptsCountedFromZero(Mutant):
+    """The fetch that returns the count is not in it, in either queue."""
+
+    def _lock(self, instance: str, lock_timeout_ms: int) -> OrchestrationItem:
+        item = super()._lock(instance, lock_timeout_ms)
+        return structs.replace(item, attempt_count=item.attempt_count - 1)
+
+    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
+        fetched = await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms)
+        return structs.replace(fetched, attempt_count=fetched.attempt_count - 1) if fetched else None
 
 
 class AttemptOfTheNewestTold(Mutant):

@@ -74,6 +74,35 @@ UPSTREAM = {
         "test_worker_peek_lock_semantics",
         "test_worker_queue_fifo_ordering",
     },
+    "long_polling": {
+        "test_fetch_respects_timeout_upper_bound",
+        "test_long_poll_waits_for_timeout",
+        "test_long_poll_work_item_waits_for_timeout",
+        "test_short_poll_returns_immediately",
+        "test_short_poll_work_item_returns_immediately",
+    },
+    "poison_message": {
+        "test_abandon_orchestration_item_ignore_attempt_decrements",
+        "test_abandon_work_item_ignore_attempt_decrements",
+        "test_attempt_count_is_per_message",
+        "test_ignore_attempt_never_goes_negative",
+        "test_max_attempt_count_across_message_batch",
+        "test_orchestration_attempt_count_increments_on_refetch",
+        "test_orchestration_attempt_count_starts_at_one",
+        "test_orchestration_delayed_abandon_preserves_unlocked_rows",
+        "test_orchestration_ignore_attempt_preserves_hidden_start",
+        "test_worker_attempt_count_increments_on_lock_expiry",
+        "test_worker_attempt_count_starts_at_one",
+    },
+    "custom_status": {
+        "test_custom_status_clear",
+        "test_custom_status_default_on_new_instance",
+        "test_custom_status_none_preserves",
+        "test_custom_status_nonexistent_instance",
+        "test_custom_status_polling_no_change",
+        "test_custom_status_set",
+        "test_custom_status_version_increments",
+    },
 }
 """The tests of upstream's provider validation in the groups that are here, by upstream's names."""
 

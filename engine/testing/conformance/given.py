@@ -1,7 +1,10 @@
 """What do the tests of the suite have in common? The literals they send and the first steps they take."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Generic, TypeVar
+
+import anyio
 
 from engine.errors import EngineError
 from engine.model.events import AnyEvent, CustomStatusUpdated, OrchestrationStarted
@@ -37,6 +40,43 @@ def raises(expected: type[EngineError]) -> Generator[None]:
     except expected:
         return
     raise AssertionError(f"expected {expected.__name__}, but nothing was raised")
+
+
+Returned = TypeVar("Returned")
+
+
+class Begun(Generic[Returned]):
+    """A call that goes on beside the test."""
+
+    def __init__(self) -> None:
+        self._returned: list[Returned] = []
+        self._ended = anyio.Event()
+
+    @property
+    def has_returned(self) -> bool:
+        """Whether it is over."""
+        return self._ended.is_set()
+
+    async def result(self) -> Returned:
+        """What it returned; waits for it, but not for ever."""
+        with anyio.fail_after(REAL_SECONDS_MAX):
+            await self._ended.wait()
+        return self._returned[0]
+
+    async def run(self, call: Callable[[], Awaitable[Returned]]) -> None:
+        """Be `call`."""
+        self._returned.append(await call())
+        self._ended.set()
+
+
+@asynccontextmanager
+async def begun(call: Callable[[], Awaitable[Returned]]) -> AsyncGenerator[Begun[Returned]]:
+    """Run `call` beside the block; what has not returned at its end is given up."""
+    async with anyio.create_task_group() as group:
+        beside = Begun[Returned]()
+        group.start_soon(beside.run, call)
+        yield beside
+        group.cancel_scope.cancel()
 
 
 # What is sent

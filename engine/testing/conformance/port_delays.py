@@ -1,4 +1,4 @@
-"""Ours: what do delays, attempts, renewals and order of arrival do to the two queues?"""
+"""Ours: what do delays, renewals and order of arrival do to the two queues?"""
 
 from engine.errors import LeaseLost
 from engine.testing.conformance.factory import ProviderFactory
@@ -56,22 +56,6 @@ async def test_a_timer_comes_when_it_fires_not_when_it_was_made(factory: Provide
     assert (await take(provider)).messages == (completion("instance-A", 3), timer)
 
 
-async def test_a_delayed_abandon_puts_off_only_what_was_fetched(factory: ProviderFactory) -> None:
-    """A message that arrived during the lock is there at once; the rest joins it, in order of arrival."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    await provider.enqueue_for_orchestrator(raise_event("instance-A", "first"))
-    item = await take(provider)
-    await provider.enqueue_for_orchestrator(raise_event("instance-A", "second"))
-    await provider.abandon_orchestration_item(item.lock_token, delay_ms=5_000)
-    second = await take(provider)
-    assert second.messages == (raise_event("instance-A", "second"),)
-    await provider.abandon_orchestration_item(second.lock_token)
-    await factory.advance(5_001)
-    both = await take(provider)
-    assert both.messages == (raise_event("instance-A", "first"), raise_event("instance-A", "second"))
-
-
 async def test_queue_messages_wait_for_a_start_that_was_put_off(factory: ProviderFactory) -> None:
     """While a start backs off its instance is expected: what is enqueued for it is not taken for an orphan."""
     provider = await factory.create_provider()
@@ -92,41 +76,6 @@ async def test_other_messages_wait_for_their_start(factory: ProviderFactory) -> 
     item = await take(provider)
     assert item.messages == (raise_event("instance-A", "early"), start_item("instance-A"))
     assert item.attempt_count == 1
-
-
-async def test_each_fetch_of_a_message_is_an_attempt(factory: ProviderFactory) -> None:
-    """One, two, three, over an abandon and a lock that ran out; the batch tells the largest."""
-    provider = await factory.create_provider()
-    await provider.enqueue_for_orchestrator(start_item("instance-A"))
-    first = await take(provider)
-    await provider.abandon_orchestration_item(first.lock_token)
-    second = await take(provider, factory.lock_timeout_ms)
-    await provider.enqueue_for_orchestrator(raise_event("instance-A", "fetched once"))
-    await factory.advance(factory.lock_timeout_ms + 1)
-    third = await take(provider)
-    assert [first.attempt_count, second.attempt_count, third.attempt_count] == [1, 2, 3]
-    assert len(third.messages) == 2
-    assert await factory.max_attempt_count(provider, "instance-A") == 3
-    await provider.ack_orchestration_item(third.lock_token, first_turn())
-    await provider.enqueue_for_orchestrator(raise_event("instance-A", "new"))
-    assert (await take(provider)).attempt_count == 1
-
-
-async def test_an_ignored_attempt_does_not_count(factory: ProviderFactory) -> None:
-    """In both queues, for what was fetched and nothing else, and never below the first fetch."""
-    provider = await factory.create_provider()
-    await provider.enqueue_for_orchestrator(start_item("instance-A"))
-    await provider.enqueue_for_worker(work_item("instance-A", 2))
-    for _ in range(3):
-        item, fetched = await take(provider), await take_work(provider)
-        assert (item.attempt_count, fetched.attempt_count) == (1, 1)
-        await provider.abandon_orchestration_item(item.lock_token, ignore_attempt=True)
-        await provider.abandon_work_item(fetched.lock_token, ignore_attempt=True)
-    for attempt in (1, 2):
-        item, fetched = await take(provider), await take_work(provider)
-        assert (item.attempt_count, fetched.attempt_count) == (attempt, attempt)
-        await provider.abandon_orchestration_item(item.lock_token)
-        await provider.abandon_work_item(fetched.lock_token)
 
 
 async def test_an_expired_lock_can_be_abandoned_while_nobody_took_it(factory: ProviderFactory) -> None:

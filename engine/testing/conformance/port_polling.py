@@ -1,4 +1,4 @@
-"""Ours: does a fetch wait as long as it was told, wake for what it waits for, and hold nothing if it is given up?"""
+"""Ours: does a fetch that waits wake for what it waits for, and hold nothing if it is given up?"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -46,30 +46,6 @@ async def _while_waiting(
     with anyio.fail_after(REAL_SECONDS_MAX):
         result, _ = await asyncio.gather(wait(), then_act())
     return result
-
-
-async def test_an_empty_fetch_that_may_not_wait_returns_at_once(factory: ProviderFactory) -> None:
-    """Of either queue, with nothing in it, within the real time that the factory allows."""
-    provider = await factory.create_provider()
-    with anyio.fail_after(factory.short_poll_threshold_ms / 1_000):
-        assert await provider.fetch_orchestration_item(LOCK_MS, 0) is None
-    with anyio.fail_after(factory.short_poll_threshold_ms / 1_000):
-        assert list(await provider.fetch_orchestration_items(10, LOCK_MS, 0)) == []
-    with anyio.fail_after(factory.short_poll_threshold_ms / 1_000):
-        assert await provider.fetch_work_item(LOCK_MS, 0) is None
-
-
-async def test_a_waiting_fetch_ends_with_its_poll_time(factory: ProviderFactory) -> None:
-    """With nothing, and not before."""
-    provider = await factory.create_provider()
-
-    async def pass_time() -> None:
-        await factory.advance(4_000)
-        await factory.advance(1_001)
-
-    assert await _while_waiting(factory, lambda: provider.fetch_orchestration_item(LOCK_MS, 5_000), pass_time) is None
-    assert await _while_waiting(factory, lambda: provider.fetch_work_item(LOCK_MS, 5_000), pass_time) is None
-    assert not await _while_waiting(factory, lambda: provider.fetch_orchestration_items(2, LOCK_MS, 5_000), pass_time)
 
 
 async def test_a_waiting_fetch_wakes_for_a_message(factory: ProviderFactory) -> None:

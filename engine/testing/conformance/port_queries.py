@@ -105,18 +105,6 @@ async def test_metadata_that_say_nothing_change_nothing(factory: ProviderFactory
     assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
 
 
-async def test_custom_status_counts_its_changes(factory: ProviderFactory) -> None:
-    """Set, set and cleared is version three of nothing."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    seen: list[tuple[str | None, int]] = []
-    for text in ("one", "two", None):
-        await _commit(provider, "instance-A", _shown(ExecutionMetadata(set_custom_status=True, custom_status=text)))
-        info = await _info(provider, "instance-A")
-        seen.append((info.custom_status, info.custom_status_version))
-    assert seen == [("one", 1), ("two", 2), (None, 3)]
-
-
 async def test_a_parent_is_set_once(factory: ProviderFactory) -> None:
     """A later turn that names another parent does not give the child away."""
     provider = await factory.create_provider()
