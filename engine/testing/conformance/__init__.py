@@ -12,6 +12,7 @@ from types import ModuleType
 
 from engine.testing.conformance import (
     atomicity,
+    cancellation,
     custom_status,
     error_handling,
     instance_creation,
@@ -43,6 +44,7 @@ _MODULES = (
     queue_semantics,
     long_polling,
     poison_message,
+    cancellation,
     custom_status,
     port_admission,
     port_batch_fetch,

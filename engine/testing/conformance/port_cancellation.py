@@ -1,4 +1,4 @@
-"""Ours: does a turn take back the activities and timers it no longer waits for?"""
+"""Ours: does a turn take back just what it names, and tell whoever has it?"""
 
 from engine.errors import LeaseLost
 from engine.model.turn import ActivityRef, TimerRef, TurnResult
@@ -8,7 +8,6 @@ from engine.testing.conformance.given import (
     completion,
     create_instance,
     fire_timer,
-    no_work_to_take,
     nothing_to_take,
     raise_event,
     raises,
@@ -52,41 +51,6 @@ async def test_a_running_activity_is_told_that_it_was_cancelled(factory: Provide
     assert (await take(provider)).messages == (completion("instance-A", 3),)
 
 
-async def test_a_waiting_activity_that_was_cancelled_is_never_handed_out(factory: ProviderFactory) -> None:
-    """Of three, two are taken back; the third comes alone."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    scheduled = tuple(work_item("instance-A", activity_id) for activity_id in (2, 3, 4))
-    await _turn_of_a(provider, TurnResult(execution_id=1, work_items=scheduled))
-    await _turn_of_a(provider, _cancel(2, 3))
-    assert (await take_work(provider)).item == work_item("instance-A", 4)
-    assert await no_work_to_take(provider)
-
-
-async def test_an_activity_scheduled_and_cancelled_in_one_turn_is_never_handed_out(factory: ProviderFactory) -> None:
-    """The taking back comes after the handing out, whatever the order in the code."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    both = TurnResult(
-        execution_id=1,
-        work_items=(work_item("instance-A", 2), work_item("instance-A", 3)),
-        cancelled_activities=(ActivityRef("instance-A", 1, 2),),
-    )
-    await _turn_of_a(provider, both)
-    assert (await take_work(provider)).item == work_item("instance-A", 3)
-    assert await no_work_to_take(provider)
-
-
-async def test_cancelling_what_is_gone_is_fine(factory: ProviderFactory) -> None:
-    """An activity that was acked, and one that never was, are taken back without a word."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    await provider.enqueue_for_worker(work_item("instance-A", 2))
-    await provider.ack_work_item((await take_work(provider)).lock_token, None)
-    await _turn_of_a(provider, _cancel(2, 77))
-    assert await nothing_to_take(provider)
-
-
 async def test_an_activity_of_another_execution_is_not_cancelled(factory: ProviderFactory) -> None:
     """The same number in the second execution is another activity."""
     provider = await factory.create_provider()
@@ -95,29 +59,6 @@ async def test_an_activity_of_another_execution_is_not_cancelled(factory: Provid
     other = TurnResult(execution_id=2, cancelled_activities=(ActivityRef("instance-A", 2, 2),))
     await _turn_of_a(provider, other)
     assert (await take_work(provider)).item == work_item("instance-A", 2)
-
-
-async def test_an_ack_without_a_completion_deletes_only(factory: ProviderFactory) -> None:
-    """Nothing is left in either queue."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    await provider.enqueue_for_worker(work_item("instance-A", 2))
-    await provider.ack_work_item((await take_work(provider)).lock_token, None)
-    await factory.advance(60_000)
-    assert await no_work_to_take(provider)
-    assert await nothing_to_take(provider)
-
-
-async def test_a_result_is_taken_once(factory: ProviderFactory) -> None:
-    """The second ack under the same token is refused and leaves no second completion."""
-    provider = await factory.create_provider()
-    await create_instance(provider, "instance-A")
-    await provider.enqueue_for_worker(work_item("instance-A", 2))
-    fetched = await take_work(provider)
-    await provider.ack_work_item(fetched.lock_token, completion("instance-A", 2))
-    with raises(LeaseLost):
-        await provider.ack_work_item(fetched.lock_token, completion("instance-A", 2))
-    assert (await take(provider)).messages == (completion("instance-A", 2),)
 
 
 async def test_a_cancelled_timer_does_not_fire(factory: ProviderFactory) -> None:
