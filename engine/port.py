@@ -150,6 +150,66 @@ class ExecutionInfo(Struct, frozen=True, kw_only=True):
     event_count: int = 0
 
 
+class InstanceTree(Struct, frozen=True):
+    """An instance and all of its automatic children, their children included.
+
+    A child that was started under an id of its own is no part of it, but the root of a tree of its own.
+
+    Attributes:
+        root: Whose tree it is; it need not be a root itself.
+        instances: Everybody's id, ascending, `root` first.
+    """
+
+    root: str
+    instances: tuple[str, ...]
+
+
+class DeletedCounts(Struct, frozen=True, kw_only=True):
+    """What a deletion took away. `queue_messages` counts messages, timers and work items, locked ones too."""
+
+    instances: int = 0
+    executions: int = 0
+    events: int = 0
+    queue_messages: int = 0
+
+    def __add__(self, other: "DeletedCounts") -> "DeletedCounts":
+        return DeletedCounts(
+            instances=self.instances + other.instances,
+            executions=self.executions + other.executions,
+            events=self.events + other.events,
+            queue_messages=self.queue_messages + other.queue_messages,
+        )
+
+
+class PruneOptions(Struct, frozen=True, kw_only=True):
+    """Which executions of an instance to forget: those that fit both.
+
+    Attributes:
+        keep_last: How many of the latest stay, the current one among them, which stays whatever this says.
+        completed_before_ms: Only those that ended before this instant.
+    """
+
+    keep_last: int | None = None
+    completed_before_ms: int | None = None
+
+    def chosen(self, executions: Sequence[ExecutionInfo]) -> tuple[int, ...]:
+        """Ids of those to forget among all `executions` of an instance, ascending; never one that runs."""
+        return tuple(
+            execution.execution_id
+            for execution in executions[: -max(1, self.keep_last or 1)]
+            if execution.completed_at_ms is not None
+            and (self.completed_before_ms is None or execution.completed_at_ms < self.completed_before_ms)
+        )
+
+
+class PrunedCounts(Struct, frozen=True, kw_only=True):
+    """What a pruning took away, from how many instances that it looked at."""
+
+    instances: int = 0
+    executions: int = 0
+    events: int = 0
+
+
 class QueueDepths(Struct, frozen=True):
     """Messages and work items that nobody has locked, and timers that have not fired."""
 
@@ -220,8 +280,9 @@ class Provider(Mailbox, InstanceView, Protocol):
 
         Waits up to `poll_timeout_ms` for one to appear. The oldest message's instance is first. All visible messages
         of the instance are tagged with the lock and their attempt counts grow by one. Messages that are only
-        queue messages for an instance that does not exist are taken out of the queue instead; other messages for
-        such an instance wait for its start. Instances that are held are not returned.
+        queue messages, or answers to a life that was deleted, for an instance that does not exist are taken out of
+        the queue instead; other messages for such an instance wait for its start. Instances that are held are not
+        returned.
         """
         ...
 
@@ -328,5 +389,67 @@ class ProviderAdmin(Protocol):
 
         Raises:
             Refused: There is no such instance, or it is not held.
+        """
+        ...
+
+    async def list_children(self, instance: str) -> Sequence[str]:
+        """Ids of its automatic children, ascending, without their own; empty for an unknown instance."""
+        ...
+
+    async def get_parent_id(self, instance: str) -> str | None:
+        """Who called it; None if nobody did.
+
+        Raises:
+            Refused: There is no such instance.
+        """
+        ...
+
+    async def get_instance_tree(self, instance: str) -> InstanceTree:
+        """The instance and all that came of it.
+
+        Raises:
+            Refused: There is no such instance.
+        """
+        ...
+
+    async def delete_instance(self, instance: str, force: bool = False) -> DeletedCounts:
+        """Take away the whole tree of `instance` in one commit: histories, queued messages, timers, work items, locks.
+
+        Durable when it returns. A turn or an activity of it that is under way loses its lease. The id may be started
+        again: that is another life, which messages for this one do not reach.
+
+        Args:
+            instance: The root of its tree.
+            force: Whether to delete what has not ended, too. It gets no chance to clean up.
+
+        Raises:
+            Refused: There is no such instance; it is an automatic child; or, without `force`, somebody in the tree
+                has not ended.
+        """
+        ...
+
+    async def delete_instances_atomic(self, instances: Sequence[str], force: bool = False) -> DeletedCounts:
+        """Delete exactly these, if all of them may be; else nobody. Durable when it returns.
+
+        A provider that keeps roots in several partitions checks them all first, then deletes tree by tree: a crash in
+        between leaves some of the trees, each of them whole. The same call for those that are left ends it.
+
+        Args:
+            instances: Roots, each with everybody in its tree.
+            force: As in `delete_instance`.
+
+        Raises:
+            Refused: One of them does not exist; one is there without its root; somebody in a tree is not named; or,
+                without `force`, one has not ended.
+        """
+        ...
+
+    async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
+        """Forget earlier executions with their histories. Durable when it returns.
+
+        The current execution stays, and one that has not ended.
+
+        Raises:
+            Refused: There is no such instance.
         """
         ...

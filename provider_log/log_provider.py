@@ -26,6 +26,7 @@ from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, Orchestrat
 from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
+from provider_log.administration import Administration
 from provider_log.data_directory import claimed, stores_in
 from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
@@ -82,7 +83,7 @@ class Listed(Struct, frozen=True):
     partitions: tuple[int, ...]
 
 
-class LogProvider:
+class LogProvider(Administration):
     """`Provider` and `ProviderAdmin` of `engine.port` on a log. Use as an async context manager.
 
     Entering acquires and restores every partition, or, where nodes share them, none: `held.hold` then holds one.

@@ -286,7 +286,11 @@ class InstanceResumed(Struct, frozen=True, kw_only=True):
 
 
 class InstanceDeleted(Struct, frozen=True, kw_only=True):
-    """The instance and its automatic children are gone, with everything queued for them."""
+    """The instance and its automatic children are gone, with everything queued for them.
+
+    Attributes:
+        incarnation: Of the instance: this life of it ended here.
+    """
 
     envelope: Envelope
     instance: str

@@ -39,6 +39,17 @@ def child_instance(parent: str, execution_id: int, event_id: int) -> str:
     return f"{parent}{CHILD_MARK}{suffix}"
 
 
+def is_in_tree(instance: str, root: str) -> bool:
+    """Whether `instance` is `root` itself, or an automatic child of it, of whatever generation."""
+    return instance == root or instance.startswith(root + CHILD_MARK)
+
+
+def automatic_parent(instance: str) -> str | None:
+    """Whose automatic child `instance` is, going by its id; None if it has an id of its own."""
+    parent, mark, _ = instance.rpartition(CHILD_MARK)
+    return parent if mark else None
+
+
 def root_instance_id_problem(instance: str) -> str | None:
     """Why `instance` cannot be the id of a root instance, or None if it can."""
     if not instance:

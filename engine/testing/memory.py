@@ -13,12 +13,22 @@ from engine.clock import Clock
 from engine.errors import Refused
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
-from engine.model.ids import FIRST_EXECUTION
+from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree
 from engine.model.messages import AnyMessage
-from engine.model.status import STANDSTILL, Status
+from engine.model.status import STANDSTILL, TERMINAL, Status
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
-from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem, QueueDepths
+from engine.port import (
+    DeletedCounts,
+    ExecutionInfo,
+    FetchedWorkItem,
+    InstanceInfo,
+    InstanceTree,
+    OrchestrationItem,
+    PrunedCounts,
+    PruneOptions,
+    QueueDepths,
+)
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
 from engine.testing.memory_tables import UNNAMED, InstanceRow, QueuedMessage
 
@@ -163,7 +173,7 @@ class MemoryProvider:
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         row = self._instances.get(instance)
-        return [execution.info(instance) for _, execution in sorted(row.executions.items())] if row else ()
+        return self._executions(row) if row else ()
 
     async def get_queue_depths(self) -> QueueDepths:
         return structs.replace(self._messages.depths(self._locks), worker_queue=self._work.depth())
@@ -176,6 +186,34 @@ class MemoryProvider:
         row.held = None
         row.touch(self._now_ms())
         self._wake()
+
+    async def list_children(self, instance: str) -> Sequence[str]:
+        return sorted(other for other in self._instances if automatic_parent(other) == instance)
+
+    async def get_parent_id(self, instance: str) -> str | None:
+        return self._existing("get_parent_id", instance).parent_instance
+
+    async def get_instance_tree(self, instance: str) -> InstanceTree:
+        self._existing("get_instance_tree", instance)
+        return InstanceTree(instance, tuple(self._tree(instance)))
+
+    async def delete_instance(self, instance: str, force: bool = False) -> DeletedCounts:
+        self._existing("delete_instance", instance)
+        return self._delete("delete_instance", [instance], force)
+
+    async def delete_instances_atomic(self, instances: Sequence[str], force: bool = False) -> DeletedCounts:
+        for instance in instances:
+            self._existing("delete_instances_atomic", instance)
+        roots = [instance for instance in instances if automatic_parent(instance) not in instances]
+        self._refuse_orphans(instances, roots)
+        return self._delete("delete_instances_atomic", roots, force)
+
+    async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
+        row = self._existing("prune_executions", instance)
+        pruned = [row.executions.pop(execution_id) for execution_id in options.chosen(self._executions(row))]
+        return PrunedCounts(
+            instances=1, executions=len(pruned), events=sum(len(execution.events) for execution in pruned)
+        )
 
     # What a test may do to it
 
@@ -301,3 +339,47 @@ class MemoryProvider:
         for message in result.messages:
             self._messages.put(message)
         self._messages.take_back_timers(instance, result.cancelled_timers)
+
+    # Administration
+
+    def _existing(self, operation: str, instance: str) -> InstanceRow:
+        if row := self._instances.get(instance):
+            return row
+        raise Refused(operation, f"expected an instance {instance!r}, but there is none")
+
+    def _executions(self, row: InstanceRow) -> Sequence[ExecutionInfo]:
+        return [execution.info(row.instance) for _, execution in sorted(row.executions.items())]
+
+    def _tree(self, root: str) -> Sequence[str]:
+        return sorted(instance for instance in self._instances if is_in_tree(instance, root))
+
+    def _refuse_orphans(self, named: Sequence[str], roots: Sequence[str]) -> None:
+        for root in roots:
+            if unnamed := sorted(set(self._tree(root)) - set(named)):
+                raise Refused(
+                    "delete_instances_atomic", f"expected everybody in the tree of {root!r}, but {unnamed} are missing"
+                )
+
+    def _delete(self, operation: str, roots: Sequence[str], force: bool) -> DeletedCounts:
+        """The trees of all `roots`, or none. Nothing after the checks can fail, which is what makes it atomic."""
+        for root in roots:
+            if automatic_parent(root) is not None:
+                raise Refused(operation, f"expected the root of a tree, but {root!r} is a child")
+            going = [instance for instance in self._tree(root) if self._instances[instance].status not in TERMINAL]
+            if going and not force:
+                state = self._instances[going[0]].status.value
+                raise Refused(operation, f"expected what has ended, or force, but {going[0]!r} is {state}")
+        deleted = sum((self._drop_tree(root) for root in roots), DeletedCounts())
+        self._wake()
+        return deleted
+
+    def _drop_tree(self, root: str) -> DeletedCounts:
+        rows = [self._instances.pop(instance) for instance in self._tree(root)]
+        executions = [execution for row in rows for execution in row.executions.values()]
+        self._locks.drop_tree(root)
+        return DeletedCounts(
+            instances=len(rows),
+            executions=len(executions),
+            events=sum(len(execution.events) for execution in executions),
+            queue_messages=self._messages.drop_tree(root) + self._work.drop_tree(root),
+        )

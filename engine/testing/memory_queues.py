@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 import anyio
 
 from engine.errors import LeaseLost
-from engine.model.messages import AnyMessage, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.ids import is_in_tree
+from engine.model.messages import Answer, AnyMessage, EnqueueMessage, External, FireTimer, StartOrchestration
 from engine.model.turn import ActivityRef, TimerRef
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, QueueDepths
@@ -55,6 +56,10 @@ class InstanceLocks:
 
     def release(self, instance: str) -> None:
         del self._locks[instance]
+
+    def drop_tree(self, root: str) -> None:
+        """Whoever has a lock in the tree has lost it; its token is nobody's."""
+        self._locks = {instance: lock for instance, lock in self._locks.items() if not is_in_tree(instance, root)}
 
     def instants(self) -> Iterator[int]:
         """When each lock runs out."""
@@ -107,8 +112,8 @@ class OrchestratorQueue:
             self._rows.pop(instance, None)
 
     def drop_orphans(self, instance: str) -> None:
-        """Of an instance that does not exist: take its queue messages out, unless something else waits for it too."""
-        if all(isinstance(row.message, EnqueueMessage) for row in self.all(instance)):
+        """Of who does not exist: take queue messages and answers out, unless something else waits for it too."""
+        if all(isinstance(row.message, EnqueueMessage | Answer) for row in self.all(instance)):
             self.remove(instance, self.visible(instance))
 
     def start_of(self, instance: str) -> StartOrchestration | None:
@@ -129,6 +134,12 @@ class OrchestratorQueue:
                 and TimerRef(row.message.execution_id, row.message.timer_id) in cancelled
             ],
         )
+
+    def drop_tree(self, root: str) -> int:
+        """Remove the tree's messages and timers, and forget message ids; how many messages and timers there were."""
+        self._message_ids = {known for known in self._message_ids if not is_in_tree(known[0], root)}
+        gone = [instance for instance in self._rows if is_in_tree(instance, root)]
+        return sum(len(self._rows.pop(instance)) for instance in gone)
 
     def depths(self, locks: InstanceLocks) -> QueueDepths:
         """Messages that no valid lock holds; the worker queue is not this one's to count."""
@@ -203,6 +214,14 @@ class WorkerQueue:
             if ActivityRef(row.item.instance, row.item.execution_id, row.item.activity_id) in cancelled:
                 row.revoked.set()
                 self.remove(row)
+
+    def drop_tree(self, root: str) -> int:
+        """Remove the tree's items and tell whoever runs one; how many there were."""
+        gone = [row for row in self._rows if is_in_tree(row.item.instance, root)]
+        for row in gone:
+            row.revoked.set()
+            self.remove(row)
+        return len(gone)
 
     def depth(self) -> int:
         """How many items nobody has leased."""

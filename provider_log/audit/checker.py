@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.model import events as on
 from engine.model import messages as m
+from engine.model.ids import automatic_parent, is_in_tree
 from engine.model.status import TERMINAL
 from engine.model.turn import Disposition
 from provider_log import codec
@@ -402,11 +403,31 @@ class Checker:
         self._held.discard(record.instance)
 
     def _instance_deleted(self, record: r.InstanceDeleted) -> None:
-        self._lives.pop(record.instance, None)
-        self._held.discard(record.instance)
-        self.ended.pop(record.instance, None)
-        self.deleted.add(record.instance)
-        self._queues.delete(record.instance)
+        root, life = record.instance, self._lives.get(record.instance)
+        found = self._found_at(root)
+        if automatic_parent(root) is not None:
+            found(Kind.EXECUTION, "expected a root to be deleted with its children, but the record is of a child")
+        if life is None and root not in self._held and self._is_whole:
+            found(Kind.EXECUTION, "expected an instance that is there to be deleted, but it is not")
+        if life is not None and life.incarnation != record.incarnation:
+            found(
+                Kind.EXECUTION,
+                f"expected incarnation {life.incarnation} to be deleted, but the record is of {record.incarnation}",
+            )
+        members = {name for name in (*self._lives, *self._held) if is_in_tree(name, root)} | {root}
+        for name in members:
+            self._lives.pop(name, None)
+            self._held.discard(name)
+            self.ended.pop(name, None)
+        self.deleted |= members
+        self._queues.delete_tree(root)
+
+    def _executions_pruned(self, record: r.ExecutionsPruned) -> None:
+        life, found = self._lives.get(record.instance), self._found_at(record.instance)
+        if life is not None and not life.unjudged:
+            life.prune(record.execution_ids, found)
+        elif life is None and self._is_whole:
+            found(Kind.EXECUTION, "expected an instance that is there to be pruned, but it is not")
 
     def _state_repaired(self, record: r.StateRepaired) -> None:
         for row in record.rows:
@@ -425,6 +446,7 @@ class Checker:
         r.InstanceHeld: _instance_held,
         r.InstanceResumed: _instance_resumed,
         r.InstanceDeleted: _instance_deleted,
+        r.ExecutionsPruned: _executions_pruned,
         r.StateRepaired: _state_repaired,
     }
 

@@ -4,7 +4,7 @@ Deliberately not `engine.replay.history`, which refuses the first thing wrong wi
 by event, says all that is wrong, and looks at what closes an execution too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from engine.model import events as on
 from engine.model.ids import FIRST_EVENT, FIRST_EXECUTION
@@ -57,6 +57,7 @@ class Life:
         self.unjudged = False  # a repair rewrote its rows, or a record of it is lost and that has been said
         self.end: on.ExecutionEnd | None = None
         self.open: dict[int, on.AnyEvent] = {}
+        self._pruned: set[int] = set()
         self._answered: set[int] = set()
         self._waits: dict[str, list[int]] = {}
         self._next_id = FIRST_EVENT
@@ -88,6 +89,18 @@ class Life:
         self.end = None
         self.open, self._answered, self._waits = {}, set(), {}
         self._next_id, self._cancels, self._time_ms = FIRST_EVENT, 0, 0
+
+    def prune(self, execution_ids: Iterable[int], found: Found) -> None:
+        """These executions are forgotten: only earlier ones can be, each of them once."""
+        for execution_id in execution_ids:
+            if not FIRST_EXECUTION <= execution_id < self.execution_id:
+                found(
+                    Kind.EXECUTION,
+                    f"expected an execution before {self.execution_id} to be pruned, but it is {execution_id}",
+                )
+            elif execution_id in self._pruned:
+                found(Kind.EXECUTION, f"expected execution {execution_id} to be pruned once, but it is the second time")
+            self._pruned.add(execution_id)
 
     def add(self, event: on.AnyEvent, time_ms: int, found: Found) -> None:
         """The next event, recorded at `time_ms`."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from msgspec import Struct
 
+from engine.model.ids import is_in_tree
 from provider_log import records as r
 from provider_log.audit.findings import Kind
 from provider_log.store import keys
@@ -210,11 +211,11 @@ class Queues:
 
     # Removal and repair.
 
-    def delete(self, instance: str) -> None:
-        """Everything queued for a deleted instance is gone."""
-        self.inbox = {key: data for key, data in self.inbox.items() if key[0] != instance}
-        self.timers = {key: timer for key, timer in self.timers.items() if key[0] != instance}
-        self.work = {key: data for key, data in self.work.items() if key[0] != instance}
+    def delete_tree(self, root: str) -> None:
+        """Everything queued for a deleted instance and its automatic children is gone."""
+        self.inbox = {key: data for key, data in self.inbox.items() if not is_in_tree(key[0], root)}
+        self.timers = {key: timer for key, timer in self.timers.items() if not is_in_tree(key[0], root)}
+        self.work = {key: data for key, data in self.work.items() if not is_in_tree(key[0], root)}
 
     def repair(self, row: r.RowRepaired) -> str | None:
         """An operator set a row of the store, and what waits is what he says. The instance it is of, if any."""

@@ -21,7 +21,7 @@ from provider_log import records as r
 from provider_log.audit.reading import read_all
 from provider_log.log.embedded import SnapshotView
 from provider_log.log.port import LogCorrupted, LogView, StoredRecord
-from provider_log.routing import partition_of
+from provider_log.routing import partition_of, root_of
 from provider_log.topics import Topics
 
 _RECORDS_A_BREATH = 1_000
@@ -183,6 +183,7 @@ class _Reading:
 
     def __init__(self, instance: str, until_ms: int | None) -> None:
         self._key = instance.encode()
+        self._root_key = root_of(instance).encode()  # its deletion is one with the root's
         self._until_ms = until_ms
         self._token: bytes | None = None
         self._parts: list[r.EventBlob] = []
@@ -196,7 +197,7 @@ class _Reading:
         """Look at the next record; False if it is after the time asked for."""
         if isinstance(record, LogCorrupted):
             self.unreadable.append(offset)
-        elif record.key is None or record.key == self._key:
+        elif record.key in {None, self._key, self._root_key}:
             try:
                 decoded = codec.decode_record(record.value or b"")
             except (codec.Malformed, codec.UnknownSchema):
@@ -214,7 +215,7 @@ class _Reading:
             return True  # void: it never happened
         if self._until_ms is not None and record.envelope.time_ms > self._until_ms:
             return False
-        if isinstance(record, r.TurnCommitted):
+        if isinstance(record, r.TurnCommitted) and record.instance.encode() == self._key:
             self.is_known, self.is_deleted = True, False
             self._turn(offset, record)
         elif isinstance(record, r.InstanceDeleted):

@@ -38,6 +38,10 @@ def compare_with_checker(rows: Mapping[bytes, bytes], checker: Checker, partitio
         found(key, "expected a row, for it waits by what the records say, but apply makes none")
     for key in sorted(waiting - expected):
         found(key, "expected no row, for nothing waits by what the records say, but apply makes one")
+    for instance in sorted(checker.deleted):
+        key = keys.instance_prefix(Table.INSTANCE, instance)
+        if key in rows:
+            found(key, "expected no row, for the instance was deleted, but apply makes one")
     for instance, life in checker.lives.items():
         if life.unjudged:
             continue

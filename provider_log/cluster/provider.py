@@ -15,8 +15,17 @@ from engine.model.messages import AnyMessage
 from engine.model.status import Status
 from engine.model.work import WorkItem
 from engine.observe import logger
-from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
+from engine.port import (
+    DeletedCounts,
+    ExecutionInfo,
+    InstanceInfo,
+    InstanceTree,
+    PrunedCounts,
+    PruneOptions,
+    QueueDepths,
+)
 from engine.runtime.doors import Tasks, future_of, within
+from provider_log.cluster.deletion import delete_checked
 from provider_log.cluster.membership import Membership
 from provider_log.cluster.sharing import Sharing
 from provider_log.log_provider import Listed, LogProvider, PartitionDigest
@@ -145,6 +154,25 @@ class ClusterProvider:
 
     async def resume_instance(self, instance: str) -> None:
         await self._of("resume_instance", instance, lambda at: at.resume_instance(instance))
+
+    async def list_children(self, instance: str) -> Sequence[str]:
+        return await self._of("list_children", instance, lambda at: at.list_children(instance))
+
+    async def get_parent_id(self, instance: str) -> str | None:
+        return await self._of("get_parent_id", instance, lambda at: at.get_parent_id(instance))
+
+    async def get_instance_tree(self, instance: str) -> InstanceTree:
+        return await self._of("get_instance_tree", instance, lambda at: at.get_instance_tree(instance))
+
+    async def delete_instance(self, instance: str, force: bool = False) -> DeletedCounts:
+        return await self._of("delete_instance", instance, lambda at: at.delete_instance(instance, force))
+
+    async def delete_instances_atomic(self, instances: Sequence[str], force: bool = False) -> DeletedCounts:
+        """As the port has it; the trees may be with several owners."""
+        return await delete_checked(self, instances, force=force)
+
+    async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
+        return await self._of("prune_executions", instance, lambda at: at.prune_executions(instance, options))
 
     async def digest(self, partition: int) -> PartitionDigest:
         return await self._at("digest", partition, lambda at: at.digest(partition))

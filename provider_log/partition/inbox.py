@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from engine.model.messages import AnyMessage, ContinueInstance, EnqueueMessage, FireTimer, StartOrchestration
+from engine.model.messages import Answer, AnyMessage, ContinueInstance, EnqueueMessage, FireTimer, StartOrchestration
 from provider_log.records import Lane
 
 CONSUMED_BYTES = 40  # what a consumed message takes in the record of its turn at most, its id apart
@@ -211,7 +211,7 @@ class Inbox:
 
         Returns:
             The lock; or, unlocked, the messages of an instance that does not exist and that only queue messages
-            wait for: the caller settles them; or None if nothing can be delivered.
+            and answers wait for: the caller settles them; or None if nothing can be delivered.
         """
         self.tick(now_ms)
         while self._ready:
@@ -231,11 +231,11 @@ class Inbox:
             if standing is Standing.ABSENT and not _starts(entries):
                 # Its start waits for its time, for a back-off, or for a version that can read it.
                 is_expected = self._starts_later[instance] > 0 or len(entries) < len(queue.entries)
-                if not is_expected and all(isinstance(entry.message, EnqueueMessage) for entry in entries):
+                if not is_expected and all(isinstance(entry.message, EnqueueMessage | Answer) for entry in entries):
                     self._make_ready(instance, queue, entries[0].order)  # there may be more than one record settles
-                    return tuple(_as_many_as_fit(entries))
+                    return tuple(as_many_as_fit(entries))
                 continue  # without a start there is nothing to run; the next message brings us here again
-            entries = _as_many_as_fit(entries)
+            entries = as_many_as_fit(entries)
             for entry in entries:
                 entry.attempt += 1
             queue.token = token
@@ -262,6 +262,12 @@ class Inbox:
         self._locks[token] = Lock(lock.instance, now_ms + extend_for_ms, lock.entries)
         heapq.heappush(self._lock_ends, (now_ms + extend_for_ms, token))
         return True
+
+    def break_lock(self, instance: str) -> None:
+        """End the lock of an instance, if somebody has it, who learns of it from the next call."""
+        queue = self._queues.get(instance)
+        if queue is not None and queue.token is not None:
+            self.unlock(queue.token)
 
     def unlock(self, token: str) -> None:
         """End a lock; what is left of its messages can be taken again."""
@@ -293,7 +299,7 @@ class Inbox:
             del self._queues[lock.instance]
 
 
-def _as_many_as_fit(entries: list[Entry]) -> list[Entry]:
+def as_many_as_fit(entries: list[Entry]) -> list[Entry]:
     """The oldest of an instance's messages, as many as the record of one turn can say that it consumed."""
     size = 0
     for count, entry in enumerate(entries):

@@ -11,6 +11,7 @@ from provider_log.partition.effects import Watchers
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
 from provider_log.partition.plan import owner_record
+from provider_log.partition.removal import Removal
 from provider_log.partition.suspicion import Suspicion
 from provider_log.partition.worker_queue import SUSPECTS_MAX, WorkerQueue
 from provider_log.store import keys
@@ -59,6 +60,7 @@ class LivePartition:
         self.work = WorkerQueue(
             around, self.ledger, backlog, self.messages.receive, issuer, SUSPECTS_MAX if is_careful else 0
         )
+        self.removal = Removal(self.ledger, self.messages, self.work)
 
     @property
     def depths(self) -> tuple[int, int, int]:

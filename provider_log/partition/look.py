@@ -1,6 +1,6 @@
 """What do queries see? Rows of the store as the port's values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -39,6 +39,15 @@ def instance_info(instance: str, row: InstanceRow) -> InstanceInfo:
         incarnation=row.incarnation,
         history_events=row.event_count,
     )
+
+
+def tree(view: ReadView, root: str) -> Mapping[str, InstanceRow]:
+    """Rows of an instance and of its automatic children, of whatever generation, by id, ascending."""
+    return {
+        keys.instance_of(key): unpack(InstanceRow, data)
+        for prefix in keys.tree_prefixes(Table.INSTANCE, root)
+        for key, data in view.scan(prefix)
+    }
 
 
 def executions(view: ReadView, instance: str) -> Iterator[ExecutionInfo]:

@@ -1,11 +1,13 @@
 """How does an instance get its turn? The orchestrator queue of one owner: messages in, locks, admitted turns out."""
 
+import itertools
 from collections.abc import Awaitable, Mapping, Sequence
 
 from engine.errors import LeaseLost, Refused
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
-from engine.model.messages import AnyMessage, ContinueInstance, FireTimer, StartOrchestration
+from engine.model.ids import is_in_tree
+from engine.model.messages import Answer, AnyMessage, ContinueInstance, FireTimer, StartOrchestration
 from engine.model.status import Status
 from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
@@ -15,7 +17,7 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
-from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing
+from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing, as_many_as_fit
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.look import StoredHistory, instance_row
 from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, plan_turn
@@ -99,7 +101,8 @@ class OrchestratorQueue:
                 return None
             if isinstance(taken, Lock):
                 return self._item(token, taken, now_ms)
-            self._settle(taken, Disposition.ORPHAN)
+            for is_answer, orphans in itertools.groupby(taken, lambda entry: isinstance(entry.message, Answer)):
+                self._settle(list(orphans), Disposition.OTHER_INCARNATION if is_answer else Disposition.ORPHAN)
 
     def _is_batch_full(self, now_ms: int) -> bool:
         """Whether another turn would be one too many while some are suspected; the batch's commit wakes who polls."""
@@ -290,6 +293,47 @@ class OrchestratorQueue:
         for entry in entries:
             self._forget(entry)
         self._admit_settled(entries[0].instance, [consumed_of(entry, disposition) for entry in entries])
+
+    def drop_tree(self, root: str) -> int:
+        """Take out everything that waits for a tree that is being deleted, and its locks.
+
+        What came by a topic is settled, so that its lane goes on; rows go with the record of the deletion.
+
+        Returns:
+            How many messages and timers there were.
+        """
+        entries = self._entries_of_tree(root)
+        from_topics: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.lane in self._in_lane:
+                from_topics.setdefault(entry.instance, []).append(entry)
+            else:
+                self._forget(entry)
+        for waiting in from_topics.values():
+            left = waiting
+            while left:
+                settled = as_many_as_fit(left)
+                left = left[len(settled) :]
+                self._settle(settled, Disposition.OTHER_INCARNATION)
+        for instance in {entry.instance for entry in entries}:
+            self._inbox.break_lock(instance)
+        return len(entries)
+
+    def _entries_of_tree(self, root: str) -> list[Entry]:
+        overlay = self._ledger.overlay
+        inbox_keys = [key for prefix in keys.tree_prefixes(Table.INBOX, root) for key, _ in overlay.scan(prefix)]
+        timer_keys = [key for prefix in keys.tree_prefixes(Table.TIMER, root) for key, _ in overlay.scan(prefix)]
+        names: list[EntryKey] = [
+            (keys.instance_of(key), r.Lane.INBOX, keys.numbers_of(key)[0], 0) for key in inbox_keys
+        ]
+        for key in timer_keys:
+            execution_id, timer_id = keys.numbers_of(key)
+            names.append((keys.instance_of(key), r.Lane.TIMER, timer_id, execution_id))
+        found = [self._inbox.entry(name) for name in names]
+        in_lanes = [
+            entry for lane in self._in_lane.values() for entry in lane.values() if is_in_tree(entry.instance, root)
+        ]
+        return [entry for entry in found if entry is not None] + in_lanes
 
     def settle_input(
         self, lane: r.Lane, offset: int, instance: str, disposition: Disposition, outgoing: LogRecord | None

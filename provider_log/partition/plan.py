@@ -328,6 +328,11 @@ def _in_parts(last: r.TurnCommitted, parts: Sequence[Part]) -> Iterator[r.TurnCo
         )
 
 
+def no_outcome_record(instance: str, place: Place) -> LogRecord:
+    """That an instance is deleted, for the outcomes topic: what it said of its end is said no more."""
+    return LogRecord(topic=place.topics.outcomes, partition=place.partition, key=instance.encode(), value=None)
+
+
 def _outcome(last: r.TurnCommitted, place: Place) -> LogRecord | None:
     if last.status not in TERMINAL:
         return None

@@ -59,6 +59,7 @@ class WorkerQueue:
         self._backlog = backlog
         self._receive = receive
         self._issuer = issuer
+        self._deleted: set[WorkKey] = set()  # their deletion is admitted and not committed
         self._published: dict[int, WorkKey] = {}  # by offset in the worker topic, ascending
         self._read_up_to = 0
         stored = self._stored()
@@ -116,7 +117,7 @@ class WorkerQueue:
             TurnTooLarge: (at once) The answer is larger than a record takes; the lease stays.
         """
         lease = self._backlog.lease(token, self._ledger.now_ms())
-        if lease is None or not self.has(lease.key):
+        if lease is None or not self._is_wanted(lease.key):
             raise LeaseLost("ack_work_item", f"expected a live lease, but invalid lock token {token}")
         instance, execution_id, activity_id = lease.key
         sent, outgoing = (None, None) if completion is None else send(completion, self._ledger.place)
@@ -148,7 +149,7 @@ class WorkerQueue:
         """
         now_ms = self._ledger.now_ms()
         lease = self._backlog.lease(token, now_ms)
-        wanted = lease is not None and self.has(lease.key)
+        wanted = lease is not None and self._is_wanted(lease.key)
         if not (wanted and self._backlog.renew(token, now_ms, extend_for_ms, self._around.node)):
             raise LeaseLost("renew_work_item_lock", f"expected a live lease, but invalid lock token {token}")
 
@@ -163,9 +164,34 @@ class WorkerQueue:
             raise LeaseLost("abandon_work_item", f"expected a lease, but invalid lock token {token}")
         self._around.wakeup.signal()
 
+    def _is_wanted(self, key: WorkKey) -> bool:
+        # Another life of the instance may have an item of this key by now, which nobody was given yet.
+        return key not in self._deleted and self.has(key)
+
     def has(self, key: WorkKey) -> bool:
         """Whether the item is there with all admitted turns, committed or not."""
         return self._ledger.overlay.get(keys.in_execution(Table.WORK, *key)) is not None
+
+    def drop_tree(self, root: str) -> int:
+        """Take back all items of a tree that is being deleted; who has one is told with the commit.
+
+        Returns:
+            How many there were.
+        """
+        prefixes = keys.tree_prefixes(Table.WORK, root)
+        gone: list[WorkKey] = []
+        for key in (key for prefix in prefixes for key, _ in self._ledger.overlay.scan(prefix)):
+            execution_id, activity_id = keys.numbers_of(key)
+            gone.append((keys.instance_of(key), execution_id, activity_id))
+        self._deleted.update(gone)
+
+        def after() -> None:
+            for key in gone:
+                self._backlog.remove(key)
+                self._deleted.discard(key)
+
+        self._ledger.after_commit(after)
+        return len(gone)
 
     def enqueue(self, item: WorkItem, data: bytes, offset: int, arrived: Callable[[], None]) -> None:
         """A work item from outside becomes a row; `arrived` is called when that is committed."""

@@ -14,7 +14,7 @@ from engine.errors import EngineError, Retryable, UsageError
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from engine.port import InstanceInfo, QueueDepths
+from engine.port import DeletedCounts, InstanceInfo, InstanceTree, PrunedCounts, PruneOptions, QueueDepths
 from provider_log.log_provider import PartitionDigest
 from provider_log.server import shapes
 from provider_log.server.asking import Ask, json_response
@@ -162,6 +162,33 @@ async def list_executions(ask: Ask) -> Response:
     return json_response(shapes.Executions(tuple(await ask.served.list_executions(ask.instance))))
 
 
+async def get_tree(ask: Ask) -> Response:
+    """An instance and its automatic children, of whatever generation."""
+    await ask.existing()
+    return json_response(await ask.served.get_instance_tree(ask.instance))
+
+
+async def delete(ask: Ask) -> Response:
+    """Delete an instance with its automatic children: histories, and everything queued for them."""
+    query = ask.query(shapes.DeleteQuery)
+    await ask.existing()
+    return json_response(await ask.served.delete_instance(ask.instance, query.force))
+
+
+async def delete_several(ask: Ask) -> Response:
+    """Delete exactly these instances, if all of them may be; else nobody."""
+    body = await ask.body_as(shapes.Deletion)
+    return json_response(await ask.served.delete_instances_atomic(body.instances, body.force))
+
+
+async def prune(ask: Ask) -> Response:
+    """Forget earlier executions of an instance with their histories."""
+    body = await ask.body_as(shapes.Prune)
+    await ask.existing()
+    options = PruneOptions(keep_last=body.keep_last, completed_before_ms=body.completed_before_ms)
+    return json_response(await ask.served.prune_executions(ask.instance, options))
+
+
 async def queue_depths(ask: Ask) -> Response:
     """How much waits in the partitions of this node."""
     return json_response(await ask.served.get_queue_depths())
@@ -211,6 +238,10 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("GET", ONE + "/wait", wait, {OK: InstanceInfo, NO_CONTENT: None}, query=shapes.WaitQuery),
     Endpoint("GET", ONE + "/history", get_history, {OK: shapes.History}, query=shapes.HistoryQuery),
     Endpoint("GET", ONE + "/executions", list_executions, {OK: shapes.Executions}),
+    Endpoint("GET", ONE + "/tree", get_tree, {OK: InstanceTree}),
+    Endpoint("DELETE", ONE, delete, {OK: DeletedCounts}, query=shapes.DeleteQuery),
+    Endpoint("POST", ONE + "/prune", prune, {OK: PrunedCounts}, body=shapes.Prune),
+    Endpoint("POST", "/v1/deletions", delete_several, {OK: DeletedCounts}, body=shapes.Deletion),
     Endpoint("GET", "/v1/queues", queue_depths, {OK: QueueDepths}),
     Endpoint("GET", "/v1/partitions", node_info, {OK: shapes.NodeInfo}),
     Endpoint("GET", "/v1/partitions/{partition}/digest", digest, {OK: PartitionDigest}),

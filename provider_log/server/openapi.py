@@ -45,6 +45,8 @@ SAID_HERE: tuple[type[Struct], ...] = (
     Problem,
     shapes.Start,
     shapes.Cancel,
+    shapes.Deletion,
+    shapes.Prune,
     shapes.Accepted,
     shapes.InstancePage,
     shapes.History,

@@ -11,6 +11,7 @@ import httpx
 from engine.clock import Clock, SystemClock
 from engine.errors import EngineError, InstanceNotFound, Refused, Retryable, Unreachable, UsageError
 from engine.model.events import AnyEvent
+from engine.model.ids import automatic_parent
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -21,7 +22,15 @@ from engine.model.messages import (
 )
 from engine.model.status import Status
 from engine.model.work import WorkItem
-from engine.port import ExecutionInfo, InstanceInfo, QueueDepths
+from engine.port import (
+    DeletedCounts,
+    ExecutionInfo,
+    InstanceInfo,
+    InstanceTree,
+    PrunedCounts,
+    PruneOptions,
+    QueueDepths,
+)
 from provider_log.server import shapes, wire
 from provider_log.server.address import HOP_HEADER, is_loopback
 from provider_log.server.problems import CONTENT_TYPE, Problem, error_of
@@ -186,6 +195,50 @@ class RemoteProvider:
             await self._ask("POST", _path(instance, "resume"))
         except InstanceNotFound as error:
             raise Refused("resume_instance", str(error)) from None
+
+    async def list_children(self, instance: str) -> Sequence[str]:
+        try:
+            tree = await self.get_instance_tree(instance)
+        except Refused:
+            return ()
+        return [member for member in tree.instances if automatic_parent(member) == instance]
+
+    async def get_parent_id(self, instance: str) -> str | None:
+        info = await self.get_instance_info(instance)
+        if info is None:
+            raise Refused("get_parent_id", f"expected an instance {instance}, but there is none")
+        return info.parent_instance
+
+    async def get_instance_tree(self, instance: str) -> InstanceTree:
+        return await self._of_existing("get_instance_tree", "GET", _path(instance, "tree"), InstanceTree)
+
+    async def delete_instance(self, instance: str, force: bool = False) -> DeletedCounts:
+        query = {"force": "true"} if force else None
+        return await self._of_existing("delete_instance", "DELETE", _path(instance), DeletedCounts, query=query)
+
+    async def delete_instances_atomic(self, instances: Sequence[str], force: bool = False) -> DeletedCounts:
+        body = wire.encode(shapes.Deletion(tuple(instances), force))
+        return self._read(await self._ask("POST", "/v1/deletions", body=body), DeletedCounts)
+
+    async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
+        body = wire.encode(shapes.Prune(options.keep_last, options.completed_before_ms))
+        return await self._of_existing("prune_executions", "POST", _path(instance, "prune"), PrunedCounts, body=body)
+
+    async def _of_existing(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        kind: type[T],
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: bytes | None = None,
+    ) -> T:
+        """What is answered about an instance. Raises `Refused` if there is none, as the port has it."""
+        try:
+            return self._read(await self._ask(method, path, query=query, body=body), kind)
+        except InstanceNotFound as error:
+            raise Refused(operation, str(error)) from None
 
     # The node
 

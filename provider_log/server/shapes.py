@@ -71,6 +71,31 @@ class Cancel(Struct, forbid_unknown_fields=True):
     incarnation: int | None = None
 
 
+class DeleteQuery(Struct, forbid_unknown_fields=True):
+    """Whether to delete what has not ended, too."""
+
+    force: bool = False
+
+
+class Deletion(Struct, forbid_unknown_fields=True):
+    """Roots, each with everybody in its tree; with `force`, what has not ended goes too."""
+
+    instances: tuple[str, ...]
+    force: bool = False
+
+
+class Prune(Struct, forbid_unknown_fields=True):
+    """Which executions to forget: those that fit both. Without either, all but the current one.
+
+    Attributes:
+        keep_last: How many of the latest stay, the current one among them.
+        completed_before_ms: Only those that ended before this instant, in milliseconds since 1970.
+    """
+
+    keep_last: NotNegative | None = None
+    completed_before_ms: NotNegative | None = None
+
+
 class Accepted(Struct):
     """The message is durable in the queue of `instance`."""
 

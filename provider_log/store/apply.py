@@ -327,6 +327,7 @@ def _set_status(
 
 
 _TREE_TABLES = (
+    Table.INSTANCE,
     Table.EXECUTION,
     Table.HISTORY,
     Table.INBOX,
@@ -338,10 +339,10 @@ _TREE_TABLES = (
 
 
 def _instance_deleted(rows: Rows, record: r.InstanceDeleted) -> None:
-    rows.remove(keys.instance_prefix(Table.INSTANCE, record.instance))
     for table in _TREE_TABLES:
-        for key in list(rows.scan(keys.instance_prefix(table, record.instance))):
-            rows.remove(key)
+        for prefix in keys.tree_prefixes(table, record.instance):
+            for key in list(rows.scan(prefix)):
+                rows.remove(key)
 
 
 def _executions_pruned(rows: Rows, record: r.ExecutionsPruned) -> None:

@@ -9,6 +9,8 @@ import enum
 import hashlib
 import struct
 
+from engine.model.ids import CHILD_MARK
+
 _U64 = struct.Struct(">Q")
 _U64_U64 = struct.Struct(">QQ")
 TERMINATOR = b"\x00"
@@ -41,6 +43,11 @@ def table_prefix(table: Table) -> bytes:
 def instance_prefix(table: Table, instance: str) -> bytes:
     """Prefix of all rows of one instance in a table; for INSTANCE the key itself."""
     return _BYTE[table] + instance.encode() + TERMINATOR
+
+
+def tree_prefixes(table: Table, root: str) -> tuple[bytes, bytes]:
+    """Prefixes of all rows in a table of an instance, and of its automatic children of whatever generation."""
+    return instance_prefix(table, root), _BYTE[table] + (root + CHILD_MARK).encode()
 
 
 def numbered(table: Table, instance: str, number: int) -> bytes:

@@ -9,7 +9,13 @@ import sys
 import anyio
 
 from engine.testing.conformance import GROUPS, ConformanceTest
-from tests.conformance import mutants_of_queries, mutants_of_queues, mutants_of_turns, mutants_of_work
+from tests.conformance import (
+    mutants_of_queries,
+    mutants_of_queues,
+    mutants_of_removal,
+    mutants_of_turns,
+    mutants_of_work,
+)
 from tests.conformance.factories import MemoryFactory
 from tests.conformance.mutant import Mutant
 
@@ -18,9 +24,9 @@ REAL_SECONDS_MAX = 0.5
 
 MUTANTS: tuple[type[Mutant], ...] = tuple(
     mutant
-    for module in (mutants_of_turns, mutants_of_queries, mutants_of_queues, mutants_of_work)
-    for mutant in vars(module).values()
-    if isinstance(mutant, type) and issubclass(mutant, Mutant) and mutant is not Mutant
+    for module in (mutants_of_turns, mutants_of_queries, mutants_of_queues, mutants_of_work, mutants_of_removal)
+    for name, mutant in vars(module).items()
+    if isinstance(mutant, type) and issubclass(mutant, Mutant) and mutant is not Mutant and not name.startswith("_")
 )
 
 TESTS: dict[str, ConformanceTest] = {

@@ -120,6 +120,25 @@ UPSTREAM = {
         "test_custom_status_set",
         "test_custom_status_version_increments",
     },
+    "deletion": {
+        "test_cascade_delete_hierarchy",
+        "test_delete_cleans_queues_and_locks",
+        "test_delete_get_instance_tree",
+        "test_delete_get_parent_id",
+        "test_delete_instances_atomic",
+        "test_delete_instances_atomic_force",
+        "test_delete_instances_atomic_orphan_detection",
+        "test_delete_nonexistent_instance",
+        "test_delete_running_rejected_force_succeeds",
+        "test_delete_terminal_instances",
+        "test_force_delete_prevents_ack_recreation",
+        "test_list_children",
+        "test_stale_activity_after_delete_recreate",
+    },
+    "prune": {
+        "test_prune_options_combinations",
+        "test_prune_safety",
+    },
 }
 """The tests of upstream's provider validation in the groups that are here, by upstream's names."""
 

@@ -1,7 +1,8 @@
 """A data directory with a bit of everything in it: what the tests of the audit damage copies of.
 
 Two partitions; instances that complete, fail, are cancelled, continue as new and wait; children, timers, events,
-queues; two owners, of which the first stopped while work was under way.
+queues; two owners, of which the first stopped while work was under way; trees that were deleted, one of them while it
+ran and started again since, and an execution that was pruned.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from engine import (
     orchestration,
 )
 from engine.clock import SystemClock
+from engine.port import PruneOptions
 from engine.runtime.doors import Chance
 from provider_log import LogProvider
 
@@ -125,6 +127,24 @@ async def make_data(path: Path, *, rounds: int = 3, seed: int = 1) -> None:
         await client.enqueue_message("over", "letters", "letter 2")
         await _ended(client.handle("over"))
         await _ended(await client.start(family, instance="after"))
+        await _removed(provider, client)
+
+
+async def _removed(provider: LogProvider, client: Client) -> None:
+    """Delete what ended and what runs; start one of them again; prune what continued as new."""
+    await _ended(await client.start(family, instance="buried"))
+    await provider.delete_instance("buried")
+    for _ in range(2):
+        doomed = await client.start(linger, instance="doomed")
+        await _shows(provider, "doomed", "lingering")
+        await doomed.raise_event("word", "unheard")
+        await provider.delete_instance("doomed", force=True)
+    await client.start(wait_for_word, instance="doomed")
+    cut = await client.start(turn_over, 2, instance="cut")
+    for number in range(3):
+        await cut.enqueue_message("letters", f"letter {number}")
+    await _ended(cut)
+    await provider.prune_executions("cut", PruneOptions())
 
 
 def open_provider(path: Path, seed: int = 1) -> LogProvider:

@@ -12,6 +12,7 @@ from engine.model.failure import Category, Failure
 from engine.model.ids import FIRST_EXECUTION, ParentLink
 from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
+from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem, Provider
@@ -217,3 +218,14 @@ async def create_instance_with_parent(provider: Provider, instance: str, parent:
     first = TurnResult(execution_id=FIRST_EXECUTION, history_delta=(started_event(parent),), metadata=metadata)
     await provider.ack_orchestration_item(item.lock_token, first)
     return item
+
+
+async def end_instance(
+    provider: Provider, instance: str, status: Status = Status.COMPLETED, execution_id: int = FIRST_EXECUTION
+) -> None:
+    """End the current execution of an instance that has no message, without an event."""
+    await provider.enqueue_for_orchestrator(raise_event(instance, "end"))
+    item = await take(provider)
+    assert item.instance == instance, f"expected {instance}, but {item.instance} had a message too"
+    ended = TurnResult(execution_id=execution_id, metadata=ExecutionMetadata(status=status))
+    await provider.ack_orchestration_item(item.lock_token, ended)

@@ -320,6 +320,41 @@ def resumed_before(history: History, at: int) -> History:
     return inserted(history, at, r.InstanceResumed(envelope=record.envelope, instance=record.instance))
 
 
+def deleted_twice(history: History, at: int) -> History:
+    return inserted(history, at, history[at].record)
+
+
+def is_of_a_child(record: r.TurnCommitted) -> bool:
+    return "::sub::" in record.instance and begins_batch(record)
+
+
+def child_deleted_before(history: History, at: int) -> History:
+    record = history[at].record
+    deleted = r.InstanceDeleted(envelope=record.envelope, instance=record.instance, incarnation=record.incarnation)
+    return inserted(history, at, deleted)
+
+
+def removal_left_out(history: History, at: int) -> History:
+    """As if nobody had deleted it: a schema is noted in its place."""
+    return forged(
+        [
+            *history[:at],
+            history[at]._replace(
+                key=None, data=codec.encode_record(r.SchemasAdded(envelope=history[at].record.envelope, schemas=()))
+            ),
+            *history[at + 1 :],
+        ]
+    )
+
+
+def pruned(execution_ids: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Change:
+    return at_each(
+        r.ExecutionsPruned,
+        always,
+        lambda history, at: changed(history, at, execution_ids=execution_ids(history[at].record.execution_ids)),
+    )
+
+
 def parts_left_out(history: History, at: int) -> History:
     return changed(history, at, parts=2)
 

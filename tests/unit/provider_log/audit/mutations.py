@@ -171,6 +171,26 @@ FORGED: dict[str, Mutation] = {
     "an instance that is not held is resumed": Mutation(
         make.at_each(r.TurnCommitted, make.begins_batch, make.resumed_before), {"execution"}
     ),
+    "an instance is deleted that is not there": Mutation(
+        make.at_each(r.InstanceDeleted, make.begins_batch, make.deleted_twice), {"execution"}
+    ),
+    "another life is deleted": Mutation(
+        make.at_each(
+            r.InstanceDeleted,
+            make.always,
+            lambda history, at: changed(history, at, incarnation=history[at].record.incarnation + 1),
+        ),
+        {"execution"},
+    ),
+    "a child is deleted without its root": Mutation(
+        make.at_each(r.TurnCommitted, make.is_of_a_child, make.child_deleted_before), {"execution"}
+    ),
+    "who was started again had not been deleted": Mutation(
+        make.at_each(r.InstanceDeleted, lambda one: one.instance == "doomed", make.removal_left_out), {"execution"}
+    ),
+    "the current execution is pruned": Mutation(make.pruned(lambda ids: (*ids, ids[-1] + 1)), {"execution"}),
+    "an execution is pruned twice": Mutation(make.pruned(lambda ids: (*ids, ids[-1])), {"execution"}),
+    "an execution is pruned that never was": Mutation(make.pruned(lambda ids: (0, *ids)), {"execution"}),
     # What waits.
     "a message is consumed twice": Mutation(
         make.at_each(

@@ -214,6 +214,29 @@ async def test_a_held_instance_is_resumed(http: httpx.AsyncClient, served: Serve
     assert (await fetched(served)).instance == "a"
 
 
+async def test_a_tree_is_shown_pruned_and_deleted(http: httpx.AsyncClient, served: ServedMemory) -> None:
+    for instance in ("a", "a::sub::2", "b", "c"):
+        await run_to_the_end(served, instance)
+    assert (await http.get("/v1/instances/a/tree")).json() == {"root": "a", "instances": ["a", "a::sub::2"]}
+    pruned = await http.post("/v1/instances/a/prune", json={"keep_last": 2})
+    assert (pruned.status_code, pruned.json()) == (200, {"instances": 1, "executions": 0, "events": 0})
+    deleted = await http.delete("/v1/instances/a")
+    assert deleted.json() == {"instances": 2, "executions": 2, "events": 4, "queue_messages": 0}
+    assert (await http.get("/v1/instances/a")).status_code == 404
+    several = await http.post("/v1/deletions", json={"instances": ["b", "c"]})
+    assert several.json()["instances"] == 2
+
+
+async def test_what_runs_is_deleted_by_force_alone(http: httpx.AsyncClient, served: ServedMemory) -> None:
+    for instance in ("a", "b"):
+        await hold(served, instance)
+    for answer in (await http.delete("/v1/instances/a"), await http.post("/v1/deletions", json={"instances": ["b"]})):
+        assert (answer.status_code, answer.json()["type"]) == (409, "Refused")
+        assert "expected what has ended, or force, but" in answer.json()["detail"]
+    assert (await http.delete("/v1/instances/a?force=true")).status_code == 200
+    assert (await http.post("/v1/deletions", json={"instances": ["b"], "force": True})).status_code == 200
+
+
 # Waiting
 
 
@@ -323,6 +346,13 @@ TOO_DEEP = b"[" * 100_000
         ("GET", "/v1/instances/nobody/executions", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/nobody/resume", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/done/resume", b"", 409, "Refused", "held"),
+        ("GET", "/v1/instances/nobody/tree", b"", 404, "InstanceNotFound", "but there is none"),
+        ("DELETE", "/v1/instances/nobody", b"", 404, "InstanceNotFound", "but there is none"),
+        ("DELETE", "/v1/instances/done?forse=true", b"", 400, "UsageError", "expected a query of force"),
+        ("POST", "/v1/instances/nobody/prune", b"", 404, "InstanceNotFound", "but there is none"),
+        ("POST", "/v1/instances/done/prune", b'{"keep": 1}', 400, "UsageError", "but it has 'keep'"),
+        ("POST", "/v1/instances/done/prune", b'{"keep_last": -1}', 400, "UsageError", "keep_last"),
+        ("POST", "/v1/deletions", b'{"instances": ["nobody"]}', 409, "Refused", "but there is none"),
         ("PUT", "/v1/instances/a", b'{"name"', 400, "UsageError", "expected a JSON object of name, input, version"),
         ("PUT", "/v1/instances/a", b'{"name": 5}', 400, "UsageError", "name: Expected `str`, got `int`"),
         ("PUT", "/v1/instances/a", b'{"name": ""}', 400, "UsageError", "expected the name of an orchestration"),
@@ -349,7 +379,7 @@ TOO_DEEP = b"[" * 100_000
         ("GET", "/v1/partitions/-1/digest", b"", 400, "UsageError", "expected a partition from 0 to 1, but"),
         ("GET", "/v2/instances", b"", 404, "UsageError", "there is none at GET /v2/instances"),
         ("GET", "/v1/instances/", b"", 404, "UsageError", "there is none at GET /v1/instances/"),
-        ("DELETE", "/v1/instances/done", b"", 405, "UsageError", "there is none at DELETE /v1/instances/done"),
+        ("PATCH", "/v1/instances/done", b"", 405, "UsageError", "there is none at PATCH /v1/instances/done"),
     ],
 )
 async def test_what_cannot_be_answered_is_a_problem_with_both_halves(

@@ -25,7 +25,7 @@ from engine.model.payload import NULL, Payload
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
-from engine.port import InstanceInfo
+from engine.port import InstanceInfo, PrunedCounts, PruneOptions
 from provider_log.server import shapes
 from provider_log.server.address import Address, parse_address
 from provider_log.server.app import create_app
@@ -34,6 +34,7 @@ from provider_log.server.remote import PATIENCE_MS, RemoteProvider
 from tests.unit.provider_log.served import ServedMemory
 
 ODD_ID = "orders/2026::sub::3 100%?#€"
+ROOT_ID = "orders/2026 100%?#€"
 
 
 @pytest.fixture
@@ -156,6 +157,34 @@ async def test_a_list_is_fetched_in_as_many_pages_as_it_takes(
     assert ids(await remote.list_instances(limit=2, after="a")) == ["b", "c"]
     assert ids(await remote.list_instances(status=Status.FAILED)) == ["b"]
     assert ids(await remote.list_instances(name="other")) == []
+
+
+async def test_a_family_is_shown_pruned_and_deleted(remote: RemoteProvider, served: ServedMemory) -> None:
+    child = f"{ROOT_ID}::sub::2"
+    for instance in (ROOT_ID, child, f"{child}::sub::3", "other"):
+        await run_to_the_end(served, instance)
+    assert await remote.get_instance_tree(ROOT_ID) == await served.get_instance_tree(ROOT_ID)
+    assert await remote.list_children(ROOT_ID) == [child]
+    assert await remote.get_parent_id(ROOT_ID) is None
+    assert await remote.prune_executions(ROOT_ID, PruneOptions(keep_last=0)) == PrunedCounts(instances=1)
+    with pytest.raises(Refused, match="is a child"):
+        await remote.delete_instance(child, force=True)
+    assert (await remote.delete_instance(ROOT_ID)).instances == 3
+    assert (await remote.delete_instances_atomic(["other"], force=True)).instances == 1
+    assert await served.list_instances() == []
+
+
+async def test_what_may_not_be_removed_is_refused_as_the_port_says(remote: RemoteProvider) -> None:
+    assert await remote.list_children("nobody") == ()
+    for call in (
+        remote.get_parent_id("nobody"),
+        remote.get_instance_tree("nobody"),
+        remote.delete_instance("nobody"),
+        remote.delete_instances_atomic(["nobody"]),
+        remote.prune_executions("nobody", PruneOptions()),
+    ):
+        with pytest.raises(Refused, match="there is none"):
+            await call
 
 
 async def test_a_held_instance_is_resumed(remote: RemoteProvider, served: ServedMemory) -> None:

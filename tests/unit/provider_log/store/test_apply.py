@@ -266,7 +266,7 @@ def test_an_instance_can_be_held_before_its_first_turn() -> None:
     assert (found.name, found.version, found.status, found.event_count) == ("go", "1", Status.HELD, 0)
 
 
-def test_a_deleted_instance_leaves_nothing_and_takes_nobody_with_it() -> None:
+def test_a_deleted_instance_leaves_nothing_of_its_tree_and_takes_nobody_else_with_it() -> None:
     def all_of(name: str) -> r.TurnCommitted:
         consumed = r.Consumed(lane=r.Lane.ORCHESTRATOR, place=1, disposition=Disposition.APPLIED, message_id="m")
         return turn(
@@ -275,7 +275,8 @@ def test_a_deleted_instance_leaves_nothing_and_takes_nobody_with_it() -> None:
         )  # fmt: skip
 
     alone = store_after(all_of("ia")).rows
-    both = store_after(all_of("ia"), all_of("i"), r.InstanceDeleted(envelope=LATER, instance="i", incarnation=7)).rows
+    tree = [all_of(name) for name in ("i", "i::sub::2", "i::sub::2::sub::3")]
+    both = store_after(all_of("ia"), *tree, r.InstanceDeleted(envelope=LATER, instance="i", incarnation=7)).rows
     order = keys.named(Table.META, "order")
     assert without(both, order) == without(alone, order)
 
