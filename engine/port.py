@@ -203,11 +203,62 @@ class PruneOptions(Struct, frozen=True, kw_only=True):
 
 
 class PrunedCounts(Struct, frozen=True, kw_only=True):
-    """What a pruning took away, from how many instances that it looked at."""
+    """What a pruning took away. `instances` are those that had something to forget."""
 
     instances: int = 0
     executions: int = 0
     events: int = 0
+
+    def __add__(self, other: "PrunedCounts") -> "PrunedCounts":
+        return PrunedCounts(
+            instances=self.instances + other.instances,
+            executions=self.executions + other.executions,
+            events=self.events + other.events,
+        )
+
+
+class InstanceFilter(Struct, frozen=True, kw_only=True):
+    """Which instances a call is about: those that fit all of it.
+
+    Attributes:
+        instances: Only these; None is everybody, an empty tuple nobody.
+        completed_before_ms: Only those whose current execution ended before this instant.
+        limit: At most so many are changed. Called again, those that are left have their turn.
+    """
+
+    instances: tuple[str, ...] | None = None
+    completed_before_ms: int | None = None
+    limit: int = 1_000
+
+    def takes(self, current: ExecutionInfo) -> bool:
+        """Whether an instance with this `current` execution fits, however many there are."""
+        ended_at_ms = current.completed_at_ms
+        return (self.instances is None or current.instance in self.instances) and (
+            self.completed_before_ms is None or (ended_at_ms is not None and ended_at_ms < self.completed_before_ms)
+        )
+
+
+class InstanceStats(Struct, frozen=True, kw_only=True):
+    """How large the current execution of an instance is.
+
+    Attributes:
+        history_events: How many events its history has.
+        history_bytes: What they take as the provider stores them.
+        queue_pending: Queue messages that the execution before left unread and handed on to it.
+    """
+
+    history_events: int
+    history_bytes: int
+    queue_pending: int
+
+
+class SystemMetrics(Struct, frozen=True, kw_only=True):
+    """How much there is in all. `by_status` counts instances; a status that none is in is left out."""
+
+    instances: int
+    executions: int
+    events: int
+    by_status: dict[Status, int]
 
 
 class QueueDepths(Struct, frozen=True):
@@ -380,6 +431,22 @@ class ProviderAdmin(Protocol):
         """All executions, ascending; empty for an unknown instance."""
         ...
 
+    async def get_execution_info(self, instance: str, execution_id: int) -> ExecutionInfo | None:
+        """That execution, or None if there is none."""
+        ...
+
+    async def get_instance_stats(self, instance: str) -> InstanceStats | None:
+        """How large the instance is, or None if it does not exist.
+
+        Raises:
+            HistoryCorrupted: The first event cannot be decoded.
+        """
+        ...
+
+    async def get_system_metrics(self) -> SystemMetrics:
+        """How much there is, over all partitions this provider owns. Reads every instance: not for every second."""
+        ...
+
     async def get_queue_depths(self) -> QueueDepths:
         """How much waits, over all partitions this provider owns."""
         ...
@@ -452,4 +519,15 @@ class ProviderAdmin(Protocol):
         Raises:
             Refused: There is no such instance.
         """
+        ...
+
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        """Delete the trees of roots that have ended, as `delete_instance` does, each by itself.
+
+        A tree in which anybody has not ended is passed over, and so are children and who is not there.
+        """
+        ...
+
+    async def prune_executions_bulk(self, which: InstanceFilter, options: PruneOptions) -> PrunedCounts:
+        """Prune instances of any status, children too, as `prune_executions` does, each by itself."""
         ...

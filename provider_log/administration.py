@@ -1,24 +1,77 @@
-"""How does a node delete instances, prune them, and tell who belongs to whom? Over the partitions it owns."""
+"""How does a node delete and prune instances, count them, and tell who belongs to whom? Over its partitions."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 
+from engine.clock import Clock
 from engine.errors import Refused
 from engine.model.ids import automatic_parent
-from engine.port import DeletedCounts, InstanceTree, PrunedCounts, PruneOptions
+from engine.model.status import Status
+from engine.port import (
+    DeletedCounts,
+    ExecutionInfo,
+    InstanceFilter,
+    InstanceStats,
+    InstanceTree,
+    PrunedCounts,
+    PruneOptions,
+    SystemMetrics,
+)
+from provider_log.many import Administered, delete_many, prune_many
 from provider_log.partition.live import LivePartition
-from provider_log.partition.look import instance_row, tree
+from provider_log.partition.look import executions, instance_row, stats, tree
 from provider_log.partition.removal import existing_tree
 from provider_log.partitions import Partitions
+from provider_log.store import keys
+from provider_log.store.keys import Table
+from provider_log.store.tables import ExecutionRow, InstanceRow, unpack
+
+_ROWS_AT_ONCE = 2_000
 
 
 class Administration(ABC):
-    """The part of `ProviderAdmin` that is about trees and executions."""
+    """The part of `ProviderAdmin` that is about trees, executions and sizes."""
 
     @property
     @abstractmethod
     def held(self) -> Partitions:
         """The partitions of this node."""
+
+    @property
+    @abstractmethod
+    def clock(self) -> Clock:
+        """Paces what reads every row."""
+
+    async def get_execution_info(self, instance: str, execution_id: int) -> ExecutionInfo | None:
+        """See `engine.port.ProviderAdmin`."""
+        found = executions(self.held.view("get_execution_info", instance), instance)
+        return next((each for each in found if each.execution_id == execution_id), None)
+
+    async def get_instance_stats(self, instance: str) -> InstanceStats | None:
+        """See `engine.port.ProviderAdmin`."""
+        view = self.held.view("get_instance_stats", instance)
+        row = instance_row(view, instance)
+        return None if row is None else stats(view, instance, row.execution_id)
+
+    async def get_system_metrics(self) -> SystemMetrics:
+        """See `engine.port.ProviderAdmin`."""
+        by_status = Counter[Status]()
+        of_executions = of_events = looked_at = 0
+        for view in [part.view("get_system_metrics") for part in self.held.all() if part.answers]:
+            for table in (Table.INSTANCE, Table.EXECUTION):
+                for _, data in view.scan(keys.table_prefix(table)):
+                    if table is Table.INSTANCE:
+                        by_status[unpack(InstanceRow, data).status] += 1
+                    else:
+                        of_executions += 1
+                        of_events += unpack(ExecutionRow, data).event_count
+                    looked_at += 1
+                    if looked_at % _ROWS_AT_ONCE == 0:
+                        await self.clock.sleep_ms(0)
+        return SystemMetrics(
+            instances=by_status.total(), executions=of_executions, events=of_events, by_status=dict(by_status)
+        )
 
     async def list_children(self, instance: str) -> Sequence[str]:
         """See `engine.port.ProviderAdmin`."""
@@ -64,6 +117,14 @@ class Administration(ABC):
         if pruned.executions:
             await live.ledger.durable()
         return pruned
+
+    async def delete_instance_bulk(self: Administered, which: InstanceFilter) -> DeletedCounts:
+        """See `engine.port.ProviderAdmin`; of the partitions this node owns."""
+        return await delete_many(self, which)
+
+    async def prune_executions_bulk(self: Administered, which: InstanceFilter, options: PruneOptions) -> PrunedCounts:
+        """See `engine.port.ProviderAdmin`; of the partitions this node owns."""
+        return await prune_many(self, which, options)
 
     def _live(self, operation: str, instance: str) -> LivePartition:
         return self.held.of(operation, instance).live(operation)

@@ -264,6 +264,11 @@ class LogProvider(Administration):
         return self._held.fenced_commits if self._held else 0
 
     @property
+    def clock(self) -> Clock:
+        """The door to time."""
+        return self._clock
+
+    @property
     def held(self) -> Partitions:
         """The partitions of this node. Only between entering and leaving."""
         assert self._held is not None, "expected an entered provider"

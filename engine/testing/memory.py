@@ -2,16 +2,18 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
+import msgspec
 from msgspec import structs
 
 from engine.clock import Clock
 from engine.errors import Refused
-from engine.model.events import AnyEvent
+from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
 from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree
 from engine.model.messages import AnyMessage
@@ -22,12 +24,15 @@ from engine.port import (
     DeletedCounts,
     ExecutionInfo,
     FetchedWorkItem,
+    InstanceFilter,
     InstanceInfo,
+    InstanceStats,
     InstanceTree,
     OrchestrationItem,
     PrunedCounts,
     PruneOptions,
     QueueDepths,
+    SystemMetrics,
 )
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
 from engine.testing.memory_tables import UNNAMED, InstanceRow, QueuedMessage
@@ -175,6 +180,32 @@ class MemoryProvider:
         row = self._instances.get(instance)
         return self._executions(row) if row else ()
 
+    async def get_execution_info(self, instance: str, execution_id: int) -> ExecutionInfo | None:
+        row = self._instances.get(instance)
+        execution = row.executions.get(execution_id) if row else None
+        return execution.info(instance) if execution else None
+
+    async def get_instance_stats(self, instance: str) -> InstanceStats | None:
+        row = self._instances.get(instance)
+        if row is None:
+            return None
+        events = row.current.history().load()
+        first = events[0] if events else None
+        return InstanceStats(
+            history_events=len(events),
+            history_bytes=sum(len(msgspec.msgpack.encode(event)) for event in events),
+            queue_pending=len(first.carried) if isinstance(first, OrchestrationStarted) else 0,
+        )
+
+    async def get_system_metrics(self) -> SystemMetrics:
+        executions = [execution for row in self._instances.values() for execution in row.executions.values()]
+        return SystemMetrics(
+            instances=len(self._instances),
+            executions=len(executions),
+            events=sum(len(execution.events) for execution in executions),
+            by_status=dict(Counter(row.status for row in self._instances.values())),
+        )
+
     async def get_queue_depths(self) -> QueueDepths:
         return structs.replace(self._messages.depths(self._locks), worker_queue=self._work.depth())
 
@@ -211,9 +242,25 @@ class MemoryProvider:
     async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
         row = self._existing("prune_executions", instance)
         pruned = [row.executions.pop(execution_id) for execution_id in options.chosen(self._executions(row))]
-        return PrunedCounts(
-            instances=1, executions=len(pruned), events=sum(len(execution.events) for execution in pruned)
-        )
+        events = sum(len(execution.events) for execution in pruned)
+        return PrunedCounts(instances=1 if pruned else 0, executions=len(pruned), events=events)
+
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        roots = [
+            instance
+            for instance in self._chosen(which)
+            if automatic_parent(instance) is None and self._has_ended(instance)
+        ]
+        deleted = sum((self._drop_tree(root) for root in roots[: which.limit]), DeletedCounts())
+        self._wake()
+        return deleted
+
+    async def prune_executions_bulk(self, which: InstanceFilter, options: PruneOptions) -> PrunedCounts:
+        pruned = PrunedCounts()
+        for instance in self._chosen(which):
+            if pruned.instances < which.limit:
+                pruned += await self.prune_executions(instance, options)
+        return pruned
 
     # What a test may do to it
 
@@ -352,6 +399,13 @@ class MemoryProvider:
 
     def _tree(self, root: str) -> Sequence[str]:
         return sorted(instance for instance in self._instances if is_in_tree(instance, root))
+
+    def _has_ended(self, root: str) -> bool:
+        return all(self._instances[member].status in TERMINAL for member in self._tree(root))
+
+    def _chosen(self, which: InstanceFilter) -> Sequence[str]:
+        rows = sorted(self._instances.items())
+        return [instance for instance, row in rows if which.takes(row.current.info(instance))]
 
     def _refuse_orphans(self, named: Sequence[str], roots: Sequence[str]) -> None:
         for root in roots:

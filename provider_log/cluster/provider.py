@@ -1,6 +1,7 @@
 """How does any node answer any question? By itself where it owns the partition, else by asking the owner, once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -18,17 +19,21 @@ from engine.observe import logger
 from engine.port import (
     DeletedCounts,
     ExecutionInfo,
+    InstanceFilter,
     InstanceInfo,
+    InstanceStats,
     InstanceTree,
     PrunedCounts,
     PruneOptions,
     QueueDepths,
+    SystemMetrics,
 )
 from engine.runtime.doors import Tasks, future_of, within
 from provider_log.cluster.deletion import delete_checked
 from provider_log.cluster.membership import Membership
 from provider_log.cluster.sharing import Sharing
 from provider_log.log_provider import Listed, LogProvider, PartitionDigest
+from provider_log.many import delete_many, prune_many
 from provider_log.partition.ownership import Phase
 from provider_log.routing import partition_of
 from provider_log.server.asking import Served
@@ -174,6 +179,12 @@ class ClusterProvider:
     async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
         return await self._of("prune_executions", instance, lambda at: at.prune_executions(instance, options))
 
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        return await delete_many(self, which)
+
+    async def prune_executions_bulk(self, which: InstanceFilter, options: PruneOptions) -> PrunedCounts:
+        return await prune_many(self, which, options)
+
     async def digest(self, partition: int) -> PartitionDigest:
         return await self._at("digest", partition, lambda at: at.digest(partition))
 
@@ -220,6 +231,24 @@ class ClusterProvider:
             return Listed(tuple(infos[:limit]), tuple(covered))
 
         return await self._until_owned("list_instances", everywhere)
+
+    async def get_execution_info(self, instance: str, execution_id: int) -> ExecutionInfo | None:
+        return await self._of("get_execution_info", instance, lambda at: at.get_execution_info(instance, execution_id))
+
+    async def get_instance_stats(self, instance: str) -> InstanceStats | None:
+        return await self._of("get_instance_stats", instance, lambda at: at.get_instance_stats(instance))
+
+    async def get_system_metrics(self) -> SystemMetrics:
+        async def everywhere() -> SystemMetrics:
+            metrics = await self._everywhere(lambda at: at.get_system_metrics())
+            return SystemMetrics(
+                instances=sum(each.instances for each in metrics),
+                executions=sum(each.executions for each in metrics),
+                events=sum(each.events for each in metrics),
+                by_status=dict(sum((Counter(each.by_status) for each in metrics), Counter[Status]())),
+            )
+
+        return await self._until_owned("get_system_metrics", everywhere)
 
     async def get_queue_depths(self) -> QueueDepths:
         async def everywhere() -> QueueDepths:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from engine.errors import HistoryCorrupted
-from engine.model.events import AnyEvent
-from engine.port import ExecutionInfo, InstanceInfo
+from engine.model.events import AnyEvent, OrchestrationStarted
+from engine.model.ids import FIRST_EVENT
+from engine.port import ExecutionInfo, InstanceInfo, InstanceStats
 from provider_log import codec
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -72,16 +73,35 @@ def history(view: ReadView, instance: str, execution_id: int) -> Sequence[AnyEve
     Raises:
         HistoryCorrupted: An event cannot be decoded.
     """
-    events: list[AnyEvent] = []
-    for key, data in view.scan(keys.history_prefix(instance, execution_id)):
-        try:
-            events.append(codec.decode_event(data))
-        except (codec.Malformed, codec.UnknownSchema, msgspec.DecodeError) as error:
-            raise HistoryCorrupted(
-                f"expected event {keys.numbers_of(key)[1]} of {instance}, execution {execution_id}, to decode, "
-                f"but {error}"
-            ) from error
-    return events
+    return [
+        _decoded(instance, execution_id, keys.numbers_of(key)[1], data)
+        for key, data in view.scan(keys.history_prefix(instance, execution_id))
+    ]
+
+
+def _decoded(instance: str, execution_id: int, event_id: int, data: bytes) -> AnyEvent:
+    try:
+        return codec.decode_event(data)
+    except (codec.Malformed, codec.UnknownSchema, msgspec.DecodeError) as error:
+        raise HistoryCorrupted(
+            f"expected event {event_id} of {instance}, execution {execution_id}, to decode, but {error}"
+        ) from error
+
+
+def stats(view: ReadView, instance: str, execution_id: int) -> InstanceStats:
+    """How large an execution of an instance is.
+
+    Raises:
+        HistoryCorrupted: Its first event cannot be decoded.
+    """
+    sizes = [len(data) for _, data in view.scan(keys.history_prefix(instance, execution_id))]
+    data = view.get(keys.in_execution(Table.HISTORY, instance, execution_id, FIRST_EVENT))
+    first = None if data is None else _decoded(instance, execution_id, FIRST_EVENT, data)
+    return InstanceStats(
+        history_events=len(sizes),
+        history_bytes=sum(sizes),
+        queue_pending=len(first.carried) if isinstance(first, OrchestrationStarted) else 0,
+    )
 
 
 class StoredHistory:

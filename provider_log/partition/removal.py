@@ -107,4 +107,4 @@ class Removal:
             pruned = r.ExecutionsPruned(envelope=self._ledger.envelope(), instance=instance, execution_ids=chosen)
             self._ledger.admit(pruned, about=None)
         events = sum(known[execution_id].event_count for execution_id in chosen)
-        return PrunedCounts(instances=1, executions=len(chosen), events=events)
+        return PrunedCounts(instances=1 if chosen else 0, executions=len(chosen), events=events)

@@ -14,7 +14,15 @@ from engine.errors import EngineError, Retryable, UsageError
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from engine.port import DeletedCounts, InstanceInfo, InstanceTree, PrunedCounts, PruneOptions, QueueDepths
+from engine.port import (
+    DeletedCounts,
+    InstanceInfo,
+    InstanceStats,
+    InstanceTree,
+    PrunedCounts,
+    QueueDepths,
+    SystemMetrics,
+)
 from provider_log.log_provider import PartitionDigest
 from provider_log.server import shapes
 from provider_log.server.asking import Ask, json_response
@@ -162,6 +170,17 @@ async def list_executions(ask: Ask) -> Response:
     return json_response(shapes.Executions(tuple(await ask.served.list_executions(ask.instance))))
 
 
+async def get_stats(ask: Ask) -> Response:
+    """How large the current execution of an instance is."""
+    await ask.existing()
+    return json_response(await ask.served.get_instance_stats(ask.instance))
+
+
+async def system_metrics(ask: Ask) -> Response:
+    """How many instances, executions and events there are; reads every instance."""
+    return json_response(await ask.served.get_system_metrics())
+
+
 async def get_tree(ask: Ask) -> Response:
     """An instance and its automatic children, of whatever generation."""
     await ask.existing()
@@ -185,8 +204,19 @@ async def prune(ask: Ask) -> Response:
     """Forget earlier executions of an instance with their histories."""
     body = await ask.body_as(shapes.Prune)
     await ask.existing()
-    options = PruneOptions(keep_last=body.keep_last, completed_before_ms=body.completed_before_ms)
-    return json_response(await ask.served.prune_executions(ask.instance, options))
+    return json_response(await ask.served.prune_executions(ask.instance, body.as_options()))
+
+
+async def delete_many(ask: Ask) -> Response:
+    """Delete the trees of roots that have ended and fit; who runs is passed over."""
+    body = await ask.body_as(shapes.Which)
+    return json_response(await ask.served.delete_instance_bulk(body.as_filter()))
+
+
+async def prune_many(ask: Ask) -> Response:
+    """Forget earlier executions of all instances that fit."""
+    body = await ask.body_as(shapes.PruneMany)
+    return json_response(await ask.served.prune_executions_bulk(body.which.as_filter(), body.options.as_options()))
 
 
 async def queue_depths(ask: Ask) -> Response:
@@ -238,10 +268,14 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("GET", ONE + "/wait", wait, {OK: InstanceInfo, NO_CONTENT: None}, query=shapes.WaitQuery),
     Endpoint("GET", ONE + "/history", get_history, {OK: shapes.History}, query=shapes.HistoryQuery),
     Endpoint("GET", ONE + "/executions", list_executions, {OK: shapes.Executions}),
+    Endpoint("GET", ONE + "/stats", get_stats, {OK: InstanceStats}),
     Endpoint("GET", ONE + "/tree", get_tree, {OK: InstanceTree}),
     Endpoint("DELETE", ONE, delete, {OK: DeletedCounts}, query=shapes.DeleteQuery),
     Endpoint("POST", ONE + "/prune", prune, {OK: PrunedCounts}, body=shapes.Prune),
     Endpoint("POST", "/v1/deletions", delete_several, {OK: DeletedCounts}, body=shapes.Deletion),
+    Endpoint("POST", "/v1/deletions/bulk", delete_many, {OK: DeletedCounts}, body=shapes.Which),
+    Endpoint("POST", "/v1/prunings/bulk", prune_many, {OK: PrunedCounts}, body=shapes.PruneMany),
+    Endpoint("GET", "/v1/system", system_metrics, {OK: SystemMetrics}),
     Endpoint("GET", "/v1/queues", queue_depths, {OK: QueueDepths}),
     Endpoint("GET", "/v1/partitions", node_info, {OK: shapes.NodeInfo}),
     Endpoint("GET", "/v1/partitions/{partition}/digest", digest, {OK: PartitionDigest}),

@@ -47,6 +47,8 @@ SAID_HERE: tuple[type[Struct], ...] = (
     shapes.Cancel,
     shapes.Deletion,
     shapes.Prune,
+    shapes.Which,
+    shapes.PruneMany,
     shapes.Accepted,
     shapes.InstancePage,
     shapes.History,

@@ -25,11 +25,14 @@ from engine.model.work import WorkItem
 from engine.port import (
     DeletedCounts,
     ExecutionInfo,
+    InstanceFilter,
     InstanceInfo,
+    InstanceStats,
     InstanceTree,
     PrunedCounts,
     PruneOptions,
     QueueDepths,
+    SystemMetrics,
 )
 from provider_log.server import shapes, wire
 from provider_log.server.address import HOP_HEADER, is_loopback
@@ -42,6 +45,7 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8620"
 ANSWER_S = 30.0
+MANY_S = 600.0  # what is asked of many instances is done one by one
 CONNECT_S = 5.0
 IDLE_S = 10.0  # less than the node keeps an idle connection, else a request may meet it closing
 PATIENCE_MS = 30_000
@@ -187,6 +191,19 @@ class RemoteProvider:
         except InstanceNotFound:
             return ()
 
+    async def get_execution_info(self, instance: str, execution_id: int) -> ExecutionInfo | None:
+        found = await self.list_executions(instance)
+        return next((each for each in found if each.execution_id == execution_id), None)
+
+    async def get_instance_stats(self, instance: str) -> InstanceStats | None:
+        try:
+            return self._read(await self._ask("GET", _path(instance, "stats")), InstanceStats)
+        except InstanceNotFound:
+            return None
+
+    async def get_system_metrics(self) -> SystemMetrics:
+        return self._read(await self._ask("GET", "/v1/system"), SystemMetrics)
+
     async def get_queue_depths(self) -> QueueDepths:
         return self._read(await self._ask("GET", "/v1/queues"), QueueDepths)
 
@@ -221,8 +238,16 @@ class RemoteProvider:
         return self._read(await self._ask("POST", "/v1/deletions", body=body), DeletedCounts)
 
     async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
-        body = wire.encode(shapes.Prune(options.keep_last, options.completed_before_ms))
+        body = wire.encode(_prune_of(options))
         return await self._of_existing("prune_executions", "POST", _path(instance, "prune"), PrunedCounts, body=body)
+
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        body = wire.encode(_which_of(which))
+        return self._read(await self._ask("POST", "/v1/deletions/bulk", body=body, answer_s=MANY_S), DeletedCounts)
+
+    async def prune_executions_bulk(self, which: InstanceFilter, options: PruneOptions) -> PrunedCounts:
+        body = wire.encode(shapes.PruneMany(_which_of(which), _prune_of(options)))
+        return self._read(await self._ask("POST", "/v1/prunings/bulk", body=body, answer_s=MANY_S), PrunedCounts)
 
     async def _of_existing(
         self,
@@ -323,6 +348,14 @@ def _request_of(message: AnyMessage) -> tuple[str, str, Any]:
                 "enqueue_for_orchestrator",
                 f"expected a start, event, queue message or cancel, but a client sent a {type(message).__name__}",
             )
+
+
+def _which_of(which: InstanceFilter) -> shapes.Which:
+    return shapes.Which(which.instances, which.completed_before_ms, which.limit)
+
+
+def _prune_of(options: PruneOptions) -> shapes.Prune:
+    return shapes.Prune(options.keep_last, options.completed_before_ms)
 
 
 def _path(instance: str, *further: str) -> str:

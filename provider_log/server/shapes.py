@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from engine.model.events import AnyEvent
 from engine.model.payload import NULL, Payload
 from engine.model.status import Status
-from engine.port import ExecutionInfo, InstanceInfo
+from engine.port import ExecutionInfo, InstanceFilter, InstanceInfo, PruneOptions
 
 LIST_MAX = 1_000
 WAIT_MS_MAX = 60_000
@@ -84,7 +84,7 @@ class Deletion(Struct, forbid_unknown_fields=True):
     force: bool = False
 
 
-class Prune(Struct, forbid_unknown_fields=True):
+class Prune(Struct, frozen=True, forbid_unknown_fields=True):
     """Which executions to forget: those that fit both. Without either, all but the current one.
 
     Attributes:
@@ -94,6 +94,35 @@ class Prune(Struct, forbid_unknown_fields=True):
 
     keep_last: NotNegative | None = None
     completed_before_ms: NotNegative | None = None
+
+    def as_options(self) -> PruneOptions:
+        """The same as a noun of the engine."""
+        return PruneOptions(keep_last=self.keep_last, completed_before_ms=self.completed_before_ms)
+
+
+class Which(Struct, forbid_unknown_fields=True):
+    """Instances that fit all of it; as `InstanceFilter`.
+
+    Attributes:
+        instances: Only these; without it everybody, and nobody if it is empty.
+        completed_before_ms: Only those that ended before this instant, in milliseconds since 1970.
+        limit: At most so many are changed.
+    """
+
+    instances: tuple[str, ...] | None = None
+    completed_before_ms: NotNegative | None = None
+    limit: Annotated[int, Meta(ge=1, le=LIST_MAX)] = LIST_MAX
+
+    def as_filter(self) -> InstanceFilter:
+        """The same as a noun of the engine."""
+        return InstanceFilter(instances=self.instances, completed_before_ms=self.completed_before_ms, limit=self.limit)
+
+
+class PruneMany(Struct, forbid_unknown_fields=True):
+    """Of which instances to forget which executions."""
+
+    which: Which
+    options: Prune = Prune()
 
 
 class Accepted(Struct):

@@ -6,14 +6,23 @@ import contextlib
 from collections.abc import Sequence
 
 import anyio
+from msgspec import structs
 
 from engine.clock import Clock
 from engine.errors import Refused
 from engine.model.events import AnyEvent
 from engine.model.ids import automatic_parent, is_in_tree
 from engine.model.messages import Answer
-from engine.model.status import STANDSTILL
-from engine.port import DeletedCounts, ExecutionInfo, InstanceInfo, InstanceTree, PrunedCounts, PruneOptions
+from engine.model.status import STANDSTILL, TERMINAL
+from engine.port import (
+    DeletedCounts,
+    ExecutionInfo,
+    InstanceFilter,
+    InstanceInfo,
+    InstanceTree,
+    PrunedCounts,
+    PruneOptions,
+)
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
 from engine.testing.memory_tables import ExecutionRow
 from tests.conformance.mutant import Mutant
@@ -263,6 +272,85 @@ class TreeIsTheWholeFamily(Mutant):
         return InstanceTree(tree.root, tuple(name for name in sorted(self._instances) if is_in_tree(name, root)))
 
 
+# Many at once
+
+
+class RunningDeletedWithMany(Mutant):
+    """Who runs is deleted along with those who ended."""
+
+    def _has_ended(self, root: str) -> bool:
+        return True
+
+
+class RunningChildDeletedWithMany(Mutant):
+    """Of a tree only the root is asked whether it has ended."""
+
+    def _has_ended(self, root: str) -> bool:
+        return self._instances[root].status in TERMINAL
+
+
+class LimitIgnored(Mutant):
+    """All that fit are deleted at once."""
+
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        return await super().delete_instance_bulk(structs.replace(which, limit=1_000_000))
+
+
+class LimitCountsWhatRuns(Mutant):
+    """Who is passed over takes the place of who could go."""
+
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        return await super().delete_instance_bulk(
+            structs.replace(which, instances=tuple(self._chosen(which)[: which.limit]))
+        )
+
+
+class FilterOfIdsIgnored(Mutant):
+    """Whoever is named, everybody is meant."""
+
+    def _chosen(self, which: InstanceFilter) -> Sequence[str]:
+        return super()._chosen(structs.replace(which, instances=None))
+
+
+class NobodyNamedIsEverybody(Mutant):
+    """An empty list of ids is no list."""
+
+    def _chosen(self, which: InstanceFilter) -> Sequence[str]:
+        return super()._chosen(structs.replace(which, instances=which.instances or None))
+
+
+class FilterOfTimeIgnored(Mutant):
+    """Whenever they ended, all are meant."""
+
+    def _chosen(self, which: InstanceFilter) -> Sequence[str]:
+        return super()._chosen(structs.replace(which, completed_before_ms=None))
+
+
+class NobodyOldEnough(Mutant):
+    """Whoever has an instant to be older than is never chosen."""
+
+    def _chosen(self, which: InstanceFilter) -> Sequence[str]:
+        return super()._chosen(which) if which.completed_before_ms is None else []
+
+
+class ChildrenStayBehindMany(Mutant):
+    """Children outlive a root that is deleted with others."""
+
+    async def delete_instance_bulk(self, which: InstanceFilter) -> DeletedCounts:
+        children = {name: row for name, row in self._instances.items() if automatic_parent(name) is not None}
+        deleted = await super().delete_instance_bulk(which)
+        self._instances |= children
+        return deleted
+
+
+class RunningNotPrunedWithMany(Mutant):
+    """Many are pruned only if they have ended."""
+
+    async def prune_executions_bulk(self, which: InstanceFilter, options: PruneOptions) -> PrunedCounts:
+        ended = tuple(name for name in self._chosen(which) if self._has_ended(name))
+        return await super().prune_executions_bulk(structs.replace(which, instances=ended), options)
+
+
 # Pruning
 
 
@@ -275,7 +363,8 @@ class _Choice(Mutant):
     async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
         row = self._existing("prune_executions", instance)
         pruned = [row.executions.pop(number) for number in self.choose(options, self._executions(row))]
-        return PrunedCounts(instances=1, executions=len(pruned), events=sum(len(one.events) for one in pruned))
+        events = sum(len(one.events) for one in pruned)
+        return PrunedCounts(instances=1 if pruned else 0, executions=len(pruned), events=events)
 
 
 class PruningKeepsOneMore(_Choice):

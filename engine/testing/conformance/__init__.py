@@ -12,6 +12,7 @@ from types import ModuleType
 
 from engine.testing.conformance import (
     atomicity,
+    bulk_deletion,
     cancellation,
     custom_status,
     deletion,
@@ -20,6 +21,7 @@ from engine.testing.conformance import (
     instance_locking,
     lock_expiration,
     long_polling,
+    management,
     multi_execution,
     poison_message,
     port_admission,
@@ -49,7 +51,9 @@ _MODULES = (
     poison_message,
     cancellation,
     custom_status,
+    management,
     deletion,
+    bulk_deletion,
     prune,
     port_admission,
     port_batch_fetch,

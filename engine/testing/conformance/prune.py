@@ -3,7 +3,7 @@
 from engine.errors import Refused
 from engine.model.status import Status
 from engine.model.turn import TurnResult
-from engine.port import PruneOptions
+from engine.port import InstanceFilter, PruneOptions
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     create_instance,
@@ -77,3 +77,34 @@ async def test_prune_safety(factory: ProviderFactory) -> None:
     await provider.ack_orchestration_item((await take(provider)).lock_token, begun)
     await provider.prune_executions("instance-E", PruneOptions())
     assert await kept(provider, "instance-E") == [1, 2]
+
+
+async def test_prune_bulk(factory: ProviderFactory) -> None:
+    """Only those that are listed; who is not there is passed over; at most as many as are asked for."""
+    provider = await factory.create_provider()
+    for instance in ("instance-A", "instance-B", "instance-C"):
+        await continued(provider, factory, instance, 4)
+        await end_instance(provider, instance, execution_id=4)
+    listed = InstanceFilter(instances=("instance-A", "instance-B", "nobody"), limit=1)
+    for _ in range(2):
+        pruned = await provider.prune_executions_bulk(listed, PruneOptions())
+        assert (pruned.instances, pruned.executions, pruned.events) == (1, 3, 5)
+    assert (await provider.prune_executions_bulk(listed, PruneOptions())).instances == 0
+    assert [await kept(provider, f"instance-{name}") for name in "ABC"] == [[4], [4], [1, 2, 3, 4]]
+    everybody = await provider.prune_executions_bulk(InstanceFilter(), PruneOptions(keep_last=3))
+    assert (everybody.instances, everybody.executions, everybody.events) == (1, 1, 1)
+
+
+async def test_prune_bulk_includes_running_instances(factory: ProviderFactory) -> None:
+    """Two of three executions go, and the third runs on; one that must have ended long ago is left alone."""
+    provider = await factory.create_provider()
+    await continued(provider, factory, "instance-A", 3)
+    info = await provider.get_instance_info("instance-A")
+    assert info is not None
+    ended = InstanceFilter(completed_before_ms=info.updated_at_ms + 3_600_000)
+    assert (await provider.prune_executions_bulk(ended, PruneOptions())).executions == 0
+    assert (await provider.prune_executions_bulk(InstanceFilter(), PruneOptions())).executions == 2
+    assert await kept(provider, "instance-A") == [3]
+    after = await provider.get_instance_info("instance-A")
+    assert after is not None
+    assert (after.status, after.current_execution_id) == (Status.RUNNING, 3)

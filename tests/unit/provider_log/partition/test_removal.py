@@ -185,7 +185,7 @@ async def test_pruning_nothing_writes_nothing() -> None:
     bench.send(start("i"), offset=0)
     begin(bench, "i")
     bench.commit()
-    assert bench.live.removal.prune("i", PruneOptions()) == PrunedCounts(instances=1)
+    assert bench.live.removal.prune("i", PruneOptions()) == PrunedCounts()
     assert bench.live.ledger.open_batch.records == []
     with pytest.raises(Refused, match="expected an instance nobody, but there is none"):
         bench.live.removal.prune("nobody", PruneOptions())

@@ -219,12 +219,40 @@ async def test_a_tree_is_shown_pruned_and_deleted(http: httpx.AsyncClient, serve
         await run_to_the_end(served, instance)
     assert (await http.get("/v1/instances/a/tree")).json() == {"root": "a", "instances": ["a", "a::sub::2"]}
     pruned = await http.post("/v1/instances/a/prune", json={"keep_last": 2})
-    assert (pruned.status_code, pruned.json()) == (200, {"instances": 1, "executions": 0, "events": 0})
+    assert (pruned.status_code, pruned.json()) == (200, {"instances": 0, "executions": 0, "events": 0})
     deleted = await http.delete("/v1/instances/a")
     assert deleted.json() == {"instances": 2, "executions": 2, "events": 4, "queue_messages": 0}
     assert (await http.get("/v1/instances/a")).status_code == 404
     several = await http.post("/v1/deletions", json={"instances": ["b", "c"]})
     assert several.json()["instances"] == 2
+
+
+async def test_sizes_are_shown(http: httpx.AsyncClient, served: ServedMemory) -> None:
+    await run_to_the_end(served, "a")
+    stats = (await http.get("/v1/instances/a/stats")).json()
+    assert (stats["history_events"], stats["queue_pending"]) == (2, 0)
+    assert (await http.get("/v1/system")).json() == {
+        "instances": 1,
+        "executions": 1,
+        "events": 2,
+        "by_status": {"completed": 1},
+    }
+
+
+async def test_many_are_deleted_and_pruned_by_a_filter(http: httpx.AsyncClient, served: ServedMemory) -> None:
+    for instance in ("a", "b", "c", "d"):
+        await run_to_the_end(served, instance)
+    await hold(served, "held")
+    pruned = await http.post("/v1/prunings/bulk", json={"which": {"instances": ["a"]}, "options": {"keep_last": 1}})
+    assert (pruned.status_code, pruned.json()["instances"]) == (200, 0)
+    for body, left in (
+        ({"completed_before_ms": 0}, ["a", "b", "c", "d", "held"]),
+        ({"instances": ["b", "nobody"]}, ["a", "c", "d", "held"]),
+        ({"limit": 1}, ["c", "d", "held"]),
+        ({}, ["held"]),
+    ):
+        assert (await http.post("/v1/deletions/bulk", json=body)).status_code == 200
+        assert [info.instance for info in await served.list_instances()] == left
 
 
 async def test_what_runs_is_deleted_by_force_alone(http: httpx.AsyncClient, served: ServedMemory) -> None:
@@ -346,12 +374,16 @@ TOO_DEEP = b"[" * 100_000
         ("GET", "/v1/instances/nobody/executions", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/nobody/resume", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/done/resume", b"", 409, "Refused", "held"),
+        ("GET", "/v1/instances/nobody/stats", b"", 404, "InstanceNotFound", "but there is none"),
         ("GET", "/v1/instances/nobody/tree", b"", 404, "InstanceNotFound", "but there is none"),
         ("DELETE", "/v1/instances/nobody", b"", 404, "InstanceNotFound", "but there is none"),
         ("DELETE", "/v1/instances/done?forse=true", b"", 400, "UsageError", "expected a query of force"),
         ("POST", "/v1/instances/nobody/prune", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/done/prune", b'{"keep": 1}', 400, "UsageError", "but it has 'keep'"),
         ("POST", "/v1/instances/done/prune", b'{"keep_last": -1}', 400, "UsageError", "keep_last"),
+        ("POST", "/v1/deletions/bulk", b'{"limit": 0}', 400, "UsageError", "limit"),
+        ("POST", "/v1/deletions/bulk", b'{"force": true}', 400, "UsageError", "but it has 'force'"),
+        ("POST", "/v1/prunings/bulk", b"", 400, "UsageError", "expected a PruneMany with 'which', but it has none"),
         ("POST", "/v1/deletions", b'{"instances": ["nobody"]}', 409, "Refused", "but there is none"),
         ("PUT", "/v1/instances/a", b'{"name"', 400, "UsageError", "expected a JSON object of name, input, version"),
         ("PUT", "/v1/instances/a", b'{"name": 5}', 400, "UsageError", "name: Expected `str`, got `int`"),

@@ -25,7 +25,7 @@ from engine.model.payload import NULL, Payload
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
-from engine.port import InstanceInfo, PrunedCounts, PruneOptions
+from engine.port import InstanceFilter, InstanceInfo, PrunedCounts, PruneOptions
 from provider_log.server import shapes
 from provider_log.server.address import Address, parse_address
 from provider_log.server.app import create_app
@@ -130,6 +130,9 @@ async def test_every_look_shows_what_the_provider_shows(remote: RemoteProvider, 
     assert await remote.read_with_execution(ODD_ID, 0) == ()
     assert await remote.list_executions(ODD_ID) == tuple(await served.list_executions(ODD_ID))
     assert await remote.get_queue_depths() == await served.get_queue_depths()
+    assert await remote.get_execution_info(ODD_ID, 1) == await served.get_execution_info(ODD_ID, 1)
+    assert await remote.get_instance_stats(ODD_ID) == await served.get_instance_stats(ODD_ID)
+    assert await remote.get_system_metrics() == await served.get_system_metrics()
     assert await remote.changed(ODD_ID, 0) == await served.get_instance_info(ODD_ID)
     assert await remote.node_info() == shapes.NodeInfo("shop", 2, {0: "running", 1: "restoring"}, 3)
     assert await remote.digest(1) == await served.digest(1)
@@ -139,6 +142,8 @@ async def test_an_unknown_instance_looks_as_the_port_says(remote: RemoteProvider
     assert await remote.get_instance_info("nobody") is None
     assert await remote.read("nobody") == ()
     assert await remote.list_executions("nobody") == ()
+    assert await remote.get_execution_info("nobody", 1) is None
+    assert await remote.get_instance_stats("nobody") is None
     with pytest.raises(Refused, match="nobody"):
         await remote.resume_instance("nobody")
 
@@ -166,12 +171,22 @@ async def test_a_family_is_shown_pruned_and_deleted(remote: RemoteProvider, serv
     assert await remote.get_instance_tree(ROOT_ID) == await served.get_instance_tree(ROOT_ID)
     assert await remote.list_children(ROOT_ID) == [child]
     assert await remote.get_parent_id(ROOT_ID) is None
-    assert await remote.prune_executions(ROOT_ID, PruneOptions(keep_last=0)) == PrunedCounts(instances=1)
+    assert await remote.prune_executions(ROOT_ID, PruneOptions(keep_last=0)) == PrunedCounts()
     with pytest.raises(Refused, match="is a child"):
         await remote.delete_instance(child, force=True)
     assert (await remote.delete_instance(ROOT_ID)).instances == 3
     assert (await remote.delete_instances_atomic(["other"], force=True)).instances == 1
     assert await served.list_instances() == []
+
+
+async def test_many_are_deleted_and_pruned_by_a_filter(remote: RemoteProvider, served: ServedMemory) -> None:
+    for instance in ("a", "b", "c"):
+        await run_to_the_end(served, instance)
+    which = InstanceFilter(instances=("a", "b"), limit=1)
+    assert await remote.prune_executions_bulk(which, PruneOptions(keep_last=2)) == PrunedCounts()
+    assert (await remote.delete_instance_bulk(which)).instances == 1
+    assert (await remote.delete_instance_bulk(InstanceFilter(completed_before_ms=0))).instances == 0
+    assert [info.instance for info in await served.list_instances()] == ["b", "c"]
 
 
 async def test_what_may_not_be_removed_is_refused_as_the_port_says(remote: RemoteProvider) -> None:
