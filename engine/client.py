@@ -27,7 +27,17 @@ from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
 from engine.model.status import Status
-from engine.port import ExecutionInfo, InstanceInfo, InstanceView, Mailbox, ProviderAdmin
+from engine.port import (
+    DeletedCounts,
+    ExecutionInfo,
+    InstanceInfo,
+    InstanceTree,
+    InstanceView,
+    Mailbox,
+    ProviderAdmin,
+    PrunedCounts,
+    PruneOptions,
+)
 from engine.registry import orchestration_definition
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance, within
@@ -112,7 +122,8 @@ class Client:
 
     Args:
         provider: Both views of the port: a provider in this process, or a remote one.
-        admin: For `list_instances`, `list_executions` and `resume`; the provider itself if it is one and none is given.
+        admin: For what operators ask and order, `list_instances` and below; the provider itself if it is one and none
+            is given.
         converter: The one the engine has.
         options: Numbers.
         clock: Of time-outs and pauses.
@@ -337,6 +348,50 @@ class Client:
         """
         admin = self._administration
         await self._repeated(lambda: admin.resume_instance(instance))
+
+    async def tree(self, instance: str) -> InstanceTree:
+        """The instance and its automatic children, of whatever generation.
+
+        Raises:
+            UsageError: The client has no `admin`.
+            Refused: There is no such instance.
+        """
+        admin = self._administration
+        return await self._repeated(lambda: admin.get_instance_tree(instance))
+
+    async def delete(self, instance: str, *, force: bool = False) -> DeletedCounts:
+        """Delete the instance with its automatic children: histories, and everything queued for them.
+
+        After `Retryable` or `InDoubt` the call is repeated; if the first one did it, the second is refused.
+
+        Args:
+            instance: The root of its tree.
+            force: Whether to delete what has not ended, too. It gets no chance to clean up; `cancel` gives it one.
+
+        Raises:
+            UsageError: The client has no `admin`.
+            Refused: There is no such instance, it is a child, or, without `force`, somebody in its tree has not ended.
+        """
+        admin = self._administration
+        return await self._repeated(lambda: admin.delete_instance(instance, force))
+
+    async def prune(
+        self, instance: str, *, keep_last: int | None = None, completed_before_ms: int | None = None
+    ) -> PrunedCounts:
+        """Forget earlier executions of the instance with their histories; the current one stays.
+
+        Args:
+            instance: Its id.
+            keep_last: So many of the latest stay, the current one among them.
+            completed_before_ms: Only those that ended before this instant, in milliseconds since 1970.
+
+        Raises:
+            UsageError: The client has no `admin`.
+            Refused: There is no such instance.
+        """
+        admin = self._administration
+        options = PruneOptions(keep_last=keep_last, completed_before_ms=completed_before_ms)
+        return await self._repeated(lambda: admin.prune_executions(instance, options))
 
     @property
     def _administration(self) -> ProviderAdmin:

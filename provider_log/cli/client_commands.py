@@ -8,8 +8,9 @@ import typer
 
 from engine.clock import SystemClock
 from engine.errors import UsageError
+from engine.model.ids import CHILD_MARK
 from engine.model.status import TERMINAL, Status
-from engine.port import InstanceInfo
+from engine.port import DeletedCounts, InstanceInfo, InstanceTree, PrunedCounts
 from provider_log.audit.timeline import timeline
 from provider_log.cli import show
 from provider_log.cli.calling import (
@@ -138,6 +139,63 @@ def resume(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> No
         typer.echo(f"{instance} goes on")
 
 
+def tree(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
+    """List an instance and its automatic children, of whatever generation."""
+
+    async def question(node: Node) -> InstanceTree:
+        await node.existing(instance)
+        return await node.client.tree(instance)
+
+    found = ask(url, question)
+    if as_json:
+        print_json(found)
+    else:
+        depth_of_root = found.root.count(CHILD_MARK)
+        for member in found.instances:
+            typer.echo("  " * (member.count(CHILD_MARK) - depth_of_root) + member)
+
+
+def delete(
+    instance: InstanceId,
+    force: Annotated[bool, typer.Option("--force", help="Also what has not ended; it cannot clean up.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete an instance with its automatic children: histories, and everything queued for them."""
+
+    async def question(node: Node) -> DeletedCounts:
+        await node.existing(instance)
+        return await node.client.delete(instance, force=force)
+
+    deleted = ask(url, question)
+    if as_json:
+        print_json(deleted)
+    else:
+        others = f" and {deleted.instances - 1} of its children" if deleted.instances > 1 else ""
+        typer.echo(f"deleted {instance}{others}: {deleted.executions} executions with {deleted.events} events")
+
+
+def prune(
+    instance: InstanceId,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, metavar="N", help="So many of the latest stay, the current one among them.")
+    ],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget earlier executions of an instance with their histories."""
+
+    async def question(node: Node) -> PrunedCounts:
+        await node.existing(instance)
+        return await node.client.prune(instance, keep_last=keep)
+
+    pruned = ask(url, question)
+    if as_json:
+        print_json(pruned)
+    else:
+        typer.echo(f"{instance}: forgot {pruned.executions} executions with {pruned.events} events")
+
+
 def status(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
     """Show the state of an instance."""
     info = ask(url, lambda node: node.existing(instance))
@@ -236,6 +294,9 @@ COMMANDS = {
     "enqueue": enqueue,
     "cancel": cancel,
     "resume": resume,
+    "tree": tree,
+    "delete": delete,
+    "prune": prune,
     "status": status,
     "wait": wait,
     "list": list_instances,

@@ -24,6 +24,7 @@ from engine.model.failure import Category, Failure
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.port import InstanceTree, PrunedCounts
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance
@@ -275,7 +276,14 @@ class Views:
 
 async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:
     client = Client(Views(bench.provider), chance=Chance(seed=1))
-    for call in (client.list_instances, partial(client.list_executions, "a"), partial(client.resume, "a")):
+    for call in (
+        client.list_instances,
+        partial(client.list_executions, "a"),
+        partial(client.resume, "a"),
+        partial(client.tree, "a"),
+        partial(client.delete, "a"),
+        partial(client.prune, "a"),
+    ):
         with pytest.raises(UsageError, match="expected a provider that can be administered"):
             await call()
 
@@ -291,6 +299,17 @@ async def test_each_change_is_seen_once_from_the_revision_before(bench: Bench) -
         last = await handle.changed()
         assert last.status is Status.COMPLETED
         assert await bench.client.changed("a", last.revision - 1) == last
+
+
+async def test_a_tree_is_told_pruned_and_deleted(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        await (await bench.client.start(ship, Order(1), instance="a")).wait()
+    assert await bench.client.tree("a") == InstanceTree("a", ("a",))
+    assert await bench.client.prune("a", keep_last=1, completed_before_ms=0) == PrunedCounts()
+    assert (await bench.client.delete("a")).instances == 1
+    for call in (bench.client.tree("a"), bench.client.prune("a"), bench.client.delete("a", force=True)):
+        with pytest.raises(Refused, match="expected an instance 'a', but there is none"):
+            await call
 
 
 async def test_an_instance_that_is_not_held_cannot_be_resumed(bench: Bench) -> None:

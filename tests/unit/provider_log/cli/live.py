@@ -51,7 +51,27 @@ async def reader(ctx: OrchestrationContext) -> object:
     return await ctx.dequeue("lines")
 
 
-REGISTRY = Registry(orchestrations=[welcome, order, approval, reaches_out, reader], activities=[greet, reserve])
+@orchestration
+async def parent(ctx: OrchestrationContext) -> int:
+    for name in ("Ann", "Bob"):
+        await ctx.schedule_sub_orchestration(child, name)
+    return 2
+
+
+@orchestration
+async def child(ctx: OrchestrationContext, name: str) -> object:
+    return await ctx.schedule_sub_orchestration(welcome, name)
+
+
+@orchestration
+async def countdown(ctx: OrchestrationContext, left: int) -> int:
+    return ctx.continue_as_new(left - 1) if left else left
+
+
+REGISTRY = Registry(
+    orchestrations=[welcome, order, approval, reaches_out, reader, parent, child, countdown],
+    activities=[greet, reserve],
+)
 
 
 @asynccontextmanager

@@ -167,6 +167,40 @@ def test_what_a_held_instance_is_sent_waits_until_it_is_resumed(
     assert turnlog(*arguments) == (Exit.OK, out, held)
 
 
+def test_a_tree_is_shown_with_each_child_under_its_parent_and_deleted_with_them(turnlog: Command) -> None:
+    turnlog("start", "parent", "--id", "p 1", "--wait")
+    family = ["p 1", *(f"p 1::sub::{event}{inner}" for event in (2, 4) for inner in ("", "::sub::2"))]
+    shown = turnlog("tree", "p 1").out.splitlines()
+    assert [line.strip() for line in shown] == family
+    assert [len(line) - len(line.lstrip()) for line in shown] == [0, 2, 4, 2, 4]
+    assert turnlog("tree", family[1]).out.splitlines() == [family[1], f"  {family[2]}"]
+    assert turnlog("tree", "p 1", "--json").json == {"root": "p 1", "instances": family}
+    refused = turnlog("delete", family[1])
+    assert refused.code == Exit.USAGE
+    assert "is a child" in refused.err
+    assert turnlog("delete", "p 1").out.startswith("deleted p 1 and 4 of its children: 5 executions with ")
+    assert turnlog("status", "p 1").code == Exit.NOT_FOUND
+
+
+def test_what_runs_is_deleted_by_force_alone_and_can_be_started_again(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "d1")
+    turnlog("status", "d1")
+    refused = turnlog("delete", "d1")
+    assert refused.code == Exit.USAGE
+    assert "but 'd1' is running" in refused.err
+    deleted = turnlog("delete", "d1", "--force", "--json").json
+    assert (deleted["instances"], deleted["executions"]) == (1, 1)
+    turnlog("start", "welcome", '"Ann"', "--id", "d1", "--wait")
+    assert turnlog("delete", "d1").out == "deleted d1: 1 executions with 5 events\n"
+
+
+def test_earlier_executions_are_forgotten(turnlog: Command) -> None:
+    turnlog("start", "countdown", "3", "--id", "n1", "--wait")
+    assert turnlog("prune", "n1", "--keep", "3").out == "n1: forgot 1 executions with 2 events\n"
+    assert turnlog("prune", "n1", "--keep", "1", "--json").json == {"instances": 1, "executions": 2, "events": 4}
+    assert turnlog("wait", "n1").out == "0\n"
+
+
 def test_what_is_not_held_cannot_be_resumed(turnlog: Command) -> None:
     turnlog("start", "approval", "--id", "r1")
     ran = turnlog("resume", "r1")
@@ -253,6 +287,9 @@ def test_a_history_can_be_drawn(turnlog: Command, tmp_path: Path) -> None:
         ("enqueue", "nobody", "x"),
         ("cancel", "nobody"),
         ("resume", "nobody"),
+        ("tree", "nobody"),
+        ("delete", "nobody"),
+        ("prune", "nobody", "--keep", "1"),
     ],
 )
 def test_an_instance_that_is_not_there_is_exit_3(

@@ -53,7 +53,7 @@ def test_every_exit_code_is_there_in_its_own_words() -> None:
 
 def test_the_calls_in_the_http_page_are_endpoints() -> None:
     calls = re.findall(r"^    curl (?:-X (\w+) )? *'?localhost:8620(/[^\s?']+)", HTTP, re.MULTILINE)
-    assert len(calls) == 6
+    assert len(calls) == 7
     for method, path in calls:
         assert any(
             each.method == (method or "GET") and re.fullmatch(re.sub(r"{\w+}", "[^/]+", each.path), path)
