@@ -111,7 +111,7 @@ class Which(Struct, forbid_unknown_fields=True):
 
     instances: tuple[str, ...] | None = None
     completed_before_ms: NotNegative | None = None
-    limit: Annotated[int, Meta(ge=1, le=LIST_MAX)] = LIST_MAX
+    limit: Annotated[int, Meta(ge=1)] = 1_000
 
     def as_filter(self) -> InstanceFilter:
         """The same as a noun of the engine."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import Client, Engine, OrchestrationContext, Registry, orchestration
 from engine.errors import Refused
 from engine.model.ids import ParentLink
 from engine.model.status import Status
@@ -30,6 +31,17 @@ from provider_log.audit.verify import verify
 
 pytestmark = pytest.mark.anyio
 PARTITIONS = 4
+
+
+@orchestration
+async def asks(ctx: OrchestrationContext, other: str) -> str:
+    return await ctx.schedule_sub_orchestration(answers, instance=other)
+
+
+@orchestration
+async def answers(ctx: OrchestrationContext) -> str:
+    return await ctx.wait_event("answer", str)
+
 
 NO_PROGRAM_WROTE_IT = {Kind.WORK, Kind.TIMER, Kind.EXECUTION}
 """What an audit finds in turns that schedule and end without an event."""
@@ -124,3 +136,22 @@ async def test_of_two_who_delete_the_same_one_is_refused(tmp_path: Path) -> None
         )
         assert first == DeletedCounts(instances=1, executions=1, events=1)
         assert isinstance(second, Refused)
+
+
+async def test_the_answer_to_a_deleted_life_is_not_taken_for_one_to_the_next(tmp_path: Path) -> None:
+    """The same call of both lives, to instances of other partitions: the first one's answer comes in the second."""
+    async with (
+        LogProvider.embedded(tmp_path, partitions=PARTITIONS) as provider,
+        Engine(provider, Registry(orchestrations=[asks, answers])),
+    ):
+        client = Client(provider)
+        for other in ("first", "second"):
+            await client.start(asks, other, instance="parent")
+            await client.changed(other)
+            if other == "first":
+                await client.delete("parent", force=True)
+        await client.raise_event("first", "answer", "of the first")
+        assert await client.wait("first") == "of the first"
+        await client.raise_event("second", "answer", "of the second")
+        assert await client.wait("parent", 30) == "of the second"
+        assert (await client.tree("parent")).instances == ("parent",)
