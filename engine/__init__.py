@@ -25,6 +25,7 @@ from engine.errors import (
 )
 from engine.model.failure import Category, Failure
 from engine.model.status import Status
+from engine.model.tags import TagFilter
 from engine.port import InstanceInfo, InstanceView, Mailbox, Provider, ProviderAdmin
 from engine.registry import Registry, activity, orchestration
 from engine.replay.bounds import TurnOptions
@@ -69,6 +70,7 @@ __all__ = [
     "RetryPolicy",
     "Status",
     "SubOrchestrationError",
+    "TagFilter",
     "TimedOut",
     "TurnOptions",
     "Unreachable",

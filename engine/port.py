@@ -23,6 +23,7 @@ from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
 
@@ -386,8 +387,14 @@ class Provider(Mailbox, InstanceView, Protocol):
         """
         ...
 
-    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
-        """Lease the oldest visible work item for `lock_timeout_ms`; None if there is none within `poll_timeout_ms`."""
+    async def fetch_work_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+    ) -> FetchedWorkItem | None:
+        """Lease the oldest visible work item that `tags` takes for `lock_timeout_ms`.
+
+        None if there is none within `poll_timeout_ms`. What `tags` does not take is not locked, not counted, and does
+        not hold up what it takes, however much of it waits.
+        """
         ...
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
-from msgspec import Struct
 
 from engine.clock import Clock, SystemClock
 from engine.errors import Fatal, InDoubt, OwnershipLost, Refused, Retryable, UsageError
@@ -20,6 +19,7 @@ from engine.model.failure import Failure
 from engine.model.ids import CHILD_MARK
 from engine.model.messages import AnyMessage, External, FireTimer
 from engine.model.status import Status
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
 from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem, QueueDepths
@@ -27,6 +27,7 @@ from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.administration import Administration
+from provider_log.answers import Listed, PartitionDigest
 from provider_log.data_directory import claimed, stores_in
 from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
@@ -55,32 +56,6 @@ _STORE_THREADS_MAX = 4
 ARRIVAL_MS = 5_000
 """How long a sender waits for its durable message to be read here. A lane is held no longer than a transaction lasts,
 but its partition may be in doubt for as long as the brokers are away."""
-
-
-class PartitionDigest(Struct, frozen=True, kw_only=True):
-    """What an owner says its committed state is.
-
-    Attributes:
-        offset: Of the last history record applied.
-        chain: Hash chain over all valid records up to it, hexadecimal.
-        digest: Hash over all rows of the store, hexadecimal.
-        rows: How many there are.
-        epoch: How many owners there were.
-    """
-
-    partition: int
-    offset: int
-    chain: str
-    digest: str
-    rows: int
-    epoch: int
-
-
-class Listed(Struct, frozen=True):
-    """Instances by id, and which partitions were looked at for them."""
-
-    instances: tuple[InstanceInfo, ...]
-    partitions: tuple[int, ...]
 
 
 class LogProvider(Administration):
@@ -483,9 +458,11 @@ class LogProvider(Administration):
 
     # The worker queue
 
-    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
+    async def fetch_work_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+    ) -> FetchedWorkItem | None:
         """See `engine.port.Provider`."""
-        taken = await self._poll(lambda: self._take_work(lock_timeout_ms), _work_due_ms, poll_timeout_ms)
+        taken = await self._poll(lambda: self._take_work(lock_timeout_ms, tags), _work_due_ms, poll_timeout_ms)
         if taken is None:
             return None
         fetched, recorded = taken
@@ -496,9 +473,11 @@ class LogProvider(Administration):
                 return None  # its lease ends by itself: nobody begins what may not be written down
         return fetched
 
-    def _take_work(self, lock_timeout_ms: int) -> tuple[FetchedWorkItem, Awaitable[None] | None] | None:
+    def _take_work(
+        self, lock_timeout_ms: int, tags: TagFilter
+    ) -> tuple[FetchedWorkItem, Awaitable[None] | None] | None:
         for live in self.held.running():
-            item = live.work.take(lock_timeout_ms)
+            item = live.work.take(lock_timeout_ms, tags)
             if item is not None:
                 return item, live.work.recorded_first(item.item)
         return None

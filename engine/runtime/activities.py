@@ -69,7 +69,9 @@ class ActivityDispatcher:
         while True:
             await self._room()
             try:
-                fetched = await provider.fetch_work_item(options.activity_lease_ms, options.poll_ms)
+                fetched = await provider.fetch_work_item(
+                    options.activity_lease_ms, options.poll_ms, options.worker_tags
+                )
             except ProviderError as error:
                 if reaction_to(error) is Reaction.STOP:
                     raise

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from engine.errors import UsageError
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.replay.bounds import TurnOptions
 
 
@@ -24,6 +25,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             waiting for a commit does not keep the next activity from starting.
         activity_lease_ms: Lease on a running activity; renewed at a third, so that a provider may be away for the
             rest. It is how long a crashed node's activities wait for another one.
+        worker_tags: Which activities this engine takes, by their tag: those without one unless told otherwise. A tag
+            that no engine takes waits for one that does, for ever.
         poll_ms: How long one fetch waits in the provider for something to do. Providers wake a waiting fetch at
             once, so this only bounds how long a lost connection goes unseen.
         attempts_max: Deliveries of a message or work item before its instance or activity fails as poison. With the
@@ -48,6 +51,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     activity_threads_max: int = 32
     work_items_max: int = 4_096
     activity_lease_ms: int = 30_000
+    worker_tags: TagFilter = DEFAULT_ONLY
     poll_ms: int = 30_000
     attempts_max: int = 10
     unregistered_delay_ms: int = 1_000

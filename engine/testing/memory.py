@@ -18,6 +18,7 @@ from engine.model.failure import Failure
 from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree
 from engine.model.messages import AnyMessage
 from engine.model.status import STANDSTILL, TERMINAL, Status
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
 from engine.port import (
@@ -144,8 +145,10 @@ class MemoryProvider:
 
     # Provider, the worker queue
 
-    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
-        return await self._poll(lambda: self._work.lease_oldest(lock_timeout_ms), poll_timeout_ms)
+    async def fetch_work_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+    ) -> FetchedWorkItem | None:
+        return await self._poll(lambda: self._work.lease_oldest(lock_timeout_ms, tags), poll_timeout_ms)
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         self._work.remove(self._work.valid("ack_work_item", lock_token))

@@ -9,6 +9,7 @@ import anyio
 from engine.errors import LeaseLost
 from engine.model.ids import is_in_tree
 from engine.model.messages import Answer, AnyMessage, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, TimerRef
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, QueueDepths
@@ -169,10 +170,10 @@ class WorkerQueue:
     def put(self, item: WorkItem) -> None:
         self._rows.append(QueuedWork(item=item, visible_at_ms=self._now_ms()))
 
-    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
         now_ms = self._now_ms()
         for row in self._rows:
-            if row.visible_at_ms <= now_ms and not self.is_leased(row):
+            if row.visible_at_ms <= now_ms and not self.is_leased(row) and tags.takes(row.item.tag):
                 row.token, row.leased_until_ms = f"lease-{next(self._numbers)}", now_ms + timeout_ms
                 row.attempts += 1
                 row.revoked = anyio.Event()

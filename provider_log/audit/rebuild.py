@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from provider_log import codec
 from provider_log import records as r
-from provider_log.log_provider import PartitionDigest
+from provider_log.answers import PartitionDigest
 from provider_log.partition.head import ChangelogBroken, chained, follow
 from provider_log.partition.restore import put_head
 from provider_log.store.apply import apply

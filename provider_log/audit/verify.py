@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine.clock import SystemClock
 from engine.errors import UsageError
 from engine.runtime.doors import Threads
+from provider_log.answers import PartitionDigest
 from provider_log.audit.checker import Checker
 from provider_log.audit.compare import Comparison, table_name
 from provider_log.audit.findings import Finding, Findings, Kind
@@ -24,7 +25,6 @@ from provider_log.audit.second_opinion import compare_with_checker
 from provider_log.audit.side_topics import SideTopics
 from provider_log.log.embedded import SnapshotView
 from provider_log.log.port import Bounds, LogCorrupted, LogView, StoredRecord
-from provider_log.log_provider import PartitionDigest
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.rocks import RocksStore, StoreUnreadable

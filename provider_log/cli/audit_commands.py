@@ -22,10 +22,10 @@ from provider_log.cli.settings import Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
 if TYPE_CHECKING:
+    from provider_log.answers import PartitionDigest
     from provider_log.audit.replay import Replayed
     from provider_log.audit.verify import Verdict
     from provider_log.cli.calling import Node
-    from provider_log.log_provider import PartitionDigest
 
 Data = Annotated[
     str | None,

@@ -16,6 +16,16 @@ from provider_log.cli.logs import Bootstrap, LogName
 from provider_log.cli.settings import Resolved, Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
+WorkerTags = Annotated[
+    str | None,
+    typer.Option(
+        "--worker-tags",
+        metavar="TAG,…",
+        help="Activities to take: tags, `default` for those without; or any, or none. [default: default]",
+        show_default=False,
+    ),
+]
+
 
 def node(
     app_module: Annotated[
@@ -65,6 +75,7 @@ def node(
             show_default=False,
         ),
     ] = None,
+    worker_tags: WorkerTags = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -94,6 +105,7 @@ def node(
         bootstrap=bootstrap,
         advertise=advertise,
         topic_tags=topic_tags,
+        worker_tags=worker_tags,
         log_level=log_level,
         log_json=log_json,
     )

@@ -143,6 +143,7 @@ async def _be_alone(
     accept_loss: bool,
 ) -> None:
     """Own every partition of an embedded log."""
+    options = EngineOptions(worker_tags=settings.served())
     url = address_of(listener).url
     provider = LogProvider.embedded(
         settings.data,
@@ -157,7 +158,6 @@ async def _be_alone(
     async with serving(provider, listener, token=settings.token), provider:
         progress.end()
         tune_collector()
-        options = EngineOptions()
         engine = Engine(provider, registry, options)
         stop.works_for(engine, options.drain_ms, _nobody_else)
         say_ready(registry, settings, url, f"data in {settings.data}, partitions {provider.partitions}")
@@ -171,6 +171,7 @@ async def _share(
     from provider_log.cluster.kafka import cluster_on_kafka
     from provider_log.cluster.sharing import SharingOptions
 
+    options = EngineOptions(worker_tags=settings.served())
     assert settings.bootstrap is not None, "`for_log` says that there are brokers"
     url = address_of(listener).url
     cluster = cluster_on_kafka(
@@ -190,7 +191,6 @@ async def _share(
     log.info("listening at %s, joining the nodes of %s", url, settings.app)
     async with serving(cluster, listener, here=cluster.local, token=settings.token), cluster:
         tune_collector()
-        options = EngineOptions()
         engine = Engine(cluster.local, registry, options)
         stop.works_for(engine, options.drain_ms, cluster.hand_over)
         async with anyio.create_task_group() as group:

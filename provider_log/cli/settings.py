@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine.errors import UsageError
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 
 if TYPE_CHECKING:
     from provider_log.log.kafka import ClientSettings
@@ -19,6 +20,8 @@ DEFAULT = "default"
 KAFKA = "kafka"
 """The log that is no directory, and the table of the file that says how to be let in."""
 KAFKA_ = KAFKA + "_"
+UNTAGGED, ANY_TAG, NO_TAG = "default", "any", "none"
+"""What stands in `worker_tags` for activities without a tag, for all, and for none at all."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -64,6 +67,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Tags of activities that plain consumers of the worker topic serve, commas between them."),
     ] = None
+    worker_tags: Annotated[
+        str | None,
+        Meta(
+            description="Which activities to take: `default` for those without a tag, and tags, commas between them; "
+            "or `any`, or `none`. Left out: default."
+        ),
+    ] = None
     schema_registry: Annotated[
         str | None, Meta(description="URL of a schema registry, for input that names its schema by an id there.")
     ] = None
@@ -78,12 +88,34 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def tags(self) -> frozenset[str]:
         """Of activities that no node serves."""
-        return frozenset(tag.strip() for tag in (self.topic_tags or "").split(",") if tag.strip())
+        return _words(self.topic_tags)
+
+    def served(self) -> TagFilter:
+        """Which activities this node takes.
+
+        Raises:
+            UsageError: The tags are too many or too long, or one is left to others.
+        """
+        words = _words(self.worker_tags)
+        if not words:
+            return DEFAULT_ONLY
+        for word, meant in ((ANY_TAG, TagFilter.everything()), (NO_TAG, TagFilter.nothing())):
+            if word in words:
+                if len(words) > 1:
+                    raise UsageError(f"expected {word} to stand alone in worker_tags, but it is {self.worker_tags!r}")
+                return meant
+        if others := sorted(words & self.tags()):
+            raise UsageError(f"expected each tag in worker_tags or in topic_tags, but in both are {', '.join(others)}")
+        return TagFilter.default_and(words - {UNTAGGED}) if UNTAGGED in words else TagFilter.only(words)
 
     def client(self) -> "ClientSettings":
         """How to be let in by the brokers."""
         given = {name.removeprefix(KAFKA_): getattr(self, name) for name in KAFKA_NAMES if name.startswith(KAFKA_)}
         return cast("ClientSettings", {name: value for name, value in given.items() if value is not None})
+
+
+def _words(text: str | None) -> frozenset[str]:
+    return frozenset(word.strip() for word in (text or "").split(",") if word.strip())
 
 
 KAFKA_NAMES = tuple(name for name in Settings.__struct_fields__ if name == "bootstrap" or name.startswith(KAFKA_))

@@ -29,10 +29,11 @@ from engine.port import (
     SystemMetrics,
 )
 from engine.runtime.doors import Tasks, future_of, within
+from provider_log.answers import Listed, PartitionDigest
 from provider_log.cluster.deletion import delete_checked
 from provider_log.cluster.membership import Membership
 from provider_log.cluster.sharing import Sharing
-from provider_log.log_provider import Listed, LogProvider, PartitionDigest
+from provider_log.log_provider import LogProvider
 from provider_log.many import delete_many, prune_many
 from provider_log.partition.ownership import Phase
 from provider_log.routing import partition_of

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import anyio
 from msgspec import Struct
 
+from engine.model.tags import TagFilter
 from engine.model.work import WorkItem
 from provider_log.records import Delivery
 
@@ -18,10 +19,11 @@ WorkKey = tuple[str, int, int]
 
 
 class Waiting(Struct, kw_only=True):
-    """A work item that nobody has acked."""
+    """A work item that nobody has acked. `order` is its place among all of the partition, and its own for ever."""
 
     key: WorkKey
     order: int
+    tag: str | None
     load: Callable[[], WorkItem]
     attempt: int = 0
     visible_at_ms: int = 0
@@ -46,11 +48,11 @@ class Leased(Struct, frozen=True):
 
 
 class Backlog:
-    """Work items in order, with leases."""
+    """Work items in order, with leases. A queue for each tag, so that what nobody serves is in nobody's way."""
 
     def __init__(self) -> None:
         self._items: dict[WorkKey, Waiting] = {}
-        self._ready: list[tuple[int, WorkKey]] = []
+        self._ready: dict[str | None, list[tuple[int, WorkKey]]] = {}
         self._later: list[tuple[int, int, WorkKey]] = []
         self._leases: dict[str, Lease] = {}
         self._answered: dict[str, Lease] = {}  # their answers are admitted and not committed
@@ -68,7 +70,7 @@ class Backlog:
         So do leases whose answer was admitted and not committed: the worker may give it again.
         """
         self._items = {item.key: item for item in items}
-        self._ready, self._later = [], []
+        self._ready, self._later = {}, []
         answered, self._answered = self._answered, {}
         self._leases |= {token: lease for token, lease in answered.items() if lease.key in self._items}
         for token, lease in list(self._leases.items()):
@@ -88,7 +90,10 @@ class Backlog:
             if item.visible_at_ms > 0:
                 heapq.heappush(self._later, (item.visible_at_ms, item.order, item.key))
             else:
-                heapq.heappush(self._ready, (item.order, item.key))
+                self._make_ready(item)
+
+    def _make_ready(self, item: Waiting) -> None:
+        heapq.heappush(self._ready.setdefault(item.tag, []), (item.order, item.key))
 
     def add(self, item: Waiting) -> None:
         """A work item was committed."""
@@ -116,11 +121,11 @@ class Backlog:
     def tick(self, now_ms: int) -> None:
         """Let items become visible and leases expire."""
         while self._later and self._later[0][0] <= now_ms:
-            _, order, key = heapq.heappop(self._later)
+            _, _, key = heapq.heappop(self._later)
             item = self._items.get(key)
             if item is not None and item.token is None and 0 < item.visible_at_ms <= now_ms:
                 item.visible_at_ms = 0
-                heapq.heappush(self._ready, (order, key))
+                self._make_ready(item)
         while self._lease_ends and self._lease_ends[0][0] <= now_ms:
             _, token = heapq.heappop(self._lease_ends)
             lease = self._leases.get(token)
@@ -136,27 +141,45 @@ class Backlog:
         heads = [heap[0][0] for heap in (self._later, self._lease_ends) if heap]
         return min(heads, default=None)
 
-    def take(self, token: str, nonce: bytes, now_ms: int, lock_timeout_ms: int, worker: str) -> Leased | None:
-        """Lease the oldest visible item, or None."""
+    def take(
+        self, tags: TagFilter, token: str, nonce: bytes, now_ms: int, lock_timeout_ms: int, worker: str
+    ) -> Leased | None:
+        """Lease the oldest visible item that `tags` takes, or None."""
         self.tick(now_ms)
-        while self._ready:
-            _, key = heapq.heappop(self._ready)
+        firsts = [first for tag in self._queues_of(tags) if (first := self._first_ready(tag)) is not None]
+        item = min(firsts, key=lambda first: first.order, default=None)
+        if item is None:
+            return None
+        item.attempt += 1
+        item.token = token
+        lease = Lease(
+            key=item.key,
+            attempt=item.attempt,
+            nonce=nonce,
+            until_ms=now_ms + lock_timeout_ms,
+            revoked=anyio.Event(),
+        )
+        self._leases[token] = lease
+        heapq.heappush(self._lease_ends, (lease.until_ms, token))
+        self._undelivered.append(_delivery(lease, worker))
+        return Leased(item.load(), lease)
+
+    def _queues_of(self, tags: TagFilter) -> list[str | None]:
+        if tags.tagged is None:
+            return [tag for tag in self._ready if tags.takes(tag)]
+        return [*tags.tagged, None] if tags.untagged else [*tags.tagged]
+
+    def _first_ready(self, tag: str | None) -> Waiting | None:
+        """The oldest visible item of a tag, left where it is. Entries of items that are not to be had any more go."""
+        ready = self._ready.get(tag, [])
+        while ready:
+            order, key = ready[0]
             item = self._items.get(key)
-            if item is None or item.token is not None or item.visible_at_ms > now_ms:
-                continue
-            item.attempt += 1
-            item.token = token
-            lease = Lease(
-                key=key,
-                attempt=item.attempt,
-                nonce=nonce,
-                until_ms=now_ms + lock_timeout_ms,
-                revoked=anyio.Event(),
-            )
-            self._leases[token] = lease
-            heapq.heappush(self._lease_ends, (lease.until_ms, token))
-            self._undelivered.append(_delivery(lease, worker))
-            return Leased(item.load(), lease)
+            # The same key can be another item: of a later life of its instance.
+            if item is not None and item.order == order and item.token is None and item.visible_at_ms == 0:
+                return item
+            heapq.heappop(ready)
+        self._ready.pop(tag, None)
         return None
 
     def lease(self, token: str, now_ms: int) -> Lease | None:

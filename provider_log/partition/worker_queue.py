@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from engine.errors import LeaseLost, TurnTooLarge
 from engine.model.messages import AnyMessage
+from engine.model.tags import TagFilter
 from engine.model.turn import Disposition
 from engine.model.work import WorkItem
 from engine.observe import known_marks, mark
@@ -75,11 +76,11 @@ class WorkerQueue:
                 found.append(_waiting((keys.instance_of(key), execution_id, activity_id), row))
         return sorted(found, key=lambda waiting: waiting.order)
 
-    def take(self, lock_timeout_ms: int) -> FetchedWorkItem | None:
-        """Lease the oldest visible work item."""
+    def take(self, lock_timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        """Lease the oldest visible work item that `tags` takes."""
         token = self._ledger.lock_token()
         nonce = hashlib.blake2b(token.encode(), digest_size=_NONCE_BYTES).digest()
-        leased = self._backlog.take(token, nonce, self._ledger.now_ms(), lock_timeout_ms, self._around.node)
+        leased = self._backlog.take(tags, token, nonce, self._ledger.now_ms(), lock_timeout_ms, self._around.node)
         if leased is None:
             return None
         return FetchedWorkItem(
@@ -320,4 +321,6 @@ def _key_of(answer: Answer) -> WorkKey:
 
 
 def _waiting(key: WorkKey, row: WorkRow) -> Waiting:
-    return Waiting(key=key, order=row.order, load=lambda: codec.decode_work_item(row.data), attempt=row.attempt)
+    return Waiting(
+        key=key, order=row.order, tag=row.tag, load=lambda: codec.decode_work_item(row.data), attempt=row.attempt
+    )

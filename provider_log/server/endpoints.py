@@ -23,7 +23,7 @@ from engine.port import (
     QueueDepths,
     SystemMetrics,
 )
-from provider_log.log_provider import PartitionDigest
+from provider_log.answers import PartitionDigest
 from provider_log.server import shapes
 from provider_log.server.asking import Ask, json_response
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -34,12 +34,10 @@ from engine.port import (
     QueueDepths,
     SystemMetrics,
 )
+from provider_log.answers import Listed, PartitionDigest
 from provider_log.server import shapes, wire
 from provider_log.server.address import HOP_HEADER, is_loopback
 from provider_log.server.problems import CONTENT_TYPE, Problem, error_of
-
-if TYPE_CHECKING:
-    from provider_log.log_provider import Listed, PartitionDigest
 
 T = TypeVar("T")
 
@@ -161,10 +159,8 @@ class RemoteProvider:
     ) -> Sequence[InstanceInfo]:
         return (await self.listed(status=status, name=name, limit=limit, after=after)).instances
 
-    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> "Listed":
+    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> Listed:
         """The same, with the partitions that were looked at for every page of it."""
-        from provider_log.log_provider import Listed
-
         found: list[InstanceInfo] = []
         covered: set[int] | None = None
         while len(found) < limit:
@@ -271,14 +267,12 @@ class RemoteProvider:
         """Which application and how many partitions the node serves."""
         return self._read(await self._ask("GET", "/v1/partitions"), shapes.NodeInfo)
 
-    async def digest(self, partition: int) -> "PartitionDigest":
+    async def digest(self, partition: int) -> PartitionDigest:
         """What the owner of `partition` says its committed state is.
 
         Raises:
             UsageError: There is no such partition.
         """
-        from provider_log.log_provider import PartitionDigest  # with it comes all of a node; a client rarely asks
-
         return self._read(await self._ask("GET", f"/v1/partitions/{partition}/digest"), PartitionDigest)
 
     async def _history(self, instance: str, query: Mapping[str, str | int | None]) -> Sequence[AnyEvent]:

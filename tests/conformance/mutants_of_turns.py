@@ -11,6 +11,7 @@ from msgspec import structs
 from engine.errors import LeaseLost, Refused
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem
 from engine.testing.memory_queues import InstanceLocks
@@ -460,8 +461,10 @@ class AttemptsCountedFromZero(Mutant):
         item = super()._lock(instance, lock_timeout_ms)
         return structs.replace(item, attempt_count=item.attempt_count - 1)
 
-    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
-        fetched = await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms)
+    async def fetch_work_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+    ) -> FetchedWorkItem | None:
+        fetched = await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags)
         return structs.replace(fetched, attempt_count=fetched.attempt_count - 1) if fetched else None
 
 

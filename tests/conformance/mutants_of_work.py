@@ -10,6 +10,7 @@ from msgspec import structs
 from engine.errors import LeaseLost
 from engine.model.messages import AnyMessage
 from engine.model.status import TERMINAL, Status
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ActivityRef, TurnResult
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem
@@ -85,8 +86,8 @@ class AnyLeaseTokenAccepted(Mutant):
 
 
 class _SameLease(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms)
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags)
         if fetched is None:
             return None
         token = f"{fetched.item.instance}/{fetched.item.activity_id}"
@@ -123,8 +124,8 @@ class RenewalEndsTheLease(Mutant):
 
 
 class _WorkGoneOnFetch(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms)
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags)
         if fetched is not None:
             self.remove(self.known("fetch_work_item", fetched.lock_token))
         return fetched
@@ -137,10 +138,10 @@ class WorkDeletedOnFetch(Mutant):
 
 
 class _HeadOfLine(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
         if self._rows and self._rows[0].visible_at_ms > self._now_ms():
             return None
-        return super().lease_oldest(timeout_ms)
+        return super().lease_oldest(timeout_ms, tags)
 
 
 class DelayedWorkBlocksTheQueue(Mutant):
@@ -150,8 +151,8 @@ class DelayedWorkBlocksTheQueue(Mutant):
 
 
 class _AlwaysFirstAttempt(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms)
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags)
         return structs.replace(fetched, attempt_count=1) if fetched else None
 
 
@@ -162,8 +163,8 @@ class WorkAttemptNotCounted(Mutant):
 
 
 class _AttemptsOfTheQueue(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms)
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags)
         return structs.replace(fetched, attempt_count=sum(row.attempts for row in self._rows)) if fetched else None
 
 
@@ -228,6 +229,127 @@ class CompletionBeforeTheLeaseIsChecked(Mutant):
         if completion is not None:
             self._messages.put(completion)
         await super().ack_work_item(lock_token, None)
+
+
+# Tags
+
+
+class _TagsTakenAs(WorkerQueue):
+    def taken_as(self, tags: TagFilter) -> TagFilter:
+        return tags
+
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        return super().lease_oldest(timeout_ms, self.taken_as(tags))
+
+
+class _Everything(_TagsTakenAs):
+    def taken_as(self, tags: TagFilter) -> TagFilter:
+        return TagFilter.everything()
+
+
+class TagsIgnored(Mutant):
+    """Every worker gets everything."""
+
+    work_type = _Everything
+
+
+class _UntaggedToo(_TagsTakenAs):
+    def taken_as(self, tags: TagFilter) -> TagFilter:
+        return structs.replace(tags, untagged=True)
+
+
+class UntaggedForEverybody(Mutant):
+    """Items without a tag are for those, too, who do not take them."""
+
+    work_type = _UntaggedToo
+
+
+class _UntaggedNever(_TagsTakenAs):
+    def taken_as(self, tags: TagFilter) -> TagFilter:
+        return structs.replace(tags, untagged=tags.untagged and not tags.tagged)
+
+
+class TagsExcludeTheUntagged(Mutant):
+    """Who serves a tag, or all, gets no items without one."""
+
+    work_type = _UntaggedNever
+
+
+class _FirstTag(_TagsTakenAs):
+    def taken_as(self, tags: TagFilter) -> TagFilter:
+        return structs.replace(tags, tagged=frozenset(sorted(tags.tagged)[:1])) if tags.tagged else tags
+
+
+class OneTagAFilter(Mutant):
+    """Of several tags one is served."""
+
+    work_type = _FirstTag
+
+
+class _TagBlocks(WorkerQueue):
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        waiting = [row for row in self._rows if not self.is_leased(row)]
+        if waiting and not tags.takes(waiting[0].item.tag):
+            return None
+        return super().lease_oldest(timeout_ms, tags)
+
+
+class TagNobodyServesBlocksTheQueue(Mutant):
+    """Behind an item that this worker does not take all others wait."""
+
+    work_type = _TagBlocks
+
+
+class _UntaggedFirst(WorkerQueue):
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        untagged = super().lease_oldest(timeout_ms, DEFAULT_ONLY) if tags.untagged else None
+        return untagged or super().lease_oldest(timeout_ms, tags)
+
+
+class UntaggedFirst(Mutant):
+    """Items without a tag come before older ones with one."""
+
+    work_type = _UntaggedFirst
+
+
+class _LockedWhenLookedAt(WorkerQueue):
+    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+        for row in self._rows:
+            row.attempts += not tags.takes(row.item.tag)
+        return super().lease_oldest(timeout_ms, tags)
+
+
+class PassedOverIsAnAttempt(Mutant):
+    """An item that a worker does not take was fetched all the same."""
+
+    work_type = _LockedWhenLookedAt
+
+
+class _TagForgottenOnReturn(WorkerQueue):
+    def give_back(self, row: QueuedWork, delay_ms: int) -> None:
+        super().give_back(row, delay_ms)
+        row.item = structs.replace(row.item, tag=None)
+
+
+class TagLostOnAbandon(Mutant):
+    """An item that was given back is for everybody."""
+
+    work_type = _TagForgottenOnReturn
+
+
+class TagOfAnEnqueuedItemCut(Mutant):
+    """Of a tag only the first word is kept."""
+
+    async def enqueue_for_worker(self, item: WorkItem) -> None:
+        await super().enqueue_for_worker(structs.replace(item, tag=item.tag and item.tag.split()[0][:100]))
+
+
+class TagsOfATurnForgotten(Mutant):
+    """What a turn schedules is for everybody."""
+
+    def _commit(self, instance: str, token: str, result: TurnResult) -> None:
+        items = tuple(structs.replace(item, tag=None) for item in result.work_items)
+        super()._commit(instance, token, structs.replace(result, work_items=items))
 
 
 # Cancellation

@@ -159,6 +159,18 @@ UPSTREAM = {
         "test_prune_options_combinations",
         "test_prune_safety",
     },
+    "tag_filtering": {
+        "test_any_filter_fetches_everything",
+        "test_default_and_fetches_untagged_and_matching",
+        "test_default_only_fetches_untagged",
+        "test_multi_runtime_tag_isolation",
+        "test_multi_tag_filter",
+        "test_none_filter_returns_nothing",
+        "test_tag_preserved_through_ack_orchestration_item",
+        "test_tag_round_trip_preservation",
+        "test_tag_survives_abandon_and_refetch",
+        "test_tags_fetches_only_matching",
+    },
 }
 """The tests of upstream's provider validation in the groups that are here, by upstream's names."""
 

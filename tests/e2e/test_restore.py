@@ -17,8 +17,9 @@ from engine.errors import Refused
 from engine.model.status import Status
 from engine.port import InstanceInfo
 from engine.runtime.doors import Chance
+from provider_log.answers import PartitionDigest
 from provider_log.audit.verify import verify
-from provider_log.log_provider import LogProvider, PartitionDigest
+from provider_log.log_provider import LogProvider
 from provider_log.store.rocks import RocksStore, StoreUnreadable
 from tests.e2e.node_process import PATIENCE_S, make_shop, running_node
 

@@ -13,13 +13,13 @@ import pytest
 from engine import Client, Engine
 from provider_log import LogProvider, codec
 from provider_log import records as r
+from provider_log.answers import PartitionDigest
 from provider_log.audit.replay import Answer, replay_log
 from provider_log.audit.verify import Progress, Verdict, verify_log
 from provider_log.cli import app as command
 from provider_log.cli.exits import Exit
 from provider_log.log.kafka import KafkaLog
 from provider_log.log.port import LogRecord, StoredRecord
-from provider_log.log_provider import PartitionDigest
 from provider_log.topics import Topics
 from tests.e2e.audited import OPTIONS, family, registry, ship, turn_over
 

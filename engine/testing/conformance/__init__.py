@@ -34,6 +34,7 @@ from engine.testing.conformance import (
     port_queries,
     prune,
     queue_semantics,
+    tag_filtering,
 )
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 
@@ -55,6 +56,7 @@ _MODULES = (
     deletion,
     bulk_deletion,
     prune,
+    tag_filtering,
     port_admission,
     port_batch_fetch,
     port_cancellation,

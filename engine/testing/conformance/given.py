@@ -13,6 +13,7 @@ from engine.model.ids import FIRST_EXECUTION, ParentLink
 from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
 from engine.model.status import Status
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem, Provider
@@ -120,7 +121,7 @@ def fire_timer(instance: str, timer_id: int, fire_at_ms: int) -> FireTimer:
     )
 
 
-def work_item(instance: str, activity_id: int) -> WorkItem:
+def work_item(instance: str, activity_id: int, tag: str | None = None) -> WorkItem:
     """An activity of the first execution."""
     return WorkItem(
         instance=instance,
@@ -129,6 +130,7 @@ def work_item(instance: str, activity_id: int) -> WorkItem:
         activity_id=activity_id,
         name="TestActivity",
         input=Payload(b"%d" % activity_id),
+        tag=tag,
     )
 
 
@@ -178,9 +180,11 @@ async def take(provider: Provider, lock_timeout_ms: int = LOCK_MS) -> Orchestrat
     return item
 
 
-async def take_work(provider: Provider, lock_timeout_ms: int = LOCK_MS) -> FetchedWorkItem:
+async def take_work(
+    provider: Provider, lock_timeout_ms: int = LOCK_MS, tags: TagFilter = DEFAULT_ONLY
+) -> FetchedWorkItem:
     """Fetch a work item that must be there."""
-    fetched = await provider.fetch_work_item(lock_timeout_ms, 0)
+    fetched = await provider.fetch_work_item(lock_timeout_ms, 0, tags)
     assert fetched is not None, "expected a work item, but the fetch returned none"
     return fetched
 
@@ -190,9 +194,9 @@ async def nothing_to_take(provider: Provider) -> bool:
     return await provider.fetch_orchestration_item(LOCK_MS, 0) is None
 
 
-async def no_work_to_take(provider: Provider) -> bool:
+async def no_work_to_take(provider: Provider, tags: TagFilter = DEFAULT_ONLY) -> bool:
     """Whether no work item can be fetched now. One that can is leased by asking."""
-    return await provider.fetch_work_item(LOCK_MS, 0) is None
+    return await provider.fetch_work_item(LOCK_MS, 0, tags) is None
 
 
 async def create_instance(provider: Provider, instance: str) -> OrchestrationItem:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import anyio
 
+from engine.model.tags import TagFilter
 from engine.port import OrchestrationItem
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
@@ -70,6 +71,21 @@ async def test_a_waiting_fetch_wakes_for_a_work_item(factory: ProviderFactory) -
     fetched = await _while_waiting(factory, lambda: provider.fetch_work_item(LOCK_MS, POLL_MS), schedule)
     assert fetched is not None
     assert fetched.item == work_item("instance-A", 2)
+
+
+async def test_a_waiting_fetch_sleeps_through_what_it_does_not_take(factory: ProviderFactory) -> None:
+    """An item of another tag ends no wait, and is there for whoever takes it; one of its own does."""
+    provider = await factory.create_provider()
+
+    async def schedule() -> None:
+        await provider.enqueue_for_worker(work_item("instance-A", 2, "gpu"))
+        await factory.advance(1_000)
+        await provider.enqueue_for_worker(work_item("instance-A", 3))
+
+    fetched = await _while_waiting(factory, lambda: provider.fetch_work_item(LOCK_MS, POLL_MS), schedule)
+    assert fetched is not None
+    assert fetched.item == work_item("instance-A", 3)
+    assert (await take_work(provider, tags=TagFilter.everything())).item == work_item("instance-A", 2, "gpu")
 
 
 async def test_a_waiting_fetch_wakes_when_a_timer_is_due(factory: ProviderFactory) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from engine.clock import Clock
 from engine.model.status import Status
 from engine.testing.memory import MemoryProvider
-from provider_log.log_provider import Listed, PartitionDigest
+from provider_log.answers import Listed, PartitionDigest
 from provider_log.partition.ownership import Phase
 
 

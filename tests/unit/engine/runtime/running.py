@@ -13,6 +13,7 @@ from engine.clock import ManualClock
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.port import FetchedWorkItem, InstanceInfo, OrchestrationItem
 from engine.registry import Registry
@@ -96,9 +97,11 @@ class ScriptedProvider(MemoryProvider):
         self._called("hold_orchestration_item")
         await super().hold_orchestration_item(lock_token, failure)
 
-    async def fetch_work_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> FetchedWorkItem | None:
+    async def fetch_work_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+    ) -> FetchedWorkItem | None:
         self._called("fetch_work_item")
-        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms)
+        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags)
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         self._called("ack_work_item")

@@ -7,17 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine.activity_context import ActivityContext
 from engine.errors import ActivityError, InDoubt, LeaseLost, OwnershipLost, Refused, Retryable, TurnTooLarge
 from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, FailActivity
 from engine.model.payload import NULL, Payload
+from engine.model.tags import TagFilter
 from engine.model.work import WorkItem
 from engine.observe import recorded_marks, subject
 from engine.registry import activity, orchestration
 from engine.replay.bounds import TurnOptions
 from engine.replay.context import OrchestrationContext
+from engine.runtime.host import Engine
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
 
@@ -310,6 +313,30 @@ async def test_no_more_activities_run_than_there_is_room_for(bench: Bench) -> No
         while len(bench.provider.completions) < 10:
             await bench.provider.acked.wait()
     assert most == 3
+
+
+async def test_an_engine_takes_the_activities_whose_tags_it_serves(bench: Bench) -> None:
+    """Two engines share what there is: what neither serves waits, and holds up nothing."""
+    ran: list[tuple[str, int]] = []
+
+    def engine_of(who: str, options: EngineOptions | None) -> Engine:
+        @activity(name="draw")
+        async def draw(frame: int) -> None:
+            ran.append((who, frame))
+
+        return bench.engine(activities=[draw], options=options)
+
+    frames = {1: "video", 2: "gpu", 3: None, 4: "gpu", 5: None}
+    for frame, tag in frames.items():
+        item = work_item("draw", b"%d" % frame, activity_id=frame)
+        await bench.provider.enqueue_for_worker(structs.replace(item, tag=tag))
+    gpu = EngineOptions(worker_tags=TagFilter.only(["gpu"]))
+    async with nothing_left(), engine_of("plain", None), engine_of("gpu", gpu):
+        while len(bench.provider.completions) < 4:
+            await bench.provider.acked.wait()
+        await cycles()
+    assert sorted(ran) == [("gpu", 2), ("gpu", 4), ("plain", 3), ("plain", 5)]
+    assert (await bench.provider.get_queue_depths()).worker_queue == 1
 
 
 # Cancellation

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from provider_log.cli.settings import DEFAULT, Settings, resolve
 from provider_log.log.kafka import ClientSettings
 
@@ -120,3 +121,33 @@ def test_settings_of_a_log_that_do_not_fit_together_are_refused(
 def test_a_word_for_the_embedded_log_overrides_brokers_that_were_named_before_it(tmp_path: Path) -> None:
     (tmp_path / "turnlog.toml").write_text("log = 'kafka'\nbootstrap = 'b:1'")
     assert resolve({"log": "embedded"}, {}, tmp_path).for_log().log == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("says", "served"),
+    [
+        (None, DEFAULT_ONLY),
+        (" , ", DEFAULT_ONLY),
+        ("default", DEFAULT_ONLY),
+        ("gpu", TagFilter.only(["gpu"])),
+        ("gpu, default,video", TagFilter.default_and(["gpu", "video"])),
+        ("any", TagFilter.everything()),
+        ("none", TagFilter.nothing()),
+    ],
+)
+def test_worker_tags_say_which_activities_a_node_takes(says: str | None, served: TagFilter) -> None:
+    assert Settings(worker_tags=says, topic_tags="disk").served() == served
+
+
+@pytest.mark.parametrize(
+    ("says", "complaint"),
+    [
+        ("gpu,any", "expected any to stand alone in worker_tags, but it is 'gpu,any'"),
+        ("none,default", "expected none to stand alone in worker_tags, but it is 'none,default'"),
+        ("gpu,disk", "expected each tag in worker_tags or in topic_tags, but in both are disk"),
+        ("a,b,c,d,e,f", "expected at most 5 tags, but there are 6"),
+    ],
+)
+def test_worker_tags_that_cannot_be_followed_are_refused(says: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        Settings(worker_tags=says, topic_tags="disk").served()

@@ -1,15 +1,28 @@
 """Is each work item handed to one worker at a time, oldest first, until somebody answers for it?"""
 
 import anyio
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from engine.model.payload import Payload
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.work import WorkItem
 from provider_log.partition.backlog import Backlog, Lease, Waiting, WorkKey
 
 LEASE_MS = 100
 delays = st.sampled_from((0, 30, 70))
+tags = st.sampled_from((None, "gpu", "video"))
+filters = st.sampled_from(
+    (
+        DEFAULT_ONLY,
+        TagFilter.only(["gpu"]),
+        TagFilter.only(["gpu", "video"]),
+        TagFilter.default_and(["video"]),
+        TagFilter.nothing(),
+        TagFilter.everything(),
+    )
+)
 
 
 def item_of(key: WorkKey) -> WorkItem:
@@ -24,15 +37,16 @@ def item_of(key: WorkKey) -> WorkItem:
     )
 
 
-def waiting(key: WorkKey, order: int, attempt: int = 0) -> Waiting:
-    return Waiting(key=key, order=order, load=lambda: item_of(key), attempt=attempt)
+def waiting(key: WorkKey, order: int, attempt: int = 0, tag: str | None = None) -> Waiting:
+    return Waiting(key=key, order=order, tag=tag, load=lambda: item_of(key), attempt=attempt)
 
 
 class Row:
     """What the specification knows of one item."""
 
-    def __init__(self, key: WorkKey, order: int) -> None:
+    def __init__(self, key: WorkKey, order: int, tag: str | None) -> None:
         self.key = key
+        self.tag = tag
         self.order = order
         self.attempts = 0
         self.visible_at_ms = 0
@@ -61,20 +75,27 @@ class Workers(RuleBasedStateMachine):
             if row.token is not None and row.until_ms <= self.now_ms:
                 row.token, row.visible_at_ms = None, 0
 
-    @rule()
-    def add(self) -> None:
+    @rule(tag=tags, activity_id=st.integers(1, 8))
+    def add(self, tag: str | None, activity_id: int) -> None:
+        """Also under the key of an item that was taken back or answered: one of a later life of the instance."""
+        key = ("i", 1, activity_id)
+        if key in self.rows or any(row.key == key for row in self.answered.values()):
+            return
         self.made += 1
-        key = ("i", 1, self.made)
-        self.rows[key] = Row(key, self.made)
-        self.backlog.add(waiting(key, self.made))
+        self.rows[key] = Row(key, self.made, tag)
+        self.backlog.add(waiting(key, self.made, tag=tag))
 
-    @rule()
-    def take(self) -> None:
+    @rule(taken=filters)
+    def take(self, taken: TagFilter) -> None:
         self.expire()
-        visible = [row for row in self.rows.values() if row.token is None and row.visible_at_ms <= self.now_ms]
+        visible = [
+            row
+            for row in self.rows.values()
+            if row.token is None and row.visible_at_ms <= self.now_ms and taken.takes(row.tag)
+        ]
         expected = min(visible, key=lambda row: row.order, default=None)
         token = f"t{len(self.tokens)}"
-        leased = self.backlog.take(token, b"n", self.now_ms, LEASE_MS, "w")
+        leased = self.backlog.take(taken, token, b"n", self.now_ms, LEASE_MS, "w")
         assert (leased and leased.lease.key) == (expected and expected.key)
         if leased is not None and expected is not None:
             expected.token, expected.until_ms = token, self.now_ms + LEASE_MS
@@ -137,7 +158,7 @@ class Workers(RuleBasedStateMachine):
         for row in self.rows.values():
             row.visible_at_ms = 0
         self.backlog.tick(self.now_ms)
-        self.backlog.rebuild(waiting(row.key, row.order, row.attempts) for row in self.rows.values())
+        self.backlog.rebuild(waiting(row.key, row.order, row.attempts, row.tag) for row in self.rows.values())
 
     @rule(duration_ms=st.sampled_from((1, 30, 100)))
     def pass_time(self, duration_ms: int) -> None:
@@ -160,8 +181,8 @@ TestWorkers = Workers.TestCase
 ONE, TWO = ("i", 1, 1), ("i", 1, 2)
 
 
-def leased(backlog: Backlog, token: str, now_ms: int = 0) -> Lease:
-    taken = backlog.take(token, b"nonce", now_ms, LEASE_MS, "w")
+def leased(backlog: Backlog, token: str, now_ms: int = 0, tags: TagFilter = DEFAULT_ONLY) -> Lease:
+    taken = backlog.take(tags, token, b"nonce", now_ms, LEASE_MS, "w")
     assert taken is not None
     return taken.lease
 
@@ -227,3 +248,46 @@ def test_a_lease_that_ran_out_while_its_answer_was_in_doubt_is_over() -> None:
     backlog.tick(2 * LEASE_MS)
     backlog.rebuild([waiting(ONE, 0, attempt=1)])
     assert leased(backlog, "t1", 2 * LEASE_MS).attempt == 2
+
+
+def test_an_item_under_the_key_of_one_that_is_gone_is_for_those_who_serve_its_own_tag() -> None:
+    backlog = Backlog()
+    backlog.add(waiting(ONE, 0, tag="gpu"))
+    backlog.remove(ONE)
+    backlog.add(waiting(ONE, 1))
+    assert backlog.take(TagFilter.only(["gpu"]), "t0", b"n", 0, LEASE_MS, "w") is None
+    assert leased(backlog, "t1").attempt == 1
+
+
+class CountedOrder(int):
+    """A place in the queue; counts how often one is compared with another, which is the work of a heap."""
+
+    compared = 0
+
+    def __lt__(self, other: int) -> bool:
+        CountedOrder.compared += 1
+        return int.__lt__(self, other)
+
+    def __eq__(self, other: object) -> bool:
+        CountedOrder.compared += 1
+        return int.__eq__(self, other)
+
+    __hash__ = int.__hash__
+
+
+@pytest.mark.parametrize(
+    "served", [DEFAULT_ONLY, TagFilter.only(["video"]), TagFilter.default_and(["video"]), TagFilter.nothing()]
+)
+def test_what_nobody_serves_costs_the_others_nothing(served: TagFilter) -> None:
+    """50,000 items wait for a tag that no worker has; a fetch looks at the head of its own queues."""
+    backlog = Backlog()
+    for number in range(50_000):
+        backlog.add(waiting(("old", 1, number), CountedOrder(number), tag="nobody"))
+    for number in range(200):
+        tag = None if number % 2 else "video"
+        backlog.add(waiting(("new", 1, number), CountedOrder(50_000 + number), tag=tag))
+    CountedOrder.compared = 0
+    taken = [backlog.take(served, f"t{number}", b"n", 0, LEASE_MS, "w") for number in range(50)]
+    assert all((one is not None) == (served != TagFilter.nothing()) for one in taken)
+    assert CountedOrder.compared < 50 * 60
+    assert backlog.unleased == 50_200 - sum(one is not None for one in taken)

@@ -6,6 +6,7 @@ from msgspec import structs
 from engine.model.events import OrchestrationStarted
 from engine.model.messages import AnyMessage, CompleteActivity, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
+from engine.model.tags import TagFilter
 from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
@@ -22,6 +23,7 @@ START = StartOrchestration(instance="i", name="go", input=NULL, message_id="one"
 ANSWER = CompleteActivity(instance="i", incarnation=1, execution_id=1, activity_id=2, result=NULL)
 ITEM = WorkItem(instance="i", incarnation=1, execution_id=1, activity_id=2, name="act", input=NULL)
 MIB = 1024 * 1024
+EVERYTHING = TagFilter.everything()
 
 pytestmark = pytest.mark.anyio
 
@@ -266,15 +268,15 @@ async def test_an_owners_own_work_item_is_passed_over() -> None:
     bench = Bench()
     bench.arrive(codec.encode_work_item(ITEM), offset=0, lane=r.Lane.WORKER, headers=((OWNER_HEADER, b"0"),))
     assert not bench.wanted.is_set()
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
 
 
 async def test_a_work_item_from_outside_is_handed_out_once_it_is_committed() -> None:
     bench = Bench()
     bench.arrive(codec.encode_work_item(ITEM), offset=0, lane=r.Lane.WORKER)
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
     bench.commit()
-    fetched = bench.live.work.take(1_000)
+    fetched = bench.live.work.take(1_000, EVERYTHING)
     assert fetched is not None
     assert fetched.item == ITEM
 
@@ -283,16 +285,16 @@ async def test_a_work_item_that_is_sent_twice_is_one() -> None:
     bench = Bench()
     bench.arrive(codec.encode_work_item(ITEM), offset=0, lane=r.Lane.WORKER)
     bench.commit()
-    leased = bench.live.work.take(1_000)
+    leased = bench.live.work.take(1_000, EVERYTHING)
     assert leased is not None
     bench.arrive(codec.encode_work_item(ITEM), offset=1, lane=r.Lane.WORKER)
     (settled,), _ = bench.commit()
     assert isinstance(settled, r.InputsSettled)
     assert settled.consumed[0].disposition is Disposition.DUPLICATE
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
     bench.live.work.ack(leased.lock_token, None)
     bench.commit()
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
 
 
 async def test_a_misrouted_work_item_is_dead_lettered() -> None:
@@ -351,7 +353,7 @@ def answer(bench: Bench, token: bytes, *, offset: int, to: CompleteActivity = AN
 async def test_an_item_for_others_is_never_leased_and_its_answer_is_one_batch() -> None:
     bench = Bench(options=OTHERS)
     token = asked(bench)
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
     answer(bench, token, offset=1)
     settled, acked = bench.commit()[0]
     assert isinstance(settled, r.InputsSettled)
@@ -362,7 +364,7 @@ async def test_an_item_for_others_is_never_leased_and_its_answer_is_one_batch() 
     assert item is not None
     assert item.messages == (ANSWER,)
     bench.live = bench.open()
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
 
 
 async def test_a_second_answer_waits_for_the_turn_that_says_what_it_is() -> None:
@@ -410,7 +412,7 @@ async def test_a_token_holds_once_the_tag_is_the_owners_again_and_its_worker_lea
     token = asked(bench)
     bench.around = structs.replace(bench.around, options=LogProviderOptions())
     bench.live = bench.open()
-    leased = bench.live.work.take(1_000)
+    leased = bench.live.work.take(1_000, EVERYTHING)
     assert leased is not None
     answer(bench, token, offset=1)
     assert not leased.revoked.is_set()
@@ -422,7 +424,7 @@ async def test_an_item_for_others_that_comes_from_outside_is_published_again_wit
     bench = Bench(options=OTHERS)
     bench.arrive(codec.encode_work_item(GPU), offset=0, lane=r.Lane.WORKER)
     _, (published,) = bench.commit()
-    assert bench.live.work.take(1_000) is None
+    assert bench.live.work.take(1_000, EVERYTHING) is None
     answer(bench, dict(published.headers)[TOKEN_HEADER], offset=0)
     assert isinstance(bench.commit()[0][1], r.WorkItemAcked)
 

@@ -12,6 +12,7 @@ from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
@@ -25,6 +26,7 @@ from tests.unit.provider_log.partition.live import TOKEN, Bench
 
 NULL = Payload(b"null")
 MIB = 1024 * 1024
+EVERYTHING = TagFilter.everything()
 START = StartOrchestration(instance="i", name="go", input=NULL)
 STARTED = OrchestrationStarted(event_id=1, timestamp_ms=1, name="go", version="1", input=NULL, incarnation=7)
 
@@ -141,7 +143,7 @@ async def test_activities_and_messages_of_many_parts_keep_their_order() -> None:
     )
     assert len(turns(bench)) > 5
     handed_out = list[int]()
-    while (fetched := bench.live.work.take(60_000)) is not None:
+    while (fetched := bench.live.work.take(60_000, EVERYTHING)) is not None:
         handed_out.append(fetched.item.activity_id)
     assert handed_out == list(range(2, 51))
     bench.send(StartOrchestration(instance="j", name="go", input=NULL), offset=1)
@@ -192,7 +194,7 @@ async def test_an_answer_that_a_turn_could_not_hold_is_refused_and_the_lease_sta
     item = WorkItem(instance="i", incarnation=7, execution_id=1, activity_id=2, name="act", input=NULL)
     bench.live.ack_turn(token, TurnResult(execution_id=1, history_delta=(STARTED,), work_items=(item,)))
     bench.commit()
-    leased = bench.live.work.take(60_000)
+    leased = bench.live.work.take(60_000, EVERYTHING)
     assert leased is not None
 
     def answer(size: int) -> CompleteActivity:

@@ -7,6 +7,7 @@ from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.messages import AnyMessage, CompleteActivity, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL
 from engine.model.status import Status
+from engine.model.tags import DEFAULT_ONLY
 from engine.model.turn import Disposition, ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
 from engine.port import DeletedCounts, FetchedWorkItem, OrchestrationItem, PrunedCounts, PruneOptions
@@ -32,7 +33,7 @@ def taken(bench: Bench) -> OrchestrationItem:
 
 
 def worked_on(bench: Bench) -> FetchedWorkItem:
-    item = bench.live.work.take(LOCK_MS)
+    item = bench.live.work.take(LOCK_MS, DEFAULT_ONLY)
     assert item is not None
     return item
 
@@ -126,7 +127,7 @@ async def test_an_activity_of_the_last_life_cannot_answer_the_next_ones_before_t
             bench.commit()
     assert old.revoked.is_set()
     assert worked_on(bench).item == item_of("i", 2)
-    assert bench.live.work.take(LOCK_MS) is None
+    assert bench.live.work.take(LOCK_MS, DEFAULT_ONLY) is None
 
 
 async def test_work_that_was_scheduled_and_deleted_in_one_batch_is_never_handed_out() -> None:
@@ -135,7 +136,7 @@ async def test_work_that_was_scheduled_and_deleted_in_one_batch_is_never_handed_
     begin(bench, "i")
     bench.live.removal.delete("i")
     bench.commit()
-    assert bench.live.work.take(LOCK_MS) is None
+    assert bench.live.work.take(LOCK_MS, DEFAULT_ONLY) is None
 
 
 async def test_a_deletion_that_was_not_committed_did_not_happen() -> None:
