@@ -26,6 +26,7 @@ from engine.model.messages import (
 )
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResult
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem
@@ -45,6 +46,8 @@ LOST = Failure(Category.APPLICATION, "Lost", "the code left its path")
 
 instances = st.sampled_from(INSTANCES)
 delays = st.sampled_from((0, 0, 30, 300))
+tags = st.sampled_from((None, "gpu"))
+filters = st.sampled_from((DEFAULT_ONLY, TagFilter.only(["gpu"]), TagFilter.everything()))
 
 
 class AnyCalls(RuleBasedStateMachine):
@@ -115,9 +118,11 @@ class AnyCalls(RuleBasedStateMachine):
             self.message = kind(instance=instance, name="n", data=NULL, message_id=f"m{self.sent}")
         self.do(self.provider.enqueue_for_orchestrator(self.message, delay_ms))
 
-    @rule(instance=instances, number=st.integers(900, 902))
-    def send_work(self, instance: str, number: int) -> None:
-        item = WorkItem(instance=instance, incarnation=1, execution_id=1, activity_id=number, name="act", input=NULL)
+    @rule(instance=instances, number=st.integers(900, 902), tag=tags)
+    def send_work(self, instance: str, number: int, tag: str | None) -> None:
+        item = WorkItem(
+            instance=instance, incarnation=1, execution_id=1, activity_id=number, name="act", input=NULL, tag=tag
+        )
         self.do(self.provider.enqueue_for_worker(item))
 
     # Turns
@@ -143,7 +148,13 @@ class AnyCalls(RuleBasedStateMachine):
             events = (first, *events[1:])
         number = last + 1
         work = WorkItem(
-            instance=instance, incarnation=7, execution_id=execution_id, activity_id=number, name="act", input=NULL
+            instance=instance,
+            incarnation=7,
+            execution_id=execution_id,
+            activity_id=number,
+            name="act",
+            input=NULL,
+            tag=data.draw(tags),
         )
         timer = FireTimer(
             instance=instance, incarnation=7, execution_id=execution_id, timer_id=number, fire_at_ms=item.now_ms + 50
@@ -210,10 +221,11 @@ class AnyCalls(RuleBasedStateMachine):
 
     # Work
 
-    @rule()
-    def fetch_work(self) -> None:
-        fetched = self.do(self.provider.fetch_work_item(500, 0))
+    @rule(taken=filters)
+    def fetch_work(self, taken: TagFilter) -> None:
+        fetched = self.do(self.provider.fetch_work_item(500, 0, taken))
         if fetched is not None:
+            assert taken.takes(fetched.item.tag)
             self.work.append(fetched)
 
     @precondition(lambda self: self.work)

@@ -6,7 +6,7 @@ from msgspec import structs
 from engine.model.events import OrchestrationStarted
 from engine.model.messages import AnyMessage, CompleteActivity, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from engine.model.tags import TagFilter
+from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
@@ -348,6 +348,17 @@ def asked(bench: Bench, item: WorkItem = GPU) -> bytes:
 
 def answer(bench: Bench, token: bytes, *, offset: int, to: CompleteActivity = ANSWER) -> None:
     bench.arrive(codec.encode_message(to), offset=offset, headers=((TOKEN_HEADER, token),))
+
+
+async def test_an_owner_that_comes_after_hands_an_item_to_those_who_serve_its_tag() -> None:
+    bench = Bench()
+    bench.arrive(codec.encode_work_item(GPU), offset=0, lane=r.Lane.WORKER)
+    bench.commit()
+    bench.live = bench.open()
+    assert bench.live.work.take(1_000, DEFAULT_ONLY) is None
+    leased = bench.live.work.take(1_000, TagFilter.only(["gpu"]))
+    assert leased is not None
+    assert (leased.item, leased.attempt_count) == (GPU, 1)
 
 
 async def test_an_item_for_others_is_never_leased_and_its_answer_is_one_batch() -> None:
