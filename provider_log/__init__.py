@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from provider_log.answers import PartitionDigest
 from provider_log.distribution import DISTRIBUTION
 from provider_log.options import LogProviderOptions
 
 if TYPE_CHECKING:
+    from provider_log.answers import PartitionDigest
     from provider_log.log_provider import LogProvider
 
 __all__ = ["DISTRIBUTION", "LogProvider", "LogProviderOptions", "PartitionDigest"]

@@ -105,6 +105,7 @@ UPSTREAM = {
         "test_fetch_returns_terminal_state_when_orchestration_completed",
         "test_fetch_returns_terminal_state_when_orchestration_continued_as_new",
         "test_fetch_returns_terminal_state_when_orchestration_failed",
+        "test_orphan_activity_after_instance_force_deletion",
         "test_renew_fails_when_entry_deleted",
         "test_renew_returns_missing_when_instance_deleted",
         "test_renew_returns_running_when_orchestration_active",

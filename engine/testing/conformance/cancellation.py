@@ -1,8 +1,7 @@
 """Upstream's cancellation: who may still renew and answer an activity, and what does a turn take back?
 
 The state of an instance takes nothing from an activity: only a turn that names it does. (The names are from a time when
-upstream's fetch and renewal told that state.) One test is not here yet,
-`test_orphan_activity_after_instance_force_deletion`: the port deletes no instance by force.
+upstream's fetch and renewal told that state.)
 """
 
 from msgspec import structs
@@ -208,3 +207,18 @@ async def test_same_activity_in_worker_items_and_cancelled_is_noop(factory: Prov
     await _turn_of_a(provider, both)
     assert (await take_work(provider)).item == work_item("instance-A", 3)
     assert await no_work_to_take(provider)
+
+
+async def test_orphan_activity_after_instance_force_deletion(factory: ProviderFactory) -> None:
+    """An activity that waits when its instance is deleted goes with it. (Upstream leaves open whether.)"""
+    provider = await factory.create_provider()
+    await create_instance(provider, "instance-A")
+    await create_instance(provider, "instance-B")
+    await _turn_of_a(provider, _schedule(2))
+    await provider.delete_instance("instance-A", force=True)
+    assert await no_work_to_take(provider)
+    await provider.enqueue_for_worker(work_item("instance-B", 2))
+    fetched = await take_work(provider)
+    assert fetched.item.instance == "instance-B"
+    await provider.ack_work_item(fetched.lock_token, completion("instance-B", 2))
+    assert (await take(provider)).instance == "instance-B"
