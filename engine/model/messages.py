@@ -117,7 +117,7 @@ class CancelInstance(External, frozen=True, kw_only=True):
     incarnation: int | None = None
 
 
-Answer = CompleteActivity | FailActivity | CompleteSubOrchestration | FailSubOrchestration
+Completion = CompleteActivity | FailActivity | CompleteSubOrchestration | FailSubOrchestration
 """What comes back to a life of an instance that asked. For one that does not exist it is of a life that was deleted."""
 
 AnyMessage = (

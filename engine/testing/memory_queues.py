@@ -8,7 +8,7 @@ import anyio
 
 from engine.errors import LeaseLost
 from engine.model.ids import is_in_tree
-from engine.model.messages import Answer, AnyMessage, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.messages import AnyMessage, Completion, EnqueueMessage, External, FireTimer, StartOrchestration
 from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, TimerRef
 from engine.model.work import WorkItem
@@ -114,7 +114,7 @@ class OrchestratorQueue:
 
     def drop_orphans(self, instance: str) -> None:
         """Of who does not exist: take queue messages and answers out, unless something else waits for it too."""
-        if all(isinstance(row.message, EnqueueMessage | Answer) for row in self.all(instance)):
+        if all(isinstance(row.message, EnqueueMessage | Completion) for row in self.all(instance)):
             self.remove(instance, self.visible(instance))
 
     def start_of(self, instance: str) -> StartOrchestration | None:

@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from engine.model.messages import Answer, AnyMessage, ContinueInstance, EnqueueMessage, FireTimer, StartOrchestration
+from engine.model.messages import (
+    AnyMessage,
+    Completion,
+    ContinueInstance,
+    EnqueueMessage,
+    FireTimer,
+    StartOrchestration,
+)
 from provider_log.records import Lane
 
 CONSUMED_BYTES = 40  # what a consumed message takes in the record of its turn at most, its id apart
@@ -231,7 +238,7 @@ class Inbox:
             if standing is Standing.ABSENT and not _starts(entries):
                 # Its start waits for its time, for a back-off, or for a version that can read it.
                 is_expected = self._starts_later[instance] > 0 or len(entries) < len(queue.entries)
-                if not is_expected and all(isinstance(entry.message, EnqueueMessage | Answer) for entry in entries):
+                if not is_expected and all(isinstance(entry.message, EnqueueMessage | Completion) for entry in entries):
                     self._make_ready(instance, queue, entries[0].order)  # there may be more than one record settles
                     return tuple(as_many_as_fit(entries))
                 continue  # without a start there is nothing to run; the next message brings us here again

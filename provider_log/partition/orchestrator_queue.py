@@ -7,7 +7,7 @@ from engine.errors import LeaseLost, Refused
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.ids import is_in_tree
-from engine.model.messages import Answer, AnyMessage, ContinueInstance, FireTimer, StartOrchestration
+from engine.model.messages import AnyMessage, Completion, ContinueInstance, FireTimer, StartOrchestration
 from engine.model.status import Status
 from engine.model.turn import Disposition, TurnResult
 from engine.model.work import WorkItem
@@ -101,8 +101,8 @@ class OrchestratorQueue:
                 return None
             if isinstance(taken, Lock):
                 return self._item(token, taken, now_ms)
-            for is_answer, orphans in itertools.groupby(taken, lambda entry: isinstance(entry.message, Answer)):
-                self._settle(list(orphans), Disposition.OTHER_INCARNATION if is_answer else Disposition.ORPHAN)
+            for is_completion, orphans in itertools.groupby(taken, lambda entry: isinstance(entry.message, Completion)):
+                self._settle(list(orphans), Disposition.OTHER_INCARNATION if is_completion else Disposition.ORPHAN)
 
     def _is_batch_full(self, now_ms: int) -> bool:
         """Whether another turn would be one too many while some are suspected; the batch's commit wakes who polls."""

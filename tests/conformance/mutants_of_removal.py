@@ -12,7 +12,7 @@ from engine.clock import Clock
 from engine.errors import Refused
 from engine.model.events import AnyEvent
 from engine.model.ids import automatic_parent, is_in_tree
-from engine.model.messages import Answer
+from engine.model.messages import Completion
 from engine.model.status import STANDSTILL, TERMINAL
 from engine.port import (
     DeletedCounts,
@@ -195,7 +195,7 @@ class AtomicDeletionCascades(Mutant):
 
 class _AnswersWait(OrchestratorQueue):
     def drop_orphans(self, instance: str) -> None:
-        if not any(isinstance(row.message, Answer) for row in self.all(instance)):
+        if not any(isinstance(row.message, Completion) for row in self.all(instance)):
             super().drop_orphans(instance)
 
 
