@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from engine.errors import LeaseLost, TurnTooLarge
 from engine.model.messages import AnyMessage
@@ -42,8 +43,9 @@ class WorkerQueue:
         backlog: What waits, with leases given under earlier tokens; refilled from the store.
         receive: Where an answer to the own partition arrives.
         issuer: Of tokens for items that others serve; those are never leased.
-        suspects_max: How many of the oldest items may have ended the owner before. Each of their deliveries is written
-            down before it begins: else an activity that ends its process would be at its first attempt for ever.
+        suspects_max: How many of the oldest items of each tag may have ended the owner before. Each of their deliveries
+            is written down before it begins: else an activity that ends its process would be at its first attempt for
+            ever.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class WorkerQueue:
         self._published: dict[int, WorkKey] = {}  # by offset in the worker topic, ascending
         self._read_up_to = 0
         stored = self._stored()
-        self._suspects = {waiting.key for waiting in stored[:suspects_max]}
+        self._suspects = set(_oldest_of_each_tag(stored, suspects_max))
         backlog.rebuild(stored)
 
     def _stored(self) -> list[Waiting]:
@@ -314,6 +316,14 @@ class WorkerQueue:
     def leases(self) -> list[r.Delivery]:
         """Every lease that is out."""
         return self._backlog.leases(self._around.node)
+
+
+def _oldest_of_each_tag(stored: Sequence[Waiting], count: int) -> Iterator[WorkKey]:
+    seen = Counter[str | None]()
+    for waiting in stored:
+        seen[waiting.tag] += 1
+        if seen[waiting.tag] <= count:
+            yield waiting.key
 
 
 def _key_of(answer: Answer) -> WorkKey:

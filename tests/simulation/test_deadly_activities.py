@@ -18,14 +18,24 @@ from engine import (
     activity,
     orchestration,
 )
+from engine.model.payload import NULL
+from engine.model.work import WorkItem
 from engine.runtime.options import EngineOptions
 from provider_log import records as r
+from provider_log.partition.worker_queue import SUSPECTS_MAX
 from provider_log.simulation.nodes import Line
 from provider_log.simulation.world import World
 from tests.simulation.scenario import died, is_fold, run
 
 ATTEMPTS_MAX = 3
 LIVES_MAX = 3 * ATTEMPTS_MAX
+
+
+def nobodys(number: int) -> WorkItem:
+    """An item that nobody serves, and that is in nobody's way."""
+    return WorkItem(
+        instance="i", incarnation=1, execution_id=1, activity_id=number, name="x", input=NULL, tag="nobody's"
+    )
 
 
 class Service:
@@ -83,6 +93,8 @@ def test_an_activity_that_ends_its_process_is_poison_after_its_attempts(
             if first:
                 await client.start("sound", 2, instance="before")
                 await client.wait("before", 60)
+                for number in range(SUSPECTS_MAX):
+                    await provider.enqueue_for_worker(nobodys(number))
                 await client.start("doomed", 1, instance="doomed")
             with pytest.raises(
                 OrchestrationFailed, match="Poison: expected activity deadly to end within 3 deliveries"
