@@ -13,6 +13,7 @@ from rocksdict import AccessType, Options, Rdict
 from engine import Client, Engine
 from engine.clock import ManualClock
 from engine.errors import InstanceNotFound, UsageError
+from engine.model.ids import is_in_tree
 from engine.registry import Registry, orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Threads
@@ -22,7 +23,7 @@ from provider_log.audit.replay import Answer, replay
 from provider_log.audit.verify import Verdict, verify
 from provider_log.log.embedded import EmbeddedLog, LogSnapshot, frame
 from provider_log.log.port import LogNotOpened, LogRecord, StoredRecord
-from provider_log.records import TurnCommitted
+from provider_log.records import ExecutionsPruned, InstanceDeleted, TurnCommitted
 from provider_log.store.keys import describe
 from provider_log.store.rocks import RocksStore, StoreUnreadable
 from provider_log.topics import Topics
@@ -256,7 +257,13 @@ async def test_a_record_cut_from_the_log_is_named(data: Path, tmp_path: Path) ->
 async def test_a_record_cut_from_the_log_is_told_by_the_rows_it_made_and_by_no_others(
     data: Path, tmp_path: Path
 ) -> None:
-    turns = [one for one in history_of(data, 0) if isinstance(codec.decode_record(one.value or b""), TurnCommitted)]
+    records = [(one, codec.decode_record(one.value or b"")) for one in history_of(data, 0)]
+    removed = {record.instance for _, record in records if isinstance(record, InstanceDeleted | ExecutionsPruned)}
+    turns = [
+        one
+        for one, record in records
+        if isinstance(record, TurnCommitted) and not any(is_in_tree(record.instance, root) for root in removed)
+    ]
     for cut in turns[:: len(turns) // 6]:
         copy = Path(shutil.copytree(data, tmp_path / f"cut-{cut.offset}"))
         rewrite(copy, HISTORY, 0, cut.offset, None)
