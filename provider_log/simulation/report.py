@@ -17,7 +17,7 @@ from provider_log.simulation.seed import Ran
 
 _LINE_BYTES_MAX = 1024 * 1024
 SEEDS_OF_ALL_PATHS = 1_000
-"""So many seeds take every rare path of the provider; the rarest one is taken by one seed in forty."""
+"""So many seeds take every rare path of the provider: the rarest ones are taken by about one in a hundred."""
 
 _FAMILIES = frozenset({"delivery", "lane", "partition", "pipeline", "restore", "sharing"})
 
