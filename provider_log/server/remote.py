@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from engine.clock import Clock, SystemClock
-from engine.errors import EngineError, InstanceNotFound, Refused, Retryable, Unreachable, UsageError
+from engine.errors import EngineError, InstanceNotFound, OwnershipLost, Refused, Retryable, Unreachable, UsageError
 from engine.model.events import AnyEvent
 from engine.model.ids import automatic_parent
 from engine.model.messages import (
@@ -135,7 +135,7 @@ class RemoteProvider:
             wait_s = ANSWER_S + shapes.WAIT_MS_DEFAULT / 1000
             try:
                 response = await self._ask("GET", _path(instance, "wait"), query=query, answer_s=wait_s)
-            except (Unreachable, Retryable):
+            except (OwnershipLost, Unreachable, Retryable):  # a node that stops gives its partitions up first
                 now_ms = self._clock.boot_ms()
                 lost_ms = now_ms if lost_ms is None else lost_ms
                 if not self._was_reached or now_ms - lost_ms >= PATIENCE_MS:
