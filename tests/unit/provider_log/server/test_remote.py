@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from engine.clock import ManualClock, SystemClock
-from engine.errors import Refused, Retryable, Unreachable, UsageError
+from engine.errors import OwnershipLost, Refused, Retryable, Unreachable, UsageError
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
@@ -229,6 +229,36 @@ async def test_a_wait_outlasts_answers_without_news(served: ServedMemory, monkey
 
 
 # A node that is not there
+
+
+@pytest.mark.parametrize("wait", ["changed", "ended"])
+async def test_a_wait_outlasts_a_node_that_gives_its_partition_up_before_it_stops(
+    served: ServedMemory, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    clock, told = ManualClock(), 0
+
+    async def given_up(*_: object) -> InstanceInfo:
+        nonlocal told
+        told += 1
+        monkeypatch.undo()
+        raise OwnershipLost("stop", "expected to own partition 0, but it was given up")
+
+    async with RemoteProvider(transport=httpx.ASGITransport(create_app(served)), clock=clock) as remote:
+        await run_to_the_end(served, "a")
+        await remote.get_instance_info("a")
+        monkeypatch.setattr(served, wait, given_up)
+        async with anyio.create_task_group() as group:
+
+            async def waits() -> None:
+                info = await (remote.ended("a") if wait == "ended" else remote.changed("a", 0))
+                assert info.status is Status.COMPLETED
+                group.cancel_scope.cancel()
+
+            group.start_soon(waits)
+            while True:  # time goes on for as long as somebody sleeps
+                await anyio.wait_all_tasks_blocked()
+                clock.advance(100)
+    assert told == 1
 
 
 async def test_no_node_is_told_with_what_to_start() -> None:
