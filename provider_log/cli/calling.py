@@ -66,7 +66,7 @@ class Node:
                 "one that was started shows up once its node has the orchestration registered"
             ) from None
 
-    async def ended(self, instance: str, timeout_s: float | None, *, known: InstanceInfo | None = None) -> InstanceInfo:
+    async def ended(self, instance: str, timeout_s: float | None) -> InstanceInfo:
         """The state of `instance` once it has completed.
 
         Raises:
@@ -74,10 +74,11 @@ class Node:
             OrchestrationHeld: It is held, and so goes no further by itself.
             WaitTimedOut: It has not ended in time.
         """
-        info = known
+        info: InstanceInfo | None = None
         with anyio.move_on_after(timeout_s):
-            while info is None or info.status not in STANDSTILL:
-                info = await self.provider.changed(instance, info.revision if info else 0)
+            info = await self.provider.ended(instance)
+        if info is None:
+            info = await self.provider.get_instance_info(instance)
         if info is None or info.status not in STANDSTILL:
             seen = f"it is {info.status.value}" if info else "it has not begun; is its orchestration registered?"
             raise WaitTimedOut(f"expected {instance!r} to end within {timeout_s:g} s, but {seen}")

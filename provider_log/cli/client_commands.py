@@ -209,7 +209,8 @@ def wait(instance: InstanceId, timeout: Timeout = None, url: Url = None, as_json
     """Wait for an instance to end, and print what it returned."""
 
     async def question(node: Node) -> InstanceInfo:
-        return await node.ended(instance, timeout, known=await node.existing(instance))
+        await node.existing(instance)
+        return await node.ended(instance, timeout)
 
     _print_end(ask(url, question), as_json=as_json)
 
