@@ -1,12 +1,13 @@
 """How does a node delete and prune instances, count them, and tell who belongs to whom? Over its partitions."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
 from engine.clock import Clock
 from engine.errors import Refused
-from engine.model.ids import automatic_parent
+from engine.model.ids import automatic_parent, roots_of
 from engine.model.status import Status
 from engine.port import (
     DeletedCounts,
@@ -20,7 +21,7 @@ from engine.port import (
 )
 from provider_log.many import Administered, delete_many, prune_many
 from provider_log.partition.live import LivePartition
-from provider_log.partition.look import executions, instance_row, stats, tree
+from provider_log.partition.look import execution, instance_row, stats, tree
 from provider_log.partition.removal import existing_tree
 from provider_log.partitions import Partitions
 from provider_log.store import keys
@@ -45,8 +46,7 @@ class Administration(ABC):
 
     async def get_execution_info(self, instance: str, execution_id: int) -> ExecutionInfo | None:
         """See `engine.port.ProviderAdmin`."""
-        found = executions(self.held.view("get_execution_info", instance), instance)
-        return next((each for each in found if each.execution_id == execution_id), None)
+        return execution(self.held.view("get_execution_info", instance), instance, execution_id)
 
     async def get_instance_stats(self, instance: str) -> InstanceStats | None:
         """See `engine.port.ProviderAdmin`."""
@@ -100,14 +100,12 @@ class Administration(ABC):
 
     async def delete_instances_atomic(self, instances: Sequence[str], force: bool = False) -> DeletedCounts:
         """See `engine.port.ProviderAdmin`; those of one partition go in one transaction."""
-        roots = [instance for instance in instances if automatic_parent(instance) not in instances]
-        lives = {root: self._live("delete_instances_atomic", root) for root in roots}
+        lives = {root: self._live("delete_instances_atomic", root) for root in roots_of(instances)}
         for root, live in lives.items():
             live.removal.check("delete_instances_atomic", root, force=force, named=instances)
         # Nothing is awaited from the first check to the last admission, so that what was checked is what is deleted.
         deleted = sum((live.removal.delete(root) for root, live in lives.items()), DeletedCounts())
-        for durable in [live.ledger.durable() for live in lives.values()]:
-            await durable
+        await asyncio.gather(*(live.ledger.durable() for live in lives.values()))
         return deleted
 
     async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:

@@ -34,6 +34,7 @@ from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavai
 from provider_log.log.wakeup import Wakeup
 from provider_log.options import SLOTS_ON_KAFKA, LogProviderOptions
 from provider_log.partition import look
+from provider_log.partition.effects import Watchers
 from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
 from provider_log.partitions import Alone, Partitions, RestoreProgress, Shared
@@ -394,15 +395,16 @@ class LogProvider(Administration):
 
     async def changed(self, instance: str, seen: int) -> InstanceInfo:
         """See `engine.port.InstanceView`."""
-        part = self.held.of("changed", instance)
-        part.view("changed")
-        return await part.watchers.changed(instance, seen)
+        return await self._watchers("changed", instance).changed(instance, seen)
 
     async def ended(self, instance: str) -> InstanceInfo:
         """See `engine.port.InstanceView`."""
-        part = self.held.of("ended", instance)
-        part.view("ended")
-        return await part.watchers.ended(instance)
+        return await self._watchers("ended", instance).ended(instance)
+
+    def _watchers(self, operation: str, instance: str) -> Watchers:
+        part = self.held.of(operation, instance)
+        part.view(operation)  # raises where another node may know more
+        return part.watchers
 
     async def read(self, instance: str) -> Sequence[AnyEvent]:
         """See `engine.port.InstanceView`."""

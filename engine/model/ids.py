@@ -5,6 +5,8 @@ An instance id is any non-empty string of at most `INSTANCE_ID_BYTES_MAX` bytes 
 and grow by one with each continue-as-new; event ids start at 1 in each execution.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 CHILD_MARK = "::sub::"
@@ -48,6 +50,11 @@ def automatic_parent(instance: str) -> str | None:
     """Whose automatic child `instance` is, going by its id; None if it has an id of its own."""
     parent, mark, _ = instance.rpartition(CHILD_MARK)
     return parent if mark else None
+
+
+def roots_of(instances: Collection[str]) -> list[str]:
+    """Those of `instances` that are no automatic child of another one of them, in their order."""
+    return [instance for instance in instances if automatic_parent(instance) not in instances]
 
 
 def root_instance_id_problem(instance: str) -> str | None:

@@ -15,7 +15,7 @@ from engine.clock import Clock
 from engine.errors import Refused
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
-from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree
+from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree, roots_of
 from engine.model.messages import AnyMessage
 from engine.model.status import STANDSTILL, TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
@@ -79,16 +79,15 @@ class MemoryProvider:
         return row.info() if row else None
 
     async def changed(self, instance: str, seen: int) -> InstanceInfo:
-        while True:
-            row = self._instances.get(instance)
-            if row is not None and row.revision > seen:
-                return row.info()
-            await self._anything_new.wait()
+        return await self._once(instance, lambda info: info.revision > seen)
 
     async def ended(self, instance: str) -> InstanceInfo:
+        return await self._once(instance, lambda info: info.status in STANDSTILL)
+
+    async def _once(self, instance: str, is_awaited: Callable[[InstanceInfo], bool]) -> InstanceInfo:
         while True:
             row = self._instances.get(instance)
-            if row is not None and (info := row.info()).status in STANDSTILL:
+            if row is not None and is_awaited(info := row.info()):
                 return info
             await self._anything_new.wait()
 
@@ -238,7 +237,7 @@ class MemoryProvider:
     async def delete_instances_atomic(self, instances: Sequence[str], force: bool = False) -> DeletedCounts:
         for instance in instances:
             self._existing("delete_instances_atomic", instance)
-        roots = [instance for instance in instances if automatic_parent(instance) not in instances]
+        roots = roots_of(instances)
         self._refuse_orphans(instances, roots)
         return self._delete("delete_instances_atomic", roots, force)
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from engine.errors import Refused
-from engine.model.ids import automatic_parent
-from engine.model.status import TERMINAL
+from engine.model.ids import roots_of
+from engine.model.status import Status
 from engine.port import DeletedCounts
+from provider_log.partition.removal import check_tree
 from provider_log.server.asking import Served
 
 _OPERATION = "delete_instances_atomic"
@@ -20,7 +20,7 @@ async def delete_checked(served: Served, instances: Sequence[str], *, force: boo
     Raises:
         Refused: As in `engine.port.ProviderAdmin.delete_instances_atomic`.
     """
-    roots = [instance for instance in instances if automatic_parent(instance) not in instances]
+    roots = roots_of(instances)
     for root in roots:
         await _check(served, root, instances, force=force)
     deleted = DeletedCounts()
@@ -30,14 +30,8 @@ async def delete_checked(served: Served, instances: Sequence[str], *, force: boo
 
 
 async def _check(served: Served, root: str, instances: Sequence[str], *, force: bool) -> None:
-    if (parent := automatic_parent(root)) is not None:
-        raise Refused(_OPERATION, f"expected the root of a tree, but {root} is a child of {parent}")
-    tree = await served.get_instance_tree(root)
-    if unnamed := [member for member in tree.instances if member not in instances]:
-        raise Refused(_OPERATION, f"expected everybody in the tree of {root}, but {', '.join(unnamed)} are not named")
-    for member in () if force else tree.instances:
-        info = await served.get_instance_info(member)
-        if info is not None and info.status not in TERMINAL:
-            raise Refused(
-                _OPERATION, f"expected an instance that has ended, or force, but {member} is {info.status.value}"
-            )
+    statuses: dict[str, Status | None] = {}
+    for member in (await served.get_instance_tree(root)).instances:
+        info = None if force else await served.get_instance_info(member)
+        statuses[member] = None if info is None else info.status
+    check_tree(_OPERATION, root, statuses, force=force, named=instances)

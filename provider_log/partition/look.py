@@ -54,17 +54,26 @@ def tree(view: ReadView, root: str) -> Mapping[str, InstanceRow]:
 def executions(view: ReadView, instance: str) -> Iterator[ExecutionInfo]:
     """All executions of an instance, ascending."""
     for key, data in view.scan(keys.instance_prefix(Table.EXECUTION, instance)):
-        row = unpack(ExecutionRow, data)
-        yield ExecutionInfo(
-            instance=instance,
-            execution_id=keys.numbers_of(key)[0],
-            status=row.status,
-            started_at_ms=row.started_at_ms,
-            completed_at_ms=row.completed_at_ms,
-            output=row.output,
-            failure=row.failure,
-            event_count=row.event_count,
-        )
+        yield _execution_info(instance, keys.numbers_of(key)[0], unpack(ExecutionRow, data))
+
+
+def execution(view: ReadView, instance: str, execution_id: int) -> ExecutionInfo | None:
+    """One execution of an instance, or None."""
+    data = view.get(keys.execution(instance, execution_id))
+    return None if data is None else _execution_info(instance, execution_id, unpack(ExecutionRow, data))
+
+
+def _execution_info(instance: str, execution_id: int, row: ExecutionRow) -> ExecutionInfo:
+    return ExecutionInfo(
+        instance=instance,
+        execution_id=execution_id,
+        status=row.status,
+        started_at_ms=row.started_at_ms,
+        completed_at_ms=row.completed_at_ms,
+        output=row.output,
+        failure=row.failure,
+        event_count=row.event_count,
+    )
 
 
 def history(view: ReadView, instance: str, execution_id: int) -> Sequence[AnyEvent]:

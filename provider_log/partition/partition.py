@@ -120,7 +120,6 @@ class Partition:
         self._slots: list[Producer] = []
         self._live: LivePartition | None = None
         self._acquired_at = -1
-        self._is_careful = False
         self._leaving = asyncio.Event()
         self._drain_ms = 0
         self._stopping = asyncio.Lock()
@@ -288,9 +287,9 @@ class Partition:
         while True:
             self._move(Happening.ACQUIRE)
             try:
-                head, token = await self._acquire(progress)
+                head, token, is_careful = await self._acquire(progress)
                 delay_ms = options.retry_ms_min
-                await self._run(head, token)
+                await self._run(head, token, is_careful=is_careful)
                 return
             except _BROKEN as error:
                 self._broke(error)
@@ -335,8 +334,12 @@ class Partition:
             self.fenced_times += 1
             self.fenced_commits += not isinstance(error, Superseded)
 
-    async def _acquire(self, progress: Progress | None) -> tuple[HeadRow, bytes]:
-        """Take all slots, slot 0 first; write the acquire record; read up to it; write the genesis if there is none."""
+    async def _acquire(self, progress: Progress | None) -> tuple[HeadRow, bytes, bool]:
+        """Take all slots, slot 0 first; write the acquire record; read up to it; write the genesis if there is none.
+
+        Returns:
+            Where log and store stand, the owner token, and whether the owner before may have died of its work.
+        """
         options, clock, place = self._around.options, self._around.clock, self._place
         for slot in range(SLOTS):
             name = f"turnlog.{self._app}.{place.partition}.{slot}"
@@ -350,13 +353,13 @@ class Partition:
         restored = await restore.until(token, progress)
         head = restored.head
         # What this process handed out itself it knows; an owner that ended without a word may have handed out anything.
-        self._is_careful = not restored.is_clean and self.owned_times == 0
+        is_careful = not restored.is_clean and self.owned_times == 0
         genesis = self._store.get(keys.named(Table.META, GENESIS))
         if genesis is None:
             head = await within(clock, self._write_genesis(head), options.start_timeout_ms)
         else:
             self._check_genesis(unpack(GenesisRow, genesis))
-        return head, token
+        return head, token, is_careful
 
     async def _write_acquired(self, token: bytes) -> int:
         """Say in history and owners who owns it now; the offset in owners."""
@@ -417,7 +420,7 @@ class Partition:
                 "Use the brokers it was created on, or another app"
             )
 
-    async def _run(self, head: HeadRow, token: bytes) -> None:
+    async def _run(self, head: HeadRow, token: bytes, *, is_careful: bool) -> None:
         """Run until it is to be left, then release it.
 
         Raises:
@@ -433,7 +436,7 @@ class Partition:
             self._watchers,
             wanted.set,
             self._suspicion,
-            is_careful=self._is_careful,
+            is_careful=is_careful,
         )
         pipeline = Pipeline(
             self._slots,

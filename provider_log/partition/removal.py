@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from engine.errors import Refused
 from engine.model.ids import automatic_parent
-from engine.model.status import TERMINAL
+from engine.model.status import TERMINAL, Status
 from engine.port import DeletedCounts, PrunedCounts, PruneOptions
 from provider_log import records as r
 from provider_log.partition.ledger import Ledger
@@ -33,15 +33,31 @@ def check_deletion(
     Raises:
         Refused: It may not.
     """
-    members = existing_tree(operation, view, root)
+    statuses = {name: row.status for name, row in existing_tree(operation, view, root).items()}
+    check_tree(operation, root, statuses, force=force, named=named)
+
+
+def check_tree(
+    operation: str,
+    root: str,
+    statuses: Mapping[str, Status | None],
+    *,
+    force: bool,
+    named: Collection[str] | None = None,
+) -> None:
+    """As `check_deletion`, for whoever knows the tree already: everybody's status, None for who is gone or not asked.
+
+    Raises:
+        Refused: It may not be deleted.
+    """
     if (parent := automatic_parent(root)) is not None:
         raise Refused(operation, f"expected the root of a tree, but {root} is a child of {parent}")
-    unnamed = [] if named is None else sorted(set(members) - set(named))
+    unnamed = [] if named is None else sorted(set(statuses) - set(named))
     if unnamed:
         raise Refused(operation, f"expected everybody in the tree of {root}, but {', '.join(unnamed)} are not named")
-    going = {} if force else {name: row for name, row in members.items() if row.status not in TERMINAL}
-    for name, row in going.items():
-        raise Refused(operation, f"expected an instance that has ended, or force, but {name} is {row.status.value}")
+    for name, status in () if force else statuses.items():
+        if status is not None and status not in TERMINAL:
+            raise Refused(operation, f"expected an instance that has ended, or force, but {name} is {status.value}")
 
 
 def existing_tree(operation: str, view: ReadView, root: str) -> Mapping[str, InstanceRow]:

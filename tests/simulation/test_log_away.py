@@ -46,7 +46,8 @@ class Away(Faults):
     def is_away(self) -> bool:
         return self._left <= 0
 
-    def draw(self, operation: Operation) -> Fault | None:  # noqa: ARG002 - it meets them all
+    def draw(self, operation: Operation) -> Fault | None:
+        super().draw(operation)  # of no kind in particular: it meets them all
         if not self.is_armed:
             return None
         self._left -= 1

@@ -274,8 +274,8 @@ class KafkaProducer:
             return
         self._is_clock_known = True
         now_ms = self._clock.now_ms()
-        earliest_ms, latest_ms = min(asked_ms, now_ms), max(asked_ms, now_ms)
-        ahead_ms = earliest_ms - appended_ms if appended_ms < earliest_ms else min(0, latest_ms - appended_ms)
+        earliest_ms, latest_ms = sorted((asked_ms, now_ms))
+        ahead_ms = min(max(appended_ms, earliest_ms), latest_ms) - appended_ms
         if abs(ahead_ms) > CLOCK_MS_MAX:
             raise ClockDiffers(
                 f"expected this machine's clock to be within {CLOCK_MS_MAX} ms of that of the broker at {broker.host}:"
