@@ -26,7 +26,8 @@ from engine.errors import (
 from engine.model.failure import Category, Failure
 from engine.model.status import Status
 from engine.model.tags import TagFilter
-from engine.port import InstanceInfo, InstanceView, Mailbox, Provider, ProviderAdmin
+from engine.model.views import InstanceInfo
+from engine.port import InstanceView, Mailbox, Provider, ProviderAdmin
 from engine.registry import Registry, activity, orchestration
 from engine.replay.bounds import TurnOptions
 from engine.replay.context import OrchestrationContext

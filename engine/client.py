@@ -26,18 +26,10 @@ from engine.model.failure import Category, Failure
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
+from engine.model.removal import DeletedCounts, PrunedCounts, PruneOptions
 from engine.model.status import Status
-from engine.port import (
-    DeletedCounts,
-    ExecutionInfo,
-    InstanceInfo,
-    InstanceTree,
-    InstanceView,
-    Mailbox,
-    ProviderAdmin,
-    PrunedCounts,
-    PruneOptions,
-)
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceTree
+from engine.port import InstanceView, Mailbox, ProviderAdmin
 from engine.registry import orchestration_definition
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance, within

@@ -21,10 +21,18 @@ from engine.errors import HistoryCorrupted
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
-from engine.model.payload import Payload
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
+from engine.model.views import (
+    ExecutionInfo,
+    InstanceInfo,
+    InstanceStats,
+    InstanceTree,
+    QueueDepths,
+    SystemMetrics,
+)
 from engine.model.work import WorkItem
 
 
@@ -109,165 +117,6 @@ class FetchedWorkItem(Struct, frozen=True, kw_only=True):
     attempt_count: int
     revoked: anyio.Event
     holds: Callable[[], bool] = _as_far_as_known
-
-
-class InstanceInfo(Struct, frozen=True, kw_only=True):
-    """What a query knows about an instance.
-
-    Attributes:
-        revision: Grows with every commit that touched the instance; what `changed` compares.
-        failure: Set when status is FAILED, CANCELLED or HELD.
-        output: Set when status is COMPLETED.
-        parent_instance: Set once when the instance starts, never changed.
-    """
-
-    instance: str
-    orchestration_name: str
-    orchestration_version: str
-    current_execution_id: int
-    status: Status
-    revision: int
-    created_at_ms: int
-    updated_at_ms: int
-    output: Payload | None = None
-    failure: Failure | None = None
-    custom_status: str | None = None
-    custom_status_version: int = 0
-    parent_instance: str | None = None
-    incarnation: int | None = None
-    history_events: int = 0
-
-
-class ExecutionInfo(Struct, frozen=True, kw_only=True):
-    """What a query knows about one execution. `completed_at_ms` is None while it runs."""
-
-    instance: str
-    execution_id: int
-    status: Status
-    started_at_ms: int
-    completed_at_ms: int | None = None
-    output: Payload | None = None
-    failure: Failure | None = None
-    event_count: int = 0
-
-
-class InstanceTree(Struct, frozen=True):
-    """An instance and all of its automatic children, their children included.
-
-    A child that was started under an id of its own is no part of it, but the root of a tree of its own.
-
-    Attributes:
-        root: Whose tree it is; it need not be a root itself.
-        instances: Everybody's id, ascending, `root` first.
-    """
-
-    root: str
-    instances: tuple[str, ...]
-
-
-class DeletedCounts(Struct, frozen=True, kw_only=True):
-    """What a deletion took away. `queue_messages` counts messages, timers and work items, locked ones too."""
-
-    instances: int = 0
-    executions: int = 0
-    events: int = 0
-    queue_messages: int = 0
-
-    def __add__(self, other: "DeletedCounts") -> "DeletedCounts":
-        return DeletedCounts(
-            instances=self.instances + other.instances,
-            executions=self.executions + other.executions,
-            events=self.events + other.events,
-            queue_messages=self.queue_messages + other.queue_messages,
-        )
-
-
-class PruneOptions(Struct, frozen=True, kw_only=True):
-    """Which executions of an instance to forget: those that fit both.
-
-    Attributes:
-        keep_last: How many of the latest stay, the current one among them, which stays whatever this says.
-        completed_before_ms: Only those that ended before this instant.
-    """
-
-    keep_last: int | None = None
-    completed_before_ms: int | None = None
-
-    def chosen(self, executions: Sequence[ExecutionInfo]) -> tuple[int, ...]:
-        """Ids of those to forget among all `executions` of an instance, ascending; never one that runs."""
-        return tuple(
-            execution.execution_id
-            for execution in executions[: -max(1, self.keep_last or 1)]
-            if execution.completed_at_ms is not None
-            and (self.completed_before_ms is None or execution.completed_at_ms < self.completed_before_ms)
-        )
-
-
-class PrunedCounts(Struct, frozen=True, kw_only=True):
-    """What a pruning took away. `instances` are those that had something to forget."""
-
-    instances: int = 0
-    executions: int = 0
-    events: int = 0
-
-    def __add__(self, other: "PrunedCounts") -> "PrunedCounts":
-        return PrunedCounts(
-            instances=self.instances + other.instances,
-            executions=self.executions + other.executions,
-            events=self.events + other.events,
-        )
-
-
-class InstanceFilter(Struct, frozen=True, kw_only=True):
-    """Which instances a call is about: those that fit all of it.
-
-    Attributes:
-        instances: Only these; None is everybody, an empty tuple nobody.
-        completed_before_ms: Only those whose current execution ended before this instant.
-        limit: At most so many are changed. Called again, those that are left have their turn.
-    """
-
-    instances: tuple[str, ...] | None = None
-    completed_before_ms: int | None = None
-    limit: int = 1_000
-
-    def takes(self, current: ExecutionInfo) -> bool:
-        """Whether an instance with this `current` execution fits, however many there are."""
-        ended_at_ms = current.completed_at_ms
-        return (self.instances is None or current.instance in self.instances) and (
-            self.completed_before_ms is None or (ended_at_ms is not None and ended_at_ms < self.completed_before_ms)
-        )
-
-
-class InstanceStats(Struct, frozen=True, kw_only=True):
-    """How large the current execution of an instance is.
-
-    Attributes:
-        history_events: How many events its history has.
-        history_bytes: What they take as the provider stores them.
-        queue_pending: Queue messages that the execution before left unread and handed on to it.
-    """
-
-    history_events: int
-    history_bytes: int
-    queue_pending: int
-
-
-class SystemMetrics(Struct, frozen=True, kw_only=True):
-    """How much there is in all. `by_status` counts instances; a status that none is in is left out."""
-
-    instances: int
-    executions: int
-    events: int
-    by_status: dict[Status, int]
-
-
-class QueueDepths(Struct, frozen=True):
-    """Messages and work items that nobody has locked, and timers that have not fired."""
-
-    orchestrator_queue: int
-    worker_queue: int
-    timer_queue: int
 
 
 class Mailbox(Protocol):

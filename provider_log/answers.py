@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from engine.port import InstanceInfo
+from engine.model.views import InstanceInfo
 
 
 class PartitionDigest(Struct, frozen=True, kw_only=True):

@@ -1,8 +1,6 @@
 """What is a provider on a log? The composition root: it names the adapters, and routes each call to a partition."""
 
 import contextlib
-import heapq
-import itertools
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -14,36 +12,28 @@ import anyio
 
 from engine.clock import Clock, SystemClock
 from engine.errors import Fatal, InDoubt, OwnershipLost, Refused, Retryable, UsageError
-from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.ids import CHILD_MARK
 from engine.model.messages import AnyMessage, External, FireTimer
-from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.work import WorkItem
-from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem, QueueDepths
+from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.runtime.doors import Chance, Threads, within
 from provider_log import codec
 from provider_log import records as r
 from provider_log.administration import Administration
-from provider_log.answers import Listed, PartitionDigest
 from provider_log.data_directory import claimed, stores_in
 from provider_log.log.embedded import EmbeddedLog
 from provider_log.log.port import Doubtful, Log, LogBroken, LogRecord, LogUnavailable, RecordTooLarge
 from provider_log.log.wakeup import Wakeup
 from provider_log.options import SLOTS_ON_KAFKA, LogProviderOptions
-from provider_log.partition import look
-from provider_log.partition.effects import Watchers
 from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
 from provider_log.partitions import Alone, Partitions, RestoreProgress, Shared
+from provider_log.queries import Queries
 from provider_log.routing import partition_of
-from provider_log.store import keys
-from provider_log.store.digest import StateDigest
-from provider_log.store.keys import Table
 from provider_log.store.port import Store
-from provider_log.store.tables import HEAD, HeadRow, InstanceRow, unpack
 from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics, partitions_found
 
 if TYPE_CHECKING:
@@ -52,14 +42,13 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 APP_FORM = re.compile("[a-z][a-z0-9-]{0,40}")  # it is part of topic names and of transactional ids
-_DIGEST_ROWS_AT_ONCE = 2_000
 _STORE_THREADS_MAX = 4
 ARRIVAL_MS = 5_000
 """How long a sender waits for its durable message to be read here. A lane is held no longer than a transaction lasts,
 but its partition may be in doubt for as long as the brokers are away."""
 
 
-class LogProvider(Administration):
+class LogProvider(Queries, Administration):
     """`Provider` and `ProviderAdmin` of `engine.port` on a log. Use as an async context manager.
 
     Entering acquires and restores every partition, or, where nodes share them, none: `held.hold` then holds one.
@@ -386,36 +375,6 @@ class LogProvider(Administration):
         except Doubtful as error:
             raise InDoubt(operation, str(error)) from error
 
-    # InstanceView
-
-    async def get_instance_info(self, instance: str) -> InstanceInfo | None:
-        """See `engine.port.InstanceView`."""
-        row = look.instance_row(self.held.view("get_instance_info", instance), instance)
-        return None if row is None else look.instance_info(instance, row)
-
-    async def changed(self, instance: str, seen: int) -> InstanceInfo:
-        """See `engine.port.InstanceView`."""
-        return await self._watchers("changed", instance).changed(instance, seen)
-
-    async def ended(self, instance: str) -> InstanceInfo:
-        """See `engine.port.InstanceView`."""
-        return await self._watchers("ended", instance).ended(instance)
-
-    def _watchers(self, operation: str, instance: str) -> Watchers:
-        part = self.held.of(operation, instance)
-        part.view(operation)  # raises where another node may know more
-        return part.watchers
-
-    async def read(self, instance: str) -> Sequence[AnyEvent]:
-        """See `engine.port.InstanceView`."""
-        store = self.held.view("read", instance)
-        row = look.instance_row(store, instance)
-        return () if row is None else look.history(store, instance, row.execution_id)
-
-    async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
-        """See `engine.port.InstanceView`."""
-        return look.history(self.held.view("read", instance), instance, execution_id)
-
     # The orchestrator queue
 
     async def fetch_orchestration_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> OrchestrationItem | None:
@@ -503,41 +462,6 @@ class LogProvider(Administration):
             lock_token, delay_ms, ignore_attempt=ignore_attempt
         )
 
-    # ProviderAdmin
-
-    async def list_instances(
-        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
-    ) -> Sequence[InstanceInfo]:
-        """See `engine.port.ProviderAdmin`; of the partitions this node owns."""
-        return (await self.listed(status=status, name=name, limit=limit, after=after)).instances
-
-    async def listed(self, *, status: Status | None, name: str | None, limit: int, after: str | None) -> Listed:
-        """The same, with what it covers. Arguments as in `engine.port.ProviderAdmin.list_instances`."""
-        prefix = keys.table_prefix(Table.INSTANCE)
-        start = None if after is None else keys.instance_prefix(Table.INSTANCE, after)
-        views = {part.number: part.view("list_instances") for part in self.held.all() if part.answers}
-        rows = heapq.merge(*(view.scan(prefix, start) for view in views.values()))
-        infos = (look.instance_info(keys.instance_of(key), unpack(InstanceRow, data)) for key, data in rows)
-        wanted = (
-            info
-            for info in infos
-            if (status is None or info.status is status) and (name is None or info.orchestration_name == name)
-        )
-        return Listed(tuple(itertools.islice(wanted, limit)), tuple(views))
-
-    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
-        """See `engine.port.ProviderAdmin`."""
-        return list(look.executions(self.held.view("list_executions", instance), instance))
-
-    async def get_queue_depths(self) -> QueueDepths:
-        """See `engine.port.ProviderAdmin`."""
-        depths = [live.depths for live in self.held.running()]
-        return QueueDepths(*(sum(column) for column in zip(*depths, strict=True))) if depths else QueueDepths(0, 0, 0)
-
-    async def resume_instance(self, instance: str) -> None:
-        """See `engine.port.ProviderAdmin`."""
-        await self.held.of("resume_instance", instance).live("resume_instance").messages.resume(instance)
-
     # Proof
 
     def store_of(self, instance: str) -> Store:
@@ -548,32 +472,6 @@ class LogProvider(Administration):
         """The largest number of fetches among the messages that wait for an instance; 0 without any."""
         return (
             self.held.of("max_attempt_count", instance).live("max_attempt_count").messages.max_attempt_count(instance)
-        )
-
-    async def digest(self, partition: int) -> PartitionDigest:
-        """What the owner of `partition` says its committed state is; an audit compares it with the log.
-
-        Raises:
-            Refused: There is no such partition.
-        """
-        if not 0 <= partition < self.partitions:
-            raise Refused("digest", f"expected a partition from 0 to {self.partitions - 1}, but got {partition}")
-        digest, head = StateDigest(), HeadRow()
-        head_key = keys.named(Table.META, HEAD)
-        # The scan sees the rows of one moment, the head among them, however long it takes.
-        for key, value in self.held.at("digest", partition).view("digest").scan(b""):
-            digest.add(key, value)
-            if key == head_key:
-                head = unpack(HeadRow, value)
-            if digest.rows % _DIGEST_ROWS_AT_ONCE == 0:
-                await self._clock.sleep_ms(0)
-        return PartitionDigest(
-            partition=partition,
-            offset=head.offset,
-            chain=head.chain.hex(),
-            digest=digest.hex(),
-            rows=digest.rows,
-            epoch=head.epoch,
         )
 
 

@@ -7,15 +7,9 @@ from typing import Protocol
 
 from engine.errors import Refused
 from engine.model.ids import automatic_parent
-from engine.port import (
-    DeletedCounts,
-    InstanceFilter,
-    InstanceInfo,
-    InstanceView,
-    ProviderAdmin,
-    PrunedCounts,
-    PruneOptions,
-)
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
+from engine.model.views import InstanceInfo
+from engine.port import InstanceView, ProviderAdmin
 
 _SIDE_BY_SIDE_MAX = 100  # what is asked for at once shares its commits
 _PAGE = 1_000

@@ -10,9 +10,11 @@ import enum
 from msgspec import Struct
 
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import Disposition
+from engine.model.version import EngineVersion
 
 TOKEN_BYTES = 16
 CHAIN_BYTES = 16
@@ -92,7 +94,11 @@ class EventBlob(Struct, frozen=True):
 
 
 class Scheduled(Struct, frozen=True, kw_only=True):
-    """A work item that a turn puts in the worker queue, encoded."""
+    """A work item that a turn puts in the worker queue, encoded.
+
+    Attributes:
+        partition: Whose worker queue takes it, that of its session; None is the record's own.
+    """
 
     instance: str
     execution_id: int
@@ -100,14 +106,16 @@ class Scheduled(Struct, frozen=True, kw_only=True):
     data: bytes
     session_id: str | None = None
     tag: str | None = None
+    partition: int | None = None
 
 
 class ActivityKey(Struct, frozen=True):
-    """Names a work item that a turn takes back."""
+    """Names a work item that a turn takes back, in the record's own `partition` unless it says another."""
 
     instance: str
     execution_id: int
     activity_id: int
+    partition: int | None = None
 
 
 class TimerSet(Struct, frozen=True):
@@ -195,10 +203,11 @@ class SchemasAdded(Struct, frozen=True, kw_only=True):
 class TurnCommitted(Struct, frozen=True, kw_only=True):
     """A turn, or part `part` of `parts` of one.
 
-    Events, work items, taken back or scheduled, timers and messages are spread over the parts; all else is on the last.
+    Events, work items, taken back or scheduled, timers, keys and messages are spread over the parts; all else is on the
+    last.
 
     Attributes:
-        status, output, failure: As in `ExecutionMetadata`; None leaves what is stored.
+        status, output, failure, pinned_version: As in `ExecutionMetadata`; None leaves what is stored.
         sent: All messages that leave, those to the own partition included.
     """
 
@@ -223,6 +232,8 @@ class TurnCommitted(Struct, frozen=True, kw_only=True):
     timers_cancelled: tuple[TimerKey, ...] = ()
     sent: tuple[Sent, ...] = ()
     consumed: tuple[Consumed, ...] = ()
+    pinned_version: EngineVersion | None = None
+    key_values: tuple[KeyValueChange, ...] = ()
 
 
 class WorkItemEnqueued(Struct, frozen=True, kw_only=True):

@@ -6,9 +6,11 @@ from msgspec import Struct
 
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.model.version import EngineVersion
 from engine.model.work import WorkItem
 
 
@@ -28,11 +30,15 @@ class Disposition(enum.Enum):
 
 
 class ActivityRef(Struct, frozen=True):
-    """An activity of the instance whose turn this is (or, in a conformance test, of any instance)."""
+    """An activity of the instance whose turn this is (or, in a conformance test, of any instance).
+
+    `session_id` is that of its work item: it says where to look for it.
+    """
 
     instance: str
     execution_id: int
     activity_id: int
+    session_id: str | None = None
 
 
 class TimerRef(Struct, frozen=True):
@@ -46,7 +52,8 @@ class ExecutionMetadata(Struct, frozen=True, kw_only=True):
     """What the engine tells a provider about the execution, so that it need not understand events.
 
     None leaves what is stored as it is. `output` goes with COMPLETED and CONTINUED_AS_NEW (the next input), `failure`
-    with FAILED and CANCELLED. `set_custom_status` says whether `custom_status` is meant.
+    with FAILED and CANCELLED. `set_custom_status` says whether `custom_status` is meant. `pinned_version` says whose
+    rules the execution is run by, as long as it lasts: engines that do not know them do not get it.
     """
 
     status: Status | None = None
@@ -58,6 +65,7 @@ class ExecutionMetadata(Struct, frozen=True, kw_only=True):
     incarnation: int | None = None
     set_custom_status: bool = False
     custom_status: str | None = None
+    pinned_version: EngineVersion | None = None
 
 
 class TurnResult(Struct, frozen=True, kw_only=True):
@@ -73,6 +81,7 @@ class TurnResult(Struct, frozen=True, kw_only=True):
         cancelled_timers: Timers that must not fire any more; those that fired already are fine.
         dispositions: What became of each consumed message, in the order of `OrchestrationItem.messages`; may be
             empty, then all count as applied.
+        key_values: What the code put under the instance's keys and cleared, in order.
     """
 
     execution_id: int
@@ -83,3 +92,4 @@ class TurnResult(Struct, frozen=True, kw_only=True):
     cancelled_activities: tuple[ActivityRef, ...] = ()
     cancelled_timers: tuple[TimerRef, ...] = ()
     dispositions: tuple[Disposition, ...] = ()
+    key_values: tuple[KeyValueChange, ...] = ()

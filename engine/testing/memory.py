@@ -17,24 +17,13 @@ from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
 from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree, roots_of
 from engine.model.messages import AnyMessage
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import STANDSTILL, TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from engine.model.work import WorkItem
-from engine.port import (
-    DeletedCounts,
-    ExecutionInfo,
-    FetchedWorkItem,
-    InstanceFilter,
-    InstanceInfo,
-    InstanceStats,
-    InstanceTree,
-    OrchestrationItem,
-    PrunedCounts,
-    PruneOptions,
-    QueueDepths,
-    SystemMetrics,
-)
+from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
 from engine.testing.memory_tables import UNNAMED, InstanceRow, QueuedMessage
 

@@ -11,8 +11,9 @@ from engine.model.ids import is_in_tree
 from engine.model.messages import AnyMessage, Completion, EnqueueMessage, External, FireTimer, StartOrchestration
 from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, TimerRef
+from engine.model.views import QueueDepths
 from engine.model.work import WorkItem
-from engine.port import FetchedWorkItem, QueueDepths
+from engine.port import FetchedWorkItem
 from engine.testing.memory_tables import InstanceLock, QueuedMessage, QueuedWork
 
 

@@ -12,8 +12,8 @@ from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import TERMINAL, Status
 from engine.model.turn import ExecutionMetadata, TurnResult
+from engine.model.views import ExecutionInfo, InstanceInfo
 from engine.model.work import WorkItem
-from engine.port import ExecutionInfo, InstanceInfo
 
 UNNAMED = "unknown"
 """Name and version of an instance that neither a turn nor a start message named."""

@@ -13,7 +13,7 @@ import typer
 from engine.client import Client, require_completed
 from engine.errors import InstanceNotFound, UsageError, WaitTimedOut
 from engine.model.status import STANDSTILL
-from engine.port import InstanceInfo
+from engine.model.views import InstanceInfo
 from provider_log.cli.settings import Resolved, resolve
 from provider_log.server import wire
 from provider_log.server.remote import RemoteProvider

@@ -9,8 +9,9 @@ import typer
 from engine.clock import SystemClock
 from engine.errors import UsageError
 from engine.model.ids import CHILD_MARK
+from engine.model.removal import DeletedCounts, PrunedCounts
 from engine.model.status import TERMINAL, Status
-from engine.port import DeletedCounts, InstanceInfo, InstanceTree, PrunedCounts
+from engine.model.views import InstanceInfo, InstanceTree
 from provider_log.audit.timeline import timeline
 from provider_log.cli import show
 from provider_log.cli.calling import (

@@ -16,7 +16,7 @@ from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.payload import JSON, Payload
 from engine.model.status import Status
-from engine.port import InstanceInfo
+from engine.model.views import InstanceInfo
 
 PREVIEW_CHARS_MAX = 72
 PIPE_COLUMNS = 200

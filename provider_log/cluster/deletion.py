@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from engine.model.ids import roots_of
+from engine.model.removal import DeletedCounts
 from engine.model.status import Status
-from engine.port import DeletedCounts
 from provider_log.partition.removal import check_tree
 from provider_log.server.asking import Served
 

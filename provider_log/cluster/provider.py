@@ -13,21 +13,11 @@ from engine.clock import Clock
 from engine.errors import OwnershipLost, Retryable, Unreachable
 from engine.model.events import AnyEvent
 from engine.model.messages import AnyMessage
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from engine.model.work import WorkItem
 from engine.observe import logger
-from engine.port import (
-    DeletedCounts,
-    ExecutionInfo,
-    InstanceFilter,
-    InstanceInfo,
-    InstanceStats,
-    InstanceTree,
-    PrunedCounts,
-    PruneOptions,
-    QueueDepths,
-    SystemMetrics,
-)
 from engine.runtime.doors import Tasks, future_of, within
 from provider_log.answers import Listed, PartitionDigest
 from provider_log.cluster.deletion import delete_checked

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 
 from engine.model.status import STANDSTILL
-from engine.port import InstanceInfo
+from engine.model.views import InstanceInfo
 from provider_log.records import Lane
 
 _IsAwaited = Callable[[InstanceInfo], bool]

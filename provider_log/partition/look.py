@@ -7,7 +7,7 @@ import msgspec
 from engine.errors import HistoryCorrupted
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.ids import FIRST_EVENT
-from engine.port import ExecutionInfo, InstanceInfo, InstanceStats
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats
 from provider_log import codec
 from provider_log.store import keys
 from provider_log.store.keys import Table

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from engine.errors import Fatal, OwnershipLost, ProviderError, StateCorrupted
+from engine.model.views import InstanceInfo
 from engine.observe import known_marks, mark
-from engine.port import InstanceInfo
 from engine.runtime.doors import Tasks, settled_within, within
 from provider_log import codec
 from provider_log import records as r

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 
 from engine.errors import Refused
 from engine.model.ids import automatic_parent
+from engine.model.removal import DeletedCounts, PrunedCounts, PruneOptions
 from engine.model.status import TERMINAL, Status
-from engine.port import DeletedCounts, PrunedCounts, PruneOptions
 from provider_log import records as r
 from provider_log.partition.ledger import Ledger
 from provider_log.partition.look import executions, instance_row, tree

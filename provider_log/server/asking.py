@@ -15,7 +15,8 @@ from engine.errors import InstanceNotFound, UsageError
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import Status
-from engine.port import InstanceInfo, InstanceView, Mailbox, ProviderAdmin
+from engine.model.views import InstanceInfo
+from engine.port import InstanceView, Mailbox, ProviderAdmin
 from provider_log.answers import Listed, PartitionDigest
 from provider_log.partition.ownership import Phase
 from provider_log.server import shapes, wire

@@ -14,15 +14,8 @@ from engine.errors import EngineError, Retryable, UsageError
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from engine.port import (
-    DeletedCounts,
-    InstanceInfo,
-    InstanceStats,
-    InstanceTree,
-    PrunedCounts,
-    QueueDepths,
-    SystemMetrics,
-)
+from engine.model.removal import DeletedCounts, PrunedCounts
+from engine.model.views import InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from provider_log.answers import PartitionDigest
 from provider_log.server import shapes
 from provider_log.server.asking import Ask, json_response

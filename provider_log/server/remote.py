@@ -20,20 +20,10 @@ from engine.model.messages import (
     RaiseEvent,
     StartOrchestration,
 )
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from engine.model.work import WorkItem
-from engine.port import (
-    DeletedCounts,
-    ExecutionInfo,
-    InstanceFilter,
-    InstanceInfo,
-    InstanceStats,
-    InstanceTree,
-    PrunedCounts,
-    PruneOptions,
-    QueueDepths,
-    SystemMetrics,
-)
 from provider_log.answers import Listed, PartitionDigest
 from provider_log.server import shapes, wire
 from provider_log.server.address import HOP_HEADER, is_loopback

@@ -6,8 +6,9 @@ from msgspec import Meta, Struct
 
 from engine.model.events import AnyEvent
 from engine.model.payload import NULL, Payload
+from engine.model.removal import InstanceFilter, PruneOptions
 from engine.model.status import Status
-from engine.port import ExecutionInfo, InstanceFilter, InstanceInfo, PruneOptions
+from engine.model.views import ExecutionInfo, InstanceInfo
 
 LIST_MAX = 1_000
 WAIT_MS_MAX = 60_000

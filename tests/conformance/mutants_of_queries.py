@@ -8,7 +8,8 @@ from msgspec import structs
 
 from engine.model.events import AnyEvent
 from engine.model.status import Status
-from engine.port import ExecutionInfo, InstanceInfo, InstanceStats, OrchestrationItem, QueueDepths, SystemMetrics
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, QueueDepths, SystemMetrics
+from engine.port import OrchestrationItem
 from tests.conformance.mutant import Mutant
 
 

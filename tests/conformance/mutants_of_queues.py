@@ -12,7 +12,7 @@ from engine.clock import Clock
 from engine.errors import LeaseLost
 from engine.model.messages import AnyMessage, EnqueueMessage, External, FireTimer, StartOrchestration
 from engine.model.turn import TimerRef, TurnResult
-from engine.port import QueueDepths
+from engine.model.views import QueueDepths
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue
 from engine.testing.memory_tables import QueuedMessage
 from tests.conformance.mutant import Mutant

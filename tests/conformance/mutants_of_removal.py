@@ -13,16 +13,9 @@ from engine.errors import Refused
 from engine.model.events import AnyEvent
 from engine.model.ids import automatic_parent, is_in_tree
 from engine.model.messages import Completion
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import STANDSTILL, TERMINAL
-from engine.port import (
-    DeletedCounts,
-    ExecutionInfo,
-    InstanceFilter,
-    InstanceInfo,
-    InstanceTree,
-    PrunedCounts,
-    PruneOptions,
-)
+from engine.model.views import ExecutionInfo, InstanceInfo, InstanceTree
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
 from engine.testing.memory_tables import ExecutionRow
 from tests.conformance.mutant import Mutant

@@ -13,7 +13,8 @@ from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
-from engine.port import ExecutionInfo, FetchedWorkItem, InstanceInfo, OrchestrationItem
+from engine.model.views import ExecutionInfo, InstanceInfo
+from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.testing.memory_queues import InstanceLocks
 from engine.testing.memory_tables import InstanceLock, MemoryHistory, QueuedMessage
 from tests.conformance.mutant import Mutant

@@ -22,7 +22,7 @@ from engine import (
     orchestration,
 )
 from engine.clock import SystemClock
-from engine.port import PruneOptions
+from engine.model.removal import PruneOptions
 from engine.runtime.doors import Chance
 from provider_log import LogProvider
 

@@ -15,7 +15,7 @@ from engine import Client, Engine, OrchestrationContext, Registry, activity, orc
 from engine.clock import ManualClock
 from engine.errors import Refused
 from engine.model.status import Status
-from engine.port import InstanceInfo
+from engine.model.views import InstanceInfo
 from engine.runtime.doors import Chance
 from provider_log.answers import PartitionDigest
 from provider_log.audit.verify import verify

@@ -1,7 +1,7 @@
 """Are those deleted that fit a filter, and nobody who runs?"""
 
 from engine.model.ids import ParentLink
-from engine.port import InstanceFilter
+from engine.model.removal import InstanceFilter
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     INCARNATION,

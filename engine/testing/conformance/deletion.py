@@ -6,7 +6,7 @@ from engine.model.messages import RaiseEvent
 from engine.model.payload import NULL
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
-from engine.port import InstanceTree
+from engine.model.views import InstanceTree
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     FAILURE,

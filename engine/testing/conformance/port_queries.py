@@ -14,7 +14,7 @@ from engine.model.ids import ParentLink
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
-from engine.port import InstanceInfo, QueueDepths
+from engine.model.views import InstanceInfo, QueueDepths
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     INCARNATION,

@@ -1,9 +1,9 @@
 """Are earlier executions forgotten, those that are asked for and no other?"""
 
 from engine.errors import Refused
+from engine.model.removal import InstanceFilter, PruneOptions
 from engine.model.status import Status
 from engine.model.turn import TurnResult
-from engine.port import InstanceFilter, PruneOptions
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     create_instance,

@@ -23,8 +23,9 @@ from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
+from engine.model.removal import PrunedCounts
 from engine.model.status import Status
-from engine.port import InstanceTree, PrunedCounts
+from engine.model.views import InstanceTree
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance

@@ -9,9 +9,9 @@ import pytest
 from engine import Client, Engine, OrchestrationContext, Registry, orchestration
 from engine.errors import Refused
 from engine.model.ids import ParentLink
+from engine.model.removal import DeletedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.turn import TurnResult
-from engine.port import DeletedCounts, PruneOptions
 from engine.testing.conformance.given import (
     create_instance,
     create_instance_with_parent,

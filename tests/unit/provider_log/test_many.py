@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from engine.clock import ManualClock
+from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.turn import TurnResult
-from engine.port import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.testing.conformance.given import create_instance, end_instance, raise_event, started_event, take
 from engine.testing.memory import MemoryProvider
 from provider_log import many

@@ -15,7 +15,8 @@ from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
-from engine.port import FetchedWorkItem, InstanceInfo, OrchestrationItem
+from engine.model.views import InstanceInfo
+from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.registry import Registry
 from engine.runtime.doors import Chance
 from engine.runtime.host import Engine

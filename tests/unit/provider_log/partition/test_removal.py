@@ -6,11 +6,12 @@ from engine.errors import LeaseLost, Refused
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.messages import AnyMessage, CompleteActivity, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL
+from engine.model.removal import DeletedCounts, PrunedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY
 from engine.model.turn import Disposition, ExecutionMetadata, TurnResult
 from engine.model.work import WorkItem
-from engine.port import DeletedCounts, FetchedWorkItem, OrchestrationItem, PrunedCounts, PruneOptions
+from engine.port import FetchedWorkItem, OrchestrationItem
 from provider_log import records as r
 from tests.unit.provider_log.partition.live import TOPICS, Bench
 

@@ -22,10 +22,11 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import NULL, Payload
+from engine.model.removal import InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
+from engine.model.views import InstanceInfo
 from engine.model.work import WorkItem
-from engine.port import InstanceFilter, InstanceInfo, PrunedCounts, PruneOptions
 from provider_log.server import shapes
 from provider_log.server.address import Address, parse_address
 from provider_log.server.app import create_app

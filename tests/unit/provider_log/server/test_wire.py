@@ -15,7 +15,7 @@ from engine.model.events import ActivityCompleted, AnyEvent, CustomStatusUpdated
 from engine.model.failure import Category, Failure
 from engine.model.payload import Payload
 from engine.model.status import Status
-from engine.port import ExecutionInfo, InstanceInfo
+from engine.model.views import ExecutionInfo, InstanceInfo
 from provider_log.server import shapes, wire
 
 
