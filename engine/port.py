@@ -25,6 +25,7 @@ from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, Pr
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
+from engine.model.version import VersionRange
 from engine.model.views import (
     ExecutionInfo,
     InstanceInfo,
@@ -176,7 +177,9 @@ class Provider(Mailbox, InstanceView, Protocol):
         """What it is, for logs."""
         ...
 
-    async def fetch_orchestration_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> OrchestrationItem | None:
+    async def fetch_orchestration_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
+    ) -> OrchestrationItem | None:
         """Lock one instance that has visible messages and return it with all of them; None if there is none.
 
         Waits up to `poll_timeout_ms` for one to appear. The oldest message's instance is first. All visible messages
@@ -184,11 +187,14 @@ class Provider(Mailbox, InstanceView, Protocol):
         queue messages, or answers to a life that was deleted, for an instance that does not exist are taken out of
         the queue instead; other messages for such an instance wait for its start. Instances that are held are not
         returned.
+
+        With `pins`, instances whose current execution has a pin that is not one of them are passed over: not locked,
+        not counted, their history not looked at, and in nobody's way.
         """
         ...
 
     async def fetch_orchestration_items(
-        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
     ) -> Sequence[OrchestrationItem]:
         """Up to `items_max` instances as above, each with its own lock; empty after `poll_timeout_ms`."""
         ...

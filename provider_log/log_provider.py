@@ -17,6 +17,7 @@ from engine.model.ids import CHILD_MARK
 from engine.model.messages import AnyMessage, External, FireTimer
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
+from engine.model.version import VersionRange
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.runtime.doors import Chance, Threads, within
@@ -377,24 +378,29 @@ class LogProvider(Queries, Administration):
 
     # The orchestrator queue
 
-    async def fetch_orchestration_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> OrchestrationItem | None:
+    async def fetch_orchestration_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
+    ) -> OrchestrationItem | None:
         """See `engine.port.Provider`."""
-        items = await self.fetch_orchestration_items(1, lock_timeout_ms, poll_timeout_ms)
+        items = await self.fetch_orchestration_items(1, lock_timeout_ms, poll_timeout_ms, pins)
         return items[0] if items else None
 
     async def fetch_orchestration_items(
-        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
     ) -> Sequence[OrchestrationItem]:
         """See `engine.port.Provider`."""
-        return (
-            await self._poll(lambda: self._take_items(items_max, lock_timeout_ms), _message_due_ms, poll_timeout_ms)
-            or ()
-        )
 
-    def _take_items(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem] | None:
+        def take() -> Sequence[OrchestrationItem] | None:
+            return self._take_items(items_max, lock_timeout_ms, pins)
+
+        return await self._poll(take, _message_due_ms, poll_timeout_ms) or ()
+
+    def _take_items(
+        self, items_max: int, lock_timeout_ms: int, pins: VersionRange | None
+    ) -> Sequence[OrchestrationItem] | None:
         items: list[OrchestrationItem] = []
         for live in self.held.running():
-            while len(items) < items_max and (item := live.messages.take(lock_timeout_ms)) is not None:
+            while len(items) < items_max and (item := live.messages.take(lock_timeout_ms, pins)) is not None:
                 items.append(item)
         return items or None
 

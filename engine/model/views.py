@@ -5,6 +5,7 @@ from msgspec import Struct
 from engine.model.failure import Failure
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.model.version import EngineVersion
 
 
 class InstanceInfo(Struct, frozen=True, kw_only=True):
@@ -15,6 +16,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
         failure: Set when status is FAILED, CANCELLED or HELD.
         output: Set when status is COMPLETED.
         parent_instance: Set once when the instance starts, never changed.
+        pinned_version: Of the engine's rules by which the current execution runs; None if nobody said.
     """
 
     instance: str
@@ -32,6 +34,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     parent_instance: str | None = None
     incarnation: int | None = None
     history_events: int = 0
+    pinned_version: EngineVersion | None = None
 
 
 class ExecutionInfo(Struct, frozen=True, kw_only=True):

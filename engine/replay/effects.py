@@ -37,6 +37,7 @@ from engine.model.messages import (
 )
 from engine.model.status import Status
 from engine.model.turn import ActivityRef, Disposition, ExecutionMetadata, TimerRef, TurnResult
+from engine.model.version import RULES
 from engine.model.work import WorkItem
 
 LOGGER = logging.getLogger("turnlog.turn")
@@ -135,6 +136,7 @@ class Effects:
             orchestration_version=event.version,
             parent_instance=event.parent.instance if event.parent else None,
             incarnation=event.incarnation,
+            pinned_version=RULES,
         )
 
     def _hand_out(self, event: ActivityScheduled) -> None:

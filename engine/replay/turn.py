@@ -26,6 +26,7 @@ from engine.model.messages import (
 )
 from engine.model.status import TERMINAL
 from engine.model.turn import Disposition, TurnResult
+from engine.model.version import RULES
 from engine.port import OrchestrationItem
 from engine.registry import OrchestrationDefinition, Registry
 from engine.replay.admission import admit, collision
@@ -38,7 +39,7 @@ from engine.replay.live import BoundPassed, LiveExecution
 from engine.replay.matching import PYTHON, Nondeterminism, replay
 from engine.replay.refusals import OutsideRefused
 
-ENGINE_LEVEL = "1"
+ENGINE_LEVEL = str(RULES.major)
 """Stamped on every execution: what an engine that changes the rules of replay will tell old executions by."""
 
 

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from engine.errors import UsageError
 from engine.model.tags import DEFAULT_ONLY, TagFilter
+from engine.model.version import RULES, SUPPORTED, VersionRange
 from engine.replay.bounds import TurnOptions
 
 
@@ -25,6 +26,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             waiting for a commit does not keep the next activity from starting.
         activity_lease_ms: Lease on a running activity; renewed at a third, so that a provider may be away for the
             rest. It is how long a crashed node's activities wait for another one.
+        supported_pins: Executions this engine gives turns to, by the version of the rules they were begun by. Others
+            wait for an engine that knows theirs: in a rolling upgrade an old node leaves to new ones what those began.
         worker_tags: Which activities this engine takes, by their tag: those without one unless told otherwise. A tag
             that no engine takes waits for one that does, for ever.
         poll_ms: How long one fetch waits in the provider for something to do. Providers wake a waiting fetch at
@@ -51,6 +54,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     activity_threads_max: int = 32
     work_items_max: int = 4_096
     activity_lease_ms: int = 30_000
+    supported_pins: VersionRange = SUPPORTED
     worker_tags: TagFilter = DEFAULT_ONLY
     poll_ms: int = 30_000
     attempts_max: int = 10
@@ -70,6 +74,11 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if isinstance(value, int) and value < least:
                 raise UsageError(f"expected {name} of at least {least}, but it is {value}")
+        if not self.supported_pins.takes(RULES):
+            raise UsageError(
+                f"expected supported_pins to take {RULES}, by which this engine runs what it begins, "
+                f"but they are {self.supported_pins.first} to {self.supported_pins.last}"
+            )
         if self.work_items_max < self.activities_max:
             raise UsageError(
                 f"expected work_items_max of at least activities_max, "

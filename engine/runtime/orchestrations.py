@@ -104,7 +104,7 @@ class OrchestrationDispatcher:
             await self._room()
             try:
                 items: Sequence[OrchestrationItem] = await provider.fetch_orchestration_items(
-                    options.turns_max, options.turn_lease_ms, options.poll_ms
+                    options.turns_max, options.turn_lease_ms, options.poll_ms, options.supported_pins
                 )
             except ProviderError as error:
                 if reaction_to(error) is Reaction.STOP:

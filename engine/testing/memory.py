@@ -21,6 +21,7 @@ from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, Pr
 from engine.model.status import STANDSTILL, TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
+from engine.model.version import VersionRange
 from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem
@@ -91,14 +92,16 @@ class MemoryProvider:
 
     # Provider, the orchestrator queue
 
-    async def fetch_orchestration_item(self, lock_timeout_ms: int, poll_timeout_ms: int) -> OrchestrationItem | None:
-        items = await self.fetch_orchestration_items(1, lock_timeout_ms, poll_timeout_ms)
+    async def fetch_orchestration_item(
+        self, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
+    ) -> OrchestrationItem | None:
+        items = await self.fetch_orchestration_items(1, lock_timeout_ms, poll_timeout_ms, pins)
         return items[0] if items else None
 
     async def fetch_orchestration_items(
-        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
     ) -> Sequence[OrchestrationItem]:
-        return await self._poll(lambda: self._lock_oldest(items_max, lock_timeout_ms), poll_timeout_ms) or ()
+        return await self._poll(lambda: self._lock_oldest(items_max, lock_timeout_ms, pins), poll_timeout_ms) or ()
 
     def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
         instance = self._locks.valid("ack_orchestration_item", lock_token)
@@ -308,14 +311,21 @@ class MemoryProvider:
             return []
         return self._messages.visible(instance) if row or self._messages.start_of(instance) else []
 
-    def _lock_oldest(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem]:
+    def _is_for(self, pins: VersionRange | None, instance: str) -> bool:
+        """Whether the execution that the instance would have a turn of is one of `pins`."""
+        row = self._instances.get(instance)
+        return pins is None or pins.takes(row.current.pin if row else None)
+
+    def _lock_oldest(
+        self, items_max: int, lock_timeout_ms: int, pins: VersionRange | None
+    ) -> Sequence[OrchestrationItem]:
         for instance in self._messages.instances():
             if instance not in self._instances:
                 self._messages.drop_orphans(instance)
         ready = sorted(
             (messages[0].position, instance)
             for instance in self._messages.instances()
-            if (messages := self._may_have_a_turn(instance))
+            if (messages := self._may_have_a_turn(instance)) and self._is_for(pins, instance)
         )
         return [self._lock(instance, lock_timeout_ms) for _, instance in ready[:items_max]]
 

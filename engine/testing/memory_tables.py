@@ -12,6 +12,7 @@ from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import TERMINAL, Status
 from engine.model.turn import ExecutionMetadata, TurnResult
+from engine.model.version import EngineVersion
 from engine.model.views import ExecutionInfo, InstanceInfo
 from engine.model.work import WorkItem
 
@@ -67,6 +68,7 @@ class ExecutionRow:
     completed_at_ms: int | None = None
     output: Payload | None = None
     failure: Failure | None = None
+    pin: EngineVersion | None = None
     events: dict[int, AnyEvent] = field(default_factory=dict[int, AnyEvent])
     corrupted: bool = False
 
@@ -77,6 +79,7 @@ class ExecutionRow:
         """Take over what `metadata` says about the execution; None leaves what is there."""
         self.output = metadata.output or self.output
         self.failure = metadata.failure or self.failure
+        self.pin = metadata.pinned_version or self.pin
         if metadata.status is not None:
             self.status = metadata.status
             ended = metadata.status in TERMINAL or metadata.status is Status.CONTINUED_AS_NEW
@@ -184,4 +187,5 @@ class InstanceRow:
             parent_instance=self.parent_instance,
             incarnation=self.incarnation,
             history_events=len(current.events),
+            pinned_version=current.pin,
         )

@@ -73,6 +73,8 @@ def _facts(info: InstanceInfo, now_ms: int) -> Iterator[tuple[str, RenderableTyp
     if info.custom_status is not None:
         yield "custom status", info.custom_status
     yield "execution", f"{info.current_execution_id}, {info.history_events} events"
+    if info.pinned_version is not None:
+        yield "rules", f"of engine {info.pinned_version}"
     if info.parent_instance is not None:
         yield "parent", info.parent_instance
     yield "created", moment(info.created_at_ms, now_ms)

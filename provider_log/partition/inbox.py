@@ -4,7 +4,6 @@ An entry comes from a lane's topic or from the store (inbox and timer tables); t
 of its entries are committed, because everything uncommitted is dropped by making a new inbox.
 """
 
-import enum
 import heapq
 import itertools
 from collections import Counter
@@ -20,18 +19,22 @@ from engine.model.messages import (
     FireTimer,
     StartOrchestration,
 )
+from engine.model.version import EngineVersion, VersionRange
 from provider_log.records import Lane
 
 CONSUMED_BYTES = 40  # what a consumed message takes in the record of its turn at most, its id apart
 _TAKEN_BYTES_MAX = 1024 * 1024  # what all messages of a turn may take there: a quarter of a record
 
 
-class Standing(enum.Enum):
-    """What the inbox must know of an instance to deliver to it."""
+class Standing(Struct, frozen=True, kw_only=True):
+    """What the inbox must know of an instance to deliver to it. `pin` is that of its current execution."""
 
-    ABSENT = "absent"
-    PRESENT = "present"
-    HELD = "held"
+    exists: bool = True
+    is_held: bool = False
+    pin: EngineVersion | None = None
+
+
+ABSENT = Standing(exists=False)
 
 
 class Entry(Struct, kw_only=True):
@@ -87,17 +90,22 @@ class _Queue(Struct):
     is_ready: bool = False
 
 
+_Ready = list[tuple[int, str]]
+"""A heap of instances that may be locked, the one with the oldest message first."""
+
+
 class Inbox:
     """Messages by instance, with peek-locks.
 
     Args:
-        standing: Tells whether an instance exists or is held, as of the turns admitted so far.
+        standing: Of an instance, as of the turns admitted so far.
     """
 
     def __init__(self, standing: Callable[[str], Standing]) -> None:
         self._standing = standing
         self._queues: dict[str, _Queue] = {}
-        self._ready: list[tuple[int, str]] = []
+        self._ready: _Ready = []
+        self._passed_over: dict[EngineVersion | None, _Ready] = {}  # by pin: who could take these has not come yet
         self._later: dict[EntryKey, Entry] = {}
         self._later_heap: list[tuple[int, int, int, EntryKey]] = []
         self._later_count = itertools.count()  # keys have no order: a lane is not less than another
@@ -192,6 +200,7 @@ class Inbox:
         """The instance's standing changed: look at its messages again."""
         queue = self._queues.get(instance)
         if queue is not None and queue.entries:
+            queue.is_ready = False  # it may have been passed over for a pin that it had
             self._make_ready(instance, queue, min(entry.order for entry in queue.entries.values()))
 
     def tick(self, now_ms: int) -> None:
@@ -213,16 +222,18 @@ class Inbox:
         heads = [heap[0][0] for heap in (self._later_heap, self._lock_ends) if heap]
         return min(heads, default=None)
 
-    def take(self, token: str, now_ms: int, lock_timeout_ms: int) -> Lock | tuple[Entry, ...] | None:
-        """Lock the instance with the oldest visible message.
+    def take(
+        self, token: str, now_ms: int, lock_timeout_ms: int, pins: VersionRange | None = None
+    ) -> Lock | tuple[Entry, ...] | None:
+        """Lock the instance with the oldest visible message, of those that `pins` takes.
 
         Returns:
             The lock; or, unlocked, the messages of an instance that does not exist and that only queue messages
             and answers wait for: the caller settles them; or None if nothing can be delivered.
         """
         self.tick(now_ms)
-        while self._ready:
-            _, instance = heapq.heappop(self._ready)
+        while (ready := self._ready_for(pins)) is not None:
+            order, instance = heapq.heappop(ready)
             queue = self._queues.get(instance)
             if queue is None:
                 continue
@@ -233,9 +244,13 @@ class Inbox:
                 (entry for entry in queue.entries.values() if entry.message is not None), key=lambda entry: entry.order
             )
             standing = self._standing(instance)
-            if not entries or standing is Standing.HELD:
+            if not entries or standing.is_held:
                 continue
-            if standing is Standing.ABSENT and not _starts(entries):
+            if pins is not None and not pins.takes(standing.pin):
+                queue.is_ready = True
+                heapq.heappush(self._passed_over.setdefault(standing.pin, []), (order, instance))
+                continue
+            if not standing.exists and not _starts(entries):
                 # Its start waits for its time, for a back-off, or for a version that can read it.
                 is_expected = self._starts_later[instance] > 0 or len(entries) < len(queue.entries)
                 if not is_expected and all(isinstance(entry.message, EnqueueMessage | Completion) for entry in entries):
@@ -250,6 +265,14 @@ class Inbox:
             heapq.heappush(self._lock_ends, (lock.until_ms, token))
             return lock
         return None
+
+    def _ready_for(self, pins: VersionRange | None) -> _Ready | None:
+        """Where the next instance is that may be for `pins`; None if nobody is."""
+        if not self._passed_over:
+            return self._ready or None
+        self._passed_over = {pin: ready for pin, ready in self._passed_over.items() if ready}
+        taken = (ready for pin, ready in self._passed_over.items() if pins is None or pins.takes(pin))
+        return min((ready for ready in (self._ready, *taken) if ready), key=lambda ready: ready[0], default=None)
 
     def lock(self, token: str, now_ms: int) -> Lock | None:
         """The live lock of this token, or None."""

@@ -36,6 +36,7 @@ def instance_info(instance: str, row: InstanceRow) -> InstanceInfo:
         failure=row.failure,
         custom_status=row.custom_status,
         custom_status_version=row.custom_status_version,
+        pinned_version=row.pinned_version,
         parent_instance=row.parent_instance,
         incarnation=row.incarnation,
         history_events=row.event_count,

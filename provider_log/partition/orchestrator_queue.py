@@ -10,6 +10,7 @@ from engine.model.ids import is_in_tree
 from engine.model.messages import AnyMessage, Completion, ContinueInstance, FireTimer, StartOrchestration
 from engine.model.status import Status
 from engine.model.turn import Disposition, TurnResult
+from engine.model.version import VersionRange
 from engine.model.work import WorkItem
 from engine.observe import known_marks, mark
 from engine.port import OrchestrationItem
@@ -17,7 +18,7 @@ from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
-from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing, as_many_as_fit
+from provider_log.partition.inbox import ABSENT, Entry, EntryKey, Inbox, Lock, Standing, as_many_as_fit
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.look import StoredHistory, instance_row
 from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, plan_turn
@@ -84,19 +85,17 @@ class OrchestratorQueue:
 
     def _standing(self, instance: str) -> Standing:
         row = instance_row(self._ledger.overlay, instance)
-        if row is None:
-            return Standing.ABSENT
-        return Standing.HELD if row.status is Status.HELD else Standing.PRESENT
+        return ABSENT if row is None else Standing(is_held=row.status is Status.HELD, pin=row.pinned_version)
 
     # Turns
 
-    def take(self, lock_timeout_ms: int) -> OrchestrationItem | None:
-        """Lock the instance with the oldest visible message."""
+    def take(self, lock_timeout_ms: int, pins: VersionRange | None = None) -> OrchestrationItem | None:
+        """Lock the instance with the oldest visible message, of those whose pin is one of `pins`."""
         while True:
             token, now_ms = self._ledger.lock_token(), self._ledger.now_ms()
             if self._is_batch_full(now_ms):
                 return None
-            taken = self._inbox.take(token, now_ms, lock_timeout_ms)
+            taken = self._inbox.take(token, now_ms, lock_timeout_ms, pins)
             if taken is None:
                 return None
             if isinstance(taken, Lock):

@@ -285,6 +285,7 @@ def _last_record(
         failure=metadata.failure,
         set_custom_status=metadata.set_custom_status,
         custom_status=metadata.custom_status,
+        pinned_version=metadata.pinned_version,
         timers_cancelled=tuple(r.TimerKey(ref.execution_id, ref.timer_id) for ref in result.cancelled_timers),
         consumed=tuple(consumed_of(entry, how) for entry, how in zip(entries, dispositions, strict=True)),
     )

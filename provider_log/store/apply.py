@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec.structs import replace
 
 from engine.model.status import TERMINAL, Status
+from engine.model.version import EngineVersion
 from provider_log import records as r
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -238,7 +239,16 @@ def _instance_after(rows: Rows, record: r.TurnCommitted) -> InstanceRow:
         failure=record.failure if terminal else row.failure,
         custom_status=record.custom_status if record.set_custom_status else row.custom_status,
         custom_status_version=row.custom_status_version + record.set_custom_status,
+        pinned_version=_pin_after(row, record),
     )
+
+
+def _pin_after(row: InstanceRow, record: r.TurnCommitted) -> EngineVersion | None:
+    """The current execution's pin: its own record says it, and a new execution begins without one."""
+    if record.execution_id < row.execution_id:
+        return row.pinned_version
+    kept = row.pinned_version if record.execution_id == row.execution_id else None
+    return record.pinned_version or kept
 
 
 def _receive(rows: Rows, sent: r.Sent, now_ms: int) -> None:

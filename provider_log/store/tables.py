@@ -13,12 +13,16 @@ from msgspec import Struct
 from engine.model.failure import Failure
 from engine.model.payload import Payload
 from engine.model.status import Status
+from engine.model.version import EngineVersion
 
 Row = TypeVar("Row", bound=Struct)
 
 
 class InstanceRow(Struct, frozen=True, array_like=True):
-    """INSTANCE: what queries and fetch need to know without reading a history."""
+    """INSTANCE: what queries and fetch need to know without reading a history.
+
+    `pinned_version` is the current execution's.
+    """
 
     name: str
     version: str
@@ -36,6 +40,7 @@ class InstanceRow(Struct, frozen=True, array_like=True):
     custom_status: str | None = None
     custom_status_version: int = 0
     parent_instance: str | None = None
+    pinned_version: EngineVersion | None = None
 
 
 class ExecutionRow(Struct, frozen=True, array_like=True):

@@ -13,6 +13,7 @@ from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
+from engine.model.version import VersionRange
 from engine.model.views import ExecutionInfo, InstanceInfo
 from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.testing.memory_queues import InstanceLocks
@@ -488,15 +489,19 @@ class FetchReturnsOneMessage(Mutant):
 class FetchIgnoresItsMaximum(Mutant):
     """A batch fetch returns all there is."""
 
-    def _lock_oldest(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem]:
-        return super()._lock_oldest(1_000 if items_max > 1 else 1, lock_timeout_ms)
+    def _lock_oldest(
+        self, items_max: int, lock_timeout_ms: int, pins: VersionRange | None
+    ) -> Sequence[OrchestrationItem]:
+        return super()._lock_oldest(1_000 if items_max > 1 else 1, lock_timeout_ms, pins)
 
 
 class FetchReturnsOneInstance(Mutant):
     """A batch fetch returns one item, whatever it was asked for."""
 
-    def _lock_oldest(self, items_max: int, lock_timeout_ms: int) -> Sequence[OrchestrationItem]:
-        return super()._lock_oldest(min(items_max, 1), lock_timeout_ms)
+    def _lock_oldest(
+        self, items_max: int, lock_timeout_ms: int, pins: VersionRange | None
+    ) -> Sequence[OrchestrationItem]:
+        return super()._lock_oldest(min(items_max, 1), lock_timeout_ms, pins)
 
 
 class InstancesInAlphabeticalOrder(Mutant):

@@ -28,6 +28,7 @@ from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResult
+from engine.model.version import EngineVersion, VersionRange
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem
 from provider_log import LogProvider, LogProviderOptions
@@ -47,6 +48,9 @@ LOST = Failure(Category.APPLICATION, "Lost", "the code left its path")
 instances = st.sampled_from(INSTANCES)
 delays = st.sampled_from((0, 0, 30, 300))
 tags = st.sampled_from((None, "gpu"))
+OLD, NEW = EngineVersion(1, 0, 0), EngineVersion(2, 0, 0)
+pins = st.sampled_from((None, None, OLD, NEW))
+supported = st.sampled_from((None, VersionRange(OLD, OLD), VersionRange(OLD, NEW)))
 filters = st.sampled_from((DEFAULT_ONLY, TagFilter.only(["gpu"]), TagFilter.everything()))
 
 
@@ -127,9 +131,9 @@ class AnyCalls(RuleBasedStateMachine):
 
     # Turns
 
-    @rule(items_max=st.integers(1, 3))
-    def fetch(self, items_max: int) -> None:
-        self.items += self.do(self.provider.fetch_orchestration_items(items_max, 500, 0))
+    @rule(items_max=st.integers(1, 3), supported=supported)
+    def fetch(self, items_max: int, supported: VersionRange | None) -> None:
+        self.items += self.do(self.provider.fetch_orchestration_items(items_max, 500, 0, supported))
 
     def drawn_result(self, item: OrchestrationItem, data: st.DataObject) -> TurnResult:
         """A turn that keeps the port's rules and asks for anything."""
@@ -168,7 +172,9 @@ class AnyCalls(RuleBasedStateMachine):
             history_delta=events,
             work_items=(work,) * data.draw(st.integers(0, 1)),
             messages=tuple(data.draw(st.lists(st.sampled_from((timer, sent)), max_size=2, unique_by=type))),
-            metadata=ExecutionMetadata(status=status, output=NULL if status is Status.COMPLETED else None),
+            metadata=ExecutionMetadata(
+                status=status, output=NULL if status is Status.COMPLETED else None, pinned_version=data.draw(pins)
+            ),
             cancelled_activities=data.draw(
                 st.sampled_from(((), (ActivityRef(instance, execution_id, data.draw(st.integers(1, 4))),)))
             ),

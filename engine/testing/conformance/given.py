@@ -15,6 +15,7 @@ from engine.model.payload import NULL, Payload
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
+from engine.model.version import VersionRange
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem, Provider
 
@@ -173,9 +174,11 @@ def turn(*events: AnyEvent) -> TurnResult:
 # What is done
 
 
-async def take(provider: Provider, lock_timeout_ms: int = LOCK_MS) -> OrchestrationItem:
+async def take(
+    provider: Provider, lock_timeout_ms: int = LOCK_MS, pins: VersionRange | None = None
+) -> OrchestrationItem:
     """Fetch an instance that must be there."""
-    item = await provider.fetch_orchestration_item(lock_timeout_ms, 0)
+    item = await provider.fetch_orchestration_item(lock_timeout_ms, 0, pins)
     assert item is not None, "expected an instance with messages, but the fetch returned none"
     return item
 
@@ -189,9 +192,9 @@ async def take_work(
     return fetched
 
 
-async def nothing_to_take(provider: Provider) -> bool:
+async def nothing_to_take(provider: Provider, pins: VersionRange | None = None) -> bool:
     """Whether no instance can be fetched now. One that can is locked by asking."""
-    return await provider.fetch_orchestration_item(LOCK_MS, 0) is None
+    return await provider.fetch_orchestration_item(LOCK_MS, 0, pins) is None
 
 
 async def no_work_to_take(provider: Provider, tags: TagFilter = DEFAULT_ONLY) -> bool:

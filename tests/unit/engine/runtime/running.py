@@ -15,6 +15,7 @@ from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
+from engine.model.version import VersionRange
 from engine.model.views import InstanceInfo
 from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.registry import Registry
@@ -74,10 +75,10 @@ class ScriptedProvider(MemoryProvider):
         return await super().ended(instance)
 
     async def fetch_orchestration_items(
-        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int
+        self, items_max: int, lock_timeout_ms: int, poll_timeout_ms: int, pins: VersionRange | None = None
     ) -> Sequence[OrchestrationItem]:
         self._called("fetch_orchestration_items")
-        items = await super().fetch_orchestration_items(items_max, lock_timeout_ms, poll_timeout_ms)
+        items = await super().fetch_orchestration_items(items_max, lock_timeout_ms, poll_timeout_ms, pins)
         return [structs.replace(i, history=DefectiveHistory()) if i.instance in self.defective else i for i in items]
 
     def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:

@@ -1,17 +1,25 @@
 """Is every message delivered, in order of arrival, to one holder at a time?"""
 
+import itertools
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from engine.model.messages import AnyMessage, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from provider_log.partition.inbox import Entry, EntryKey, Inbox, Lock, Standing
+from engine.model.version import EngineVersion, VersionRange
+from provider_log.partition.inbox import ABSENT, Entry, EntryKey, Inbox, Lock, Standing
 from provider_log.records import Lane
 
 NULL = Payload(b"null")
 LOCK_MS = 100
 INSTANCES: tuple[str, ...] = ("a", "b")
 delays = st.sampled_from((0, 0, 30, 70))
+PRESENT = Standing()
+HELD = Standing(is_held=True)
+OLD, NEW = EngineVersion(1, 0, 0), EngineVersion(2, 0, 0)
+STANDINGS = (ABSENT, PRESENT, HELD, Standing(pin=OLD), Standing(pin=NEW))
+PINS = (None, VersionRange(OLD, OLD), VersionRange(NEW, NEW), VersionRange(OLD, NEW), VersionRange(NEW, OLD))
 
 
 def message_of(kind: str, instance: str) -> AnyMessage | None:
@@ -44,7 +52,7 @@ class Messages(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.standings = dict.fromkeys(INSTANCES, Standing.ABSENT)
+        self.standings = dict.fromkeys(INSTANCES, ABSENT)
         self.inbox = Inbox(self.standings.__getitem__)
         self.rows: dict[EntryKey, Row] = {}
         self.locks: dict[str, tuple[str, int, list[EntryKey]]] = {}
@@ -88,25 +96,28 @@ class Messages(RuleBasedStateMachine):
         self.inbox.add(entry, self.now_ms)
         self.settle()
 
-    def deliverable(self, instance: str) -> list[Row] | None:
+    def deliverable(self, instance: str, pins: VersionRange | None) -> list[Row] | None:
         """What a fetch gets of the instance, or None."""
+        pin = self.standings[instance].pin
+        if pins is not None and (pins.first > pins.last or (pin is not None and not pins.first <= pin <= pins.last)):
+            return None
         rows = self.visible(instance)
         known = [row for row in rows if row.kind != "unknown"]
         is_locked = any(locked == instance for locked, _, _ in self.locks.values())
-        if is_locked or not known or self.standings[instance] is Standing.HELD:
+        if is_locked or not known or self.standings[instance] == HELD:
             return None
-        if self.standings[instance] is Standing.ABSENT and not any(row.kind == "start" for row in known):
+        if self.standings[instance] == ABSENT and not any(row.kind == "start" for row in known):
             waits = any(row.kind == "start" for row in self.rows.values() if row.key[0] == instance)
             if waits or len(known) < len(rows) or any(row.kind != "queue" for row in known):
                 return None
         return known
 
-    @rule()
-    def take(self) -> None:
+    @rule(pins=st.sampled_from(PINS))
+    def take(self, pins: VersionRange | None) -> None:
         self.settle()
         token = f"t{len(self.tokens)}"
-        taken = self.inbox.take(token, self.now_ms, LOCK_MS)
-        candidates = {instance: rows for instance in INSTANCES if (rows := self.deliverable(instance)) is not None}
+        taken = self.inbox.take(token, self.now_ms, LOCK_MS, pins)
+        candidates = {it: rows for it in INSTANCES if (rows := self.deliverable(it, pins)) is not None}
         if taken is None:
             assert candidates == {}
             return
@@ -115,7 +126,7 @@ class Messages(RuleBasedStateMachine):
         expected = candidates[instance]
         assert [entry.key for entry in entries] == [row.key for row in expected]
         if not isinstance(taken, Lock):
-            assert self.standings[instance] is Standing.ABSENT
+            assert self.standings[instance] == ABSENT
             for entry in entries:
                 self.inbox.remove(entry.key)
                 del self.rows[entry.key]
@@ -127,17 +138,17 @@ class Messages(RuleBasedStateMachine):
         self.locks[token] = (instance, self.now_ms + LOCK_MS, [entry.key for entry in entries])
 
     @precondition(lambda self: self.tokens)
-    @rule(data=st.data(), creates=st.booleans())
-    def consume(self, data: st.DataObject, *, creates: bool) -> None:
-        """A turn is admitted: its messages go, and its instance is there."""
+    @rule(data=st.data(), becomes=st.sampled_from((*STANDINGS, None)))
+    def consume(self, data: st.DataObject, becomes: Standing | None) -> None:
+        """A turn is admitted: its messages go, and its instance may be there, or pinned, from now on."""
         token = data.draw(st.sampled_from(self.tokens))
         self.settle()
         lock = self.inbox.lock(token, self.now_ms)
         assert (lock is not None) == (token in self.locks)
         if lock is not None:
             instance, _, keys = self.locks.pop(token)
-            if creates:
-                self.standings[instance] = Standing.PRESENT
+            if becomes is not None and becomes.exists:
+                self.standings[instance] = becomes
             for key in keys:
                 assert self.inbox.remove(key) is not None
                 del self.rows[key]
@@ -168,7 +179,7 @@ class Messages(RuleBasedStateMachine):
             instance, _, keys = self.locks[token]
             self.locks[token] = (instance, self.now_ms + LOCK_MS, keys)
 
-    @rule(instance=st.sampled_from(INSTANCES), standing=st.sampled_from(Standing))
+    @rule(instance=st.sampled_from(INSTANCES), standing=st.sampled_from(STANDINGS))
     def stand(self, instance: str, standing: Standing) -> None:
         self.standings[instance] = standing
         self.inbox.wake(instance)
@@ -203,9 +214,25 @@ TestMessages = Messages.TestCase
 
 
 def test_the_instance_whose_message_is_oldest_is_first() -> None:
-    inbox = Inbox(lambda _instance: Standing.PRESENT)
+    inbox = Inbox(lambda _instance: PRESENT)
     for place, instance in enumerate("bab"):
         event = RaiseEvent(instance=instance, name="e", data=NULL)
         inbox.add(Entry(instance=instance, lane=Lane.INBOX, place=place, message=event, arrived_at_ms=0), 0)
     taken = [inbox.take(token, 0, LOCK_MS) for token in ("t0", "t1", "t2")]
     assert [lock.instance if isinstance(lock, Lock) else None for lock in taken] == ["b", "a", None]
+
+
+def test_who_was_passed_over_keeps_its_place() -> None:
+    pins = {"a": NEW, "b": OLD, "c": NEW, "d": None}
+    inbox = Inbox(lambda instance: Standing(pin=pins[instance]))
+    for place, instance in enumerate("abcd"):
+        event = RaiseEvent(instance=instance, name="e", data=NULL)
+        inbox.add(Entry(instance=instance, lane=Lane.INBOX, place=place, message=event, arrived_at_ms=0), 0)
+
+    def taken(pins: VersionRange | None) -> str | None:
+        lock = inbox.take(f"t{next(tokens)}", 0, LOCK_MS, pins)
+        return lock.instance if isinstance(lock, Lock) else None
+
+    tokens = itertools.count()
+    assert [taken(VersionRange(OLD, OLD)), taken(VersionRange(OLD, OLD))] == ["b", "d"]
+    assert [taken(None), taken(VersionRange(NEW, NEW)), taken(None)] == ["a", "c", None]

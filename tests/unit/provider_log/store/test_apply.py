@@ -10,6 +10,7 @@ from engine.model.failure import Category, Failure
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import Disposition
+from engine.model.version import EngineVersion
 from provider_log import records as r
 from provider_log.store import keys
 from provider_log.store.apply import _VERSIONS as VERSIONS  # pyright: ignore[reportPrivateUsage]
@@ -109,6 +110,15 @@ def test_a_custom_status_may_be_taken_away() -> None:
     first = turn(set_custom_status=True, custom_status="half")
     found = instance(store_after(first, turn(set_custom_status=True, custom_status=None)))
     assert (found.custom_status, found.custom_status_version) == (None, 2)
+
+
+def test_a_pin_stays_until_another_is_said_or_the_next_execution_begins() -> None:
+    pinned, other = turn(pinned_version=EngineVersion(1, 0, 0)), turn(pinned_version=EngineVersion(1, 1, 0))
+    assert instance(store_after(pinned, turn())).pinned_version == EngineVersion(1, 0, 0)
+    assert instance(store_after(pinned, other)).pinned_version == EngineVersion(1, 1, 0)
+    assert instance(store_after(pinned, turn(execution_id=2))).pinned_version is None
+    late = store_after(turn(execution_id=2), pinned)
+    assert instance(late).pinned_version is None, "expected the current execution's, but got an earlier one's"
 
 
 def test_an_end_sets_output_and_time() -> None:
