@@ -6,21 +6,20 @@ from contextlib import aclosing
 
 from msgspec import Struct
 
-from engine import Client, Engine
 from engine.clock import SystemClock
 from engine.runtime.doors import Tasks
 from provider_log import codec
 from provider_log import records as r
 from provider_log.audit.reading import read_all
+from provider_log.bench.load import Load
 from provider_log.bench.logs import MeasuredLog
-from provider_log.bench.workloads import REGISTRY, Workload
+from provider_log.bench.workloads import Workload
 from provider_log.log.port import LogCorrupted, LogRecord, TopicSpec
 from provider_log.topics import Topics
 
 _ALONE = "alone-"
 _WARM = "warm-"
 _MANY = "many-"
-_WAIT_S = 120
 _WARM_UP = 50
 _COMMITS = 200
 
@@ -46,8 +45,10 @@ class Figures(Struct, frozen=True, kw_only=True):
     """What came out.
 
     Attributes:
+        nodes: Processes of nodes that shared the partitions, with work put in and ends seen by the topics; 0 is a node
+            and its client in the process that measured.
         orchestrations_per_s: From the first start to the last end, ramps included, with `in_flight` in flight.
-        p50_ms, p99_ms: From the call of start to the answer of wait, one orchestration in flight.
+        p50_ms, p99_ms: From the call of start to the answer, one orchestration in flight.
         transactions_per_orchestration: Transactions of the history in the latency phase, counted from the log.
         bare_commit_p50_ms, bare_commit_p99_ms: One transaction of one 500-byte record on the bare log, same disk or
             brokers, same run, before the phases; one after another over as many transactional ids as a partition uses.
@@ -56,6 +57,8 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     workload: str
     log: str
+    nodes: int
+    partitions: int
     instances: int
     in_flight: int
     orchestrations_per_s: float
@@ -72,10 +75,11 @@ async def measure(workload: Workload, log: MeasuredLog, plan: Plan, progress: Pr
 
     Raises:
         AssertionError: An orchestration returned something else than it must.
+        UsageError: A node ended.
     """
     commits = await _bare_commits(log, progress)
-    async with log.provider() as provider, Engine(provider, REGISTRY):
-        run = _Run(Client(provider), workload, progress)
+    async with log.load(workload) as load:
+        run = _Run(load, workload, progress)
         await run.one_by_one(_WARM, _WARM_UP)
         latencies = await run.one_by_one(_ALONE, plan.alone)
         per_s = await run.many(plan.instances, plan.in_flight)
@@ -84,6 +88,8 @@ async def measure(workload: Workload, log: MeasuredLog, plan: Plan, progress: Pr
     return Figures(
         workload=workload.name,
         log=log.name,
+        nodes=log.nodes,
+        partitions=log.partitions,
         instances=plan.instances,
         in_flight=plan.in_flight,
         orchestrations_per_s=round(per_s, 1),
@@ -97,10 +103,10 @@ async def measure(workload: Workload, log: MeasuredLog, plan: Plan, progress: Pr
 
 
 class _Run:
-    """One engine under load."""
+    """What is measured, under load."""
 
-    def __init__(self, client: Client, workload: Workload, progress: Progress) -> None:
-        self._client = client
+    def __init__(self, load: Load, workload: Workload, progress: Progress) -> None:
+        self._load = load
         self._workload = workload
         self._progress = progress
         self._clock = SystemClock()
@@ -108,8 +114,7 @@ class _Run:
     async def _one(self, instance: str) -> float:
         """Milliseconds from start to answer."""
         begun_us = self._clock.boot_us()
-        await self._client.start(self._workload.name, self._workload.input, instance=instance)
-        output = await self._client.wait(instance, _WAIT_S, output=str)
+        output = await self._load.output_of(instance)
         assert output == self._workload.output, (
             f"expected {self._workload.output!r}, but {instance} returned {output!r}"
         )
@@ -174,12 +179,13 @@ async def _transactions(measured: MeasuredLog) -> int:
     topic = Topics.of(measured.app).history
     batches: set[tuple[bytes, int]] = set()
     try:
-        async with aclosing(read_all(log, topic, 0, await log.bounds(topic, 0))) as history:
-            async for one in history:
-                assert not isinstance(one, LogCorrupted), one
-                record = codec.decode_record(one.value or b"")
-                if isinstance(record, r.TurnCommitted | r.WorkItemAcked) and record.instance.startswith(_ALONE):
-                    batches.add((record.envelope.owner_token, record.envelope.batch))
+        for partition in range(measured.partitions):
+            async with aclosing(read_all(log, topic, partition, await log.bounds(topic, partition))) as history:
+                async for one in history:
+                    assert not isinstance(one, LogCorrupted), one
+                    record = codec.decode_record(one.value or b"")
+                    if isinstance(record, r.TurnCommitted | r.WorkItemAcked) and record.instance.startswith(_ALONE):
+                        batches.add((record.envelope.owner_token, record.envelope.batch))
         return len(batches)
     finally:
         await log.close()

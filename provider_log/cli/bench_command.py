@@ -1,5 +1,6 @@
 """How fast is it here? `turnlog bench`."""
 
+import os
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -60,10 +61,19 @@ def bench(
     instances: Annotated[int, typer.Option(min=100, help="Orchestrations of the throughput phase.")] = 5_000,
     in_flight: Annotated[int, typer.Option(min=1, help="How many of them at a time.")] = 1_000,
     alone: Annotated[int, typer.Option(min=10, help="Orchestrations of the latency phase.")] = 200,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Node processes that share the work, on Kafka; 0: a node in this process. [default: one a core]",
+            show_default=False,
+        ),
+    ] = None,
     directory: Annotated[Path | None, typer.Option(help="Where to put the data: the disk to measure.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
-    """Measure a workload in one process, beside the bare log on the same disk or brokers in the same run."""
+    """Measure a workload, beside the bare log on the same disk or brokers in the same run."""
     # Only this command needs a node's parts in its own process; the others start without them.
     import uvloop
 
@@ -72,10 +82,14 @@ def bench(
 
     if bootstrap is not None and log is not Log.KAFKA:
         raise typer.BadParameter("expected --log kafka with --bootstrap, but it is not there")
+    if nodes and log is not Log.KAFKA:
+        raise typer.BadParameter(
+            "expected --log kafka with --nodes, but it is not there: the embedded log is one node's"
+        )
     plan = Plan(instances=instances, in_flight=in_flight, alone=alone)
     with (
         tempfile.TemporaryDirectory(dir=directory) as data,
-        _measured(log, bootstrap, Path(data)) as measured,
+        _measured(log, bootstrap, Path(data), (os.cpu_count() or 1) if nodes is None else nodes) as measured,
         progress() as bars,
     ):
         rows: dict[str, TaskID] = {}
@@ -94,7 +108,7 @@ def bench(
 
 
 @contextmanager
-def _measured(log: Log, bootstrap: str | None, directory: Path) -> "Generator[MeasuredLog]":
+def _measured(log: Log, bootstrap: str | None, directory: Path, nodes: int) -> "Generator[MeasuredLog]":
     """The log to measure. No brokers but those named on the command line, or one that is started for it, are loaded."""
     from provider_log.bench import logs
     from provider_log.dev.broker import running_broker
@@ -104,17 +118,19 @@ def _measured(log: Log, bootstrap: str | None, directory: Path) -> "Generator[Me
     elif bootstrap is None:
         note("starting a broker")
         with running_broker() as broker:
-            yield logs.kafka(broker.bootstrap, directory)
+            yield logs.kafka(broker.bootstrap, directory, nodes=nodes)
     else:
         settings = resolved(log=KAFKA, bootstrap=bootstrap).for_log()
-        measured = logs.kafka(bootstrap, directory, settings.client())
+        measured = logs.kafka(bootstrap, directory, settings.client(), nodes=nodes)
         yield measured
         note(f"the topics {measured.app}.* stay on {bootstrap}")
 
 
 def _table(figures: "Figures") -> Table:
     values = msgspec.structs.asdict(figures)
-    table = Table(box=None, show_header=False, pad_edge=False, title=f"{figures.workload} on the {figures.log} log")
+    where = f", {figures.nodes} nodes, {figures.partitions} partitions" if figures.nodes else ""
+    title = f"{figures.workload} on the {figures.log} log{where}"
+    table = Table(box=None, show_header=False, pad_edge=False, title=title)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     for name, meaning in _MEANING.items():
