@@ -186,7 +186,7 @@ class Provider(Mailbox, InstanceView, Protocol):
         of the instance are tagged with the lock and their attempt counts grow by one. Messages that are only
         queue messages, or answers to a life that was deleted, for an instance that does not exist are taken out of
         the queue instead; other messages for such an instance wait for its start. Instances that are held are not
-        returned.
+        returned. A provider may wait a while for a start before it takes such a message out.
 
         With `pins`, instances whose current execution has a pin that is not one of them are passed over: not locked,
         not counted, their history not looked at, and in nobody's way.

@@ -23,6 +23,8 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
         inbox_bytes_max: Over it the partition stops reading its input lanes.
         input_window_max: Inputs of one lane that wait, and those consumed before an older one was; at so many the lane
             is not read further. Half of them consumed, the older one is parked: a position names them all.
+        orphan_grace_ms: How long a queue message for an instance that does not exist waits for its start. A start that
+            took another way (a wrong partition, a back-off) may come behind what was sent after it.
         input_age_max_ms: An input not consumed after this is parked, so that its lane's position can move.
         cut_every_ms: How often consumed input is deleted from the lanes' topics.
         flush_every_ms: How often the store is flushed: what a restart has to read of the changelog.
@@ -39,6 +41,7 @@ class LogProviderOptions(Struct, frozen=True, kw_only=True):
     batch_records_max: int = 512
     inbox_bytes_max: int = 64 * MIB
     input_window_max: int = 4096
+    orphan_grace_ms: int = 60_000
     input_age_max_ms: int = 5_000
     cut_every_ms: int = 10_000
     flush_every_ms: int = 30_000

@@ -99,10 +99,13 @@ class Inbox:
 
     Args:
         standing: Of an instance, as of the turns admitted so far.
+        orphan_grace_ms: How long a queue message for an instance that does not exist waits for its start.
     """
 
-    def __init__(self, standing: Callable[[str], Standing]) -> None:
+    def __init__(self, standing: Callable[[str], Standing], orphan_grace_ms: int) -> None:
         self._standing = standing
+        self._orphan_grace_ms = orphan_grace_ms
+        self._expecting: list[tuple[int, str]] = []  # until when an instance that does not exist may still be started
         self._queues: dict[str, _Queue] = {}
         self._ready: _Ready = []
         self._passed_over: dict[EngineVersion | None, _Ready] = {}  # by pin: who could take these has not come yet
@@ -211,6 +214,8 @@ class Inbox:
             if entry is not None and entry.visible_at_ms <= now_ms:
                 self._take_later(key)
                 self._put_visible(entry)
+        while self._expecting and self._expecting[0][0] <= now_ms:
+            self.wake(heapq.heappop(self._expecting)[1])
         while self._lock_ends and self._lock_ends[0][0] <= now_ms:
             _, token = heapq.heappop(self._lock_ends)
             lock = self._locks.get(token)
@@ -218,8 +223,8 @@ class Inbox:
                 self._unlock(token, lock)
 
     def next_due_ms(self) -> int | None:
-        """When the next message becomes visible or the next lock may expire."""
-        heads = [heap[0][0] for heap in (self._later_heap, self._lock_ends) if heap]
+        """When the next message becomes visible, the next lock may expire, or the next start is waited for no more."""
+        heads = [heap[0][0] for heap in (self._later_heap, self._lock_ends, self._expecting) if heap]
         return min(heads, default=None)
 
     def take(
@@ -228,8 +233,9 @@ class Inbox:
         """Lock the instance with the oldest visible message, of those that `pins` takes.
 
         Returns:
-            The lock; or, unlocked, the messages of an instance that does not exist and that only queue messages
-            and answers wait for: the caller settles them; or None if nothing can be delivered.
+            The lock; or, unlocked, messages of an instance that does not exist and that only queue messages and
+            answers wait for, which waited for its start for long enough: the caller settles them, or some of them; or
+            None if nothing can be delivered.
         """
         self.tick(now_ms)
         while (ready := self._ready_for(pins)) is not None:
@@ -254,8 +260,11 @@ class Inbox:
                 # Its start waits for its time, for a back-off, or for a version that can read it.
                 is_expected = self._starts_later[instance] > 0 or len(entries) < len(queue.entries)
                 if not is_expected and all(isinstance(entry.message, EnqueueMessage | Completion) for entry in entries):
-                    self._make_ready(instance, queue, entries[0].order)  # there may be more than one record settles
-                    return tuple(as_many_as_fit(entries))
+                    given_up = [entry for entry in entries if self._waits_until_ms(entry) <= now_ms]
+                    if given_up:
+                        self._make_ready(instance, queue, entries[0].order)  # there may be more than one record settles
+                        return tuple(as_many_as_fit(given_up))
+                    heapq.heappush(self._expecting, (min(map(self._waits_until_ms, entries)), instance))
                 continue  # without a start there is nothing to run; the next message brings us here again
             entries = as_many_as_fit(entries)
             for entry in entries:
@@ -265,6 +274,12 @@ class Inbox:
             heapq.heappush(self._lock_ends, (lock.until_ms, token))
             return lock
         return None
+
+    def _waits_until_ms(self, orphan: Entry) -> int:
+        """Until when a message waits for the start of its instance. An answer does not: who asked is no more."""
+        if isinstance(orphan.message, Completion):
+            return 0
+        return max(orphan.arrived_at_ms, orphan.visible_at_ms) + self._orphan_grace_ms
 
     def _ready_for(self, pins: VersionRange | None) -> _Ready | None:
         """Where the next instance is that may be for `pins`; None if nobody is."""

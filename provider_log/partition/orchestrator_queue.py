@@ -1,6 +1,5 @@
 """How does an instance get its turn? The orchestrator queue of one owner: messages in, locks, admitted turns out."""
 
-import itertools
 from collections.abc import Awaitable, Mapping, Sequence
 
 from engine.errors import LeaseLost, Refused
@@ -21,7 +20,7 @@ from provider_log.log.port import LogRecord
 from provider_log.partition.inbox import ABSENT, Entry, EntryKey, Inbox, Lock, Standing, as_many_as_fit
 from provider_log.partition.ledger import Ledger, Surroundings
 from provider_log.partition.look import StoredHistory, instance_row
-from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, plan_turn
+from provider_log.partition.plan import RECORD_BYTES_MAX, Limits, consumed_of, input_record, orphan_record, plan_turn
 from provider_log.partition.positions import LanePosition
 from provider_log.partition.suspicion import Suspicion
 from provider_log.store import keys
@@ -30,9 +29,10 @@ from provider_log.store.tables import InboxRow, InstanceRow, PositionRow, TimerR
 
 TOPIC_LANES = (r.Lane.ORCHESTRATOR, r.Lane.MESSAGES, r.Lane.WORKER)
 UNKNOWN_VERSION = "unknown"
+_LETTERS_BYTES_MAX = 4 * 1024 * 1024  # what one look at the queue may add to a transaction
 _INBOX_BYTE = keys.table_prefix(Table.INBOX)[0]
 
-known_marks("lane.parked")
+known_marks("lane.orphan", "lane.parked")
 
 
 class OrchestratorQueue:
@@ -50,7 +50,7 @@ class OrchestratorQueue:
         self._ledger = ledger
         self._suspicion = suspicion
         self._issuer = issuer
-        self._inbox = Inbox(self._standing)
+        self._inbox = Inbox(self._standing, around.options.orphan_grace_ms)
         self._ids: set[tuple[str, str]] = set()  # message ids of what waits; those of what is consumed are rows
         self._unread: dict[EntryKey, Entry] = {}  # framed for a registry that has not told their schema yet
         self._in_lane: dict[r.Lane, dict[int, Entry]] = {lane: {} for lane in TOPIC_LANES}
@@ -91,7 +91,8 @@ class OrchestratorQueue:
 
     def take(self, lock_timeout_ms: int, pins: VersionRange | None = None) -> OrchestrationItem | None:
         """Lock the instance with the oldest visible message, of those whose pin is one of `pins`."""
-        while True:
+        letters_bytes = 0
+        while letters_bytes < _LETTERS_BYTES_MAX:
             token, now_ms = self._ledger.lock_token(), self._ledger.now_ms()
             if self._is_batch_full(now_ms):
                 return None
@@ -100,8 +101,31 @@ class OrchestratorQueue:
                 return None
             if isinstance(taken, Lock):
                 return self._item(token, taken, now_ms)
-            for is_completion, orphans in itertools.groupby(taken, lambda entry: isinstance(entry.message, Completion)):
-                self._settle(list(orphans), Disposition.OTHER_INCARNATION if is_completion else Disposition.ORPHAN)
+            letters_bytes += self._give_up(taken)
+        return None  # the commit of so much wakes who polls
+
+    def _give_up(self, orphans: Sequence[Entry]) -> int:
+        """Settle messages whose instance does not exist, as many as go in one transaction.
+
+        Returns:
+            How large the letters are that tell of them. Answers need none: they are of a life that was deleted.
+        """
+        answers = [entry for entry in orphans if isinstance(entry.message, Completion)]
+        if answers:
+            self._settle(answers, Disposition.OTHER_INCARNATION)
+        told: list[Entry] = []
+        letters_bytes = 0
+        for entry in orphans:
+            if isinstance(entry.message, Completion) or letters_bytes >= _LETTERS_BYTES_MAX:
+                continue
+            letter = orphan_record(entry, self._ledger.place, self._ledger.now_ms())
+            self._ledger.send(letter)
+            letters_bytes += letter.size_bytes
+            told.append(entry)
+        if told:
+            mark("lane.orphan")
+            self._settle(told, Disposition.ORPHAN)
+        return letters_bytes
 
     def _is_batch_full(self, now_ms: int) -> bool:
         """Whether another turn would be one too many while some are suspected; the batch's commit wakes who polls."""

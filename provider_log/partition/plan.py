@@ -228,6 +228,27 @@ def input_record(entry: Entry, place: Place) -> LogRecord:
     )
 
 
+def orphan_record(entry: Entry, place: Place, now_ms: int) -> LogRecord:
+    """A message whose instance was not started in time, for the dead-letter topic. Sent again, it comes in anew."""
+    assert entry.message is not None, "only what can be read is an orphan"
+    is_parked = entry.lane is r.Lane.INBOX
+    letter = r.DeadLetter(
+        topic=place.topics.orchestrator,
+        partition=place.partition,
+        offset=-1 if is_parked else entry.place,
+        reason=f"expected an instance {entry.instance}, but there is none, and nobody started it in time",
+        key=entry.instance.encode(),
+        value=codec.encode_message(entry.message),
+        at_ms=now_ms,
+    )
+    return LogRecord(
+        topic=place.topics.dead_letter,
+        partition=place.partition,
+        key=letter.key,
+        value=codec.encode_dead_letter(letter),
+    )
+
+
 def owner_record(place: Place, value: bytes | None) -> LogRecord:
     """Who owns the partition, for the owners topic; None: nobody, its owner has left."""
     return LogRecord(topic=place.topics.owners, partition=place.partition, key=b"%d" % place.partition, value=value)

@@ -39,6 +39,7 @@ CALM_MS_MAX = 300_000
 """How long the end may take once nothing goes wrong any more: sessions, hand-overs and restores take some seconds."""
 
 SHARING = SharingOptions(session_ms=6_000, drain_ms=200, hand_over_ms=6_000, confirm_ms=2_000, again_ms_max=100)
+_SHORT_GRACE_MS = 50
 _TOPICS = Topics.of(APP)
 _LOOK_MS = 50
 
@@ -106,6 +107,7 @@ class Cluster:
             slots_used=(1, 2, 2)[below(chance, 3)],
             flush_every_ms=300,
             cut_every_ms=200,
+            orphan_grace_ms=(_SHORT_GRACE_MS, 60_000)[below(chance, 2)],
             input_age_max_ms=(100, 5_000)[below(chance, 2)],
             input_window_max=(2, 4_096)[below(chance, 2)],
             start_timeout_ms=2_000,
@@ -228,13 +230,31 @@ class Cluster:
     # The outside
 
     async def send_all(self, instance: str, steps: tuple[Step, ...]) -> None:
-        """Start the instance; send its queue messages; raise its events again and again until all is over."""
+        """Start the instance; send its queue messages; raise its events again and again until all is over.
+
+        Where they wait long enough for their instance, the messages are sent first; else some are sent to nobody.
+        """
         encode = JsonConverter().encode
-        await self.send(
-            StartOrchestration(
-                instance=instance, name="run", input=encode({"steps": steps}, "input"), message_id="start"
-            )
+        start = StartOrchestration(
+            instance=instance, name="run", input=encode({"steps": steps}, "input"), message_id="start"
         )
+        is_patient = self.options.orphan_grace_ms > _SHORT_GRACE_MS
+        if is_patient:
+            await self.send_messages(instance, steps)
+            await self.send(start)
+        else:
+            await self.send(start)
+            await self.send_messages(instance, steps)
+            await self.send_messages(f"nobody-{instance}", steps)
+        names = sorted({step.name for step in steps if step.kind == "event"})
+        while names and not self.all_ended.is_set():
+            for name in names:
+                await self.send(RaiseEvent(instance=instance, name=name, data=encode(value_of_event(name), "event")))
+            await self.world.clock.sleep_ms(200)
+
+    async def send_messages(self, instance: str, steps: tuple[Step, ...]) -> None:
+        """Every queue message that the steps wait for, in order."""
+        encode = JsonConverter().encode
         sent = Counter[str]()
         for step in steps:
             if step.kind == "queue":
@@ -242,11 +262,6 @@ class Cluster:
                 number = sent[step.name]
                 data, message_id = encode(number, "message"), f"{step.name}-{number}"
                 await self.send(EnqueueMessage(instance=instance, name=step.name, data=data, message_id=message_id))
-        names = sorted({step.name for step in steps if step.kind == "event"})
-        while names and not self.all_ended.is_set():
-            for name in names:
-                await self.send(RaiseEvent(instance=instance, name=name, data=encode(value_of_event(name), "event")))
-            await self.world.clock.sleep_ms(200)
 
     async def send(self, message: AnyMessage) -> None:
         """Append to the input topic, as often as it takes: only its id says that it is one message."""

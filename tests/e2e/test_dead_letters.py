@@ -13,7 +13,7 @@ from engine import Client, Engine, OrchestrationContext, Registry, orchestration
 from engine.clock import SystemClock
 from engine.model.messages import StartOrchestration
 from engine.model.payload import NULL
-from provider_log import LogProvider, codec
+from provider_log import LogProvider, LogProviderOptions, codec
 from provider_log import records as r
 from provider_log.audit.dead_letters import read_letters
 from provider_log.cli import app as command
@@ -41,9 +41,11 @@ async def nothing(_: OrchestrationContext) -> None: ...
 
 
 @asynccontextmanager
-async def node(directory: Path) -> AsyncGenerator[tuple[LogProvider, Client]]:
+async def node(
+    directory: Path, options: LogProviderOptions | None = None
+) -> AsyncGenerator[tuple[LogProvider, Client]]:
     async with (
-        LogProvider.embedded(directory, app="shop", partitions=2) as provider,
+        LogProvider.embedded(directory, app="shop", partitions=2, options=options) as provider,
         Engine(provider, Registry(orchestrations=[collect, nothing])),
     ):
         yield provider, Client(provider)
@@ -110,6 +112,23 @@ async def test_a_letter_that_is_sent_again_twice_counts_once(turnlog: Turnlog) -
         await client.enqueue_message("c", "notes", "end")
         assert sorted(await client.wait("c", WAIT_S)) == ["end", "late"]
     assert len(json.loads((await turnlog("list", "--json"))[1])) == 2
+
+
+async def test_a_message_whose_instance_nobody_started_comes_in_once_it_is_there(turnlog: Turnlog) -> None:
+    impatient = LogProviderOptions(orphan_grace_ms=0)
+    async with node(turnlog.directory, impatient) as (_, client):
+        await client.enqueue_message("c", "notes", "early")
+        await client.start("nothing", instance="after")
+        await client.wait("after", WAIT_S)
+        await client.start(collect, instance="c")
+        await client.changed("c")
+    [letter] = json.loads((await turnlog("list", "--json"))[1])
+    assert letter["key"] == "c"
+    assert "nobody started it in time" in letter["reason"]
+    assert (await turnlog("retry", letter["letter"]))[0] == Exit.OK
+    async with node(turnlog.directory) as (_, client):
+        await client.enqueue_message("c", "notes", "end")
+        assert sorted(await client.wait("c", WAIT_S)) == ["early", "end"]
 
 
 async def test_a_letter_that_comes_back_stays_the_letter_it_was(turnlog: Turnlog) -> None:

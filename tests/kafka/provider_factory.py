@@ -42,7 +42,7 @@ def providers(bootstrap: str, partitions: int) -> Callable[[], AbstractAsyncCont
                 open_log=open_log,
                 open_store=lambda _partition, _threads: DictStore(),
                 clock=clock,
-                options=LogProviderOptions(slots_used=2),
+                options=LogProviderOptions(slots_used=2, orphan_grace_ms=0),
             )
 
         async with AsyncExitStack() as stack:

@@ -17,6 +17,7 @@ from provider_log import log_provider
 from provider_log import records as r
 from provider_log.log.port import Doubtful, LogError, LogRecord, Producer, Reader, StoredRecord
 from provider_log.partition.batch import Sealed
+from provider_log.partition.inbox import Inbox
 from provider_log.partition.ledger import Ledger
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
 from provider_log.partition.partition import Partition
@@ -324,6 +325,22 @@ class _Deaf(_Slot):
 
 def a_failed_send_is_ignored(patch: pytest.MonkeyPatch) -> None:
     _each_slot(patch, _Deaf)
+
+
+# 22
+
+
+def orphans_are_given_up_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Inbox, "_waits_until_ms", _gives(0))
+
+
+def orphans_are_dropped(patch: pytest.MonkeyPatch) -> None:
+    sends = Ledger.send
+
+    def send(self: Ledger, *records: LogRecord) -> None:
+        sends(self, *(record for record in records if not record.topic.endswith(".dead-letter")))
+
+    patch.setattr(Ledger, "send", send)
 
 
 # 25

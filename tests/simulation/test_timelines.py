@@ -25,6 +25,7 @@ from tests.simulation.timelines_of_input import (
     input_that_was_cut_away_unread_is_named,
     what_another_owner_left_open_holds_its_messages_and_nothing_else,
     what_nobody_consumes_does_not_hold_its_lane,
+    what_was_sent_after_a_start_that_took_another_way_waits_for_it,
 )
 
 TIMELINES: tuple[Callable[[], None], ...] = (
@@ -44,6 +45,7 @@ TIMELINES: tuple[Callable[[], None], ...] = (
     what_another_owner_left_open_holds_its_messages_and_nothing_else,
     an_end_that_arrives_late_ends_no_other_transaction,
     a_slot_whose_coordinator_is_away_stops_nobody,
+    what_was_sent_after_a_start_that_took_another_way_waits_for_it,
 )
 
 BROKEN: tuple[tuple[Break, Callable[[], None]], ...] = (
@@ -67,6 +69,8 @@ BROKEN: tuple[tuple[Break, Callable[[], None]], ...] = (
     (broken.senders_wait_without_end, a_start_into_a_lane_that_somebody_holds_returns_when_it_is_durable),
     (broken.the_end_is_asked_for_again, an_end_that_arrives_late_ends_no_other_transaction),
     (broken.slots_take_turns, a_slot_whose_coordinator_is_away_stops_nobody),
+    (broken.orphans_are_given_up_at_once, what_was_sent_after_a_start_that_took_another_way_waits_for_it),
+    (broken.orphans_are_dropped, what_was_sent_after_a_start_that_took_another_way_waits_for_it),
 )
 
 
@@ -93,7 +97,7 @@ def test_without_its_rule_a_timeline_ends_badly(
 
 
 def test_the_timelines_that_were_found_are_all_here() -> None:
-    assert {int(named(timeline).split("-")[1]) for timeline in TIMELINES} == {1, 2, 3, 4, 5, 6, 7, 8, 25, 26}
+    assert {int(named(timeline).split("-")[1]) for timeline in TIMELINES} == {1, 2, 3, 4, 5, 6, 7, 8, 22, 25, 26}
 
 
 def test_every_timeline_has_a_rule_that_it_needs() -> None:

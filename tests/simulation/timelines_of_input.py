@@ -15,7 +15,7 @@ from engine import (
     OrchestrationFailed,
 )
 from engine.errors import StateCorrupted
-from provider_log import LogProviderOptions
+from provider_log import LogProviderOptions, codec
 from provider_log import records as r
 from provider_log.log.port import LogRecord
 from provider_log.log_provider import ARRIVAL_MS
@@ -292,3 +292,40 @@ def what_another_owner_left_open_holds_its_messages_and_nothing_else() -> None:
             assert await (await client.start("parent", number, instance="p")).wait(15) == 2 * number
 
     run(world, left_open)
+
+
+# 22
+
+
+def what_was_sent_after_a_start_that_took_another_way_waits_for_it() -> None:
+    """Timeline 22: a start lands on a wrong partition and is forwarded; the queue message behind it arrives before it.
+
+    What nobody ever starts is a dead letter, not gone.
+    """
+    world = World()
+
+    async def overtaken() -> None:
+        partitions = 2
+        options = LogProviderOptions(orphan_grace_ms=20_000)
+        await world.log.create_topics(TOPICS.specs(partitions))
+        here = partition_of("late", partitions)
+        await send(world, letter("late", 0), partitions)
+        await send(world, letter("nobody", 0), partitions)
+        async with (
+            world.provider(partitions=partitions, options=options) as provider,
+            Engine(provider, REGISTRY, clock=world.clock, chance=world.chance),
+        ):
+            await world.clock.sleep_ms(9_000)  # as long as a transaction that holds the wrong partition's lane
+            start = start_of("letters", "late", 2)
+            value = codec.encode_message(start)
+            await world.log.append(LogRecord(topic=TOPICS.orchestrator, partition=1 - here, key=b"late", value=value))
+            await send(world, letter("late", 1), partitions)
+            assert await Client(provider, clock=world.clock).wait("late", 30, output=list[int]) == [0, 1]
+            await world.clock.sleep_ms(20_000)
+        number = partition_of("nobody", partitions)
+        reader = await world.log.open_reader(TOPICS.dead_letter, number, 0)
+        told = [codec.decode_dead_letter(stored.value or b"") for stored in await reader.read(10, 0)]
+        assert [(one.key, codec.decode_message(one.value or b"")) for one in told] == [(b"nobody", letter("nobody", 0))]
+        await is_fold(world)
+
+    run(world, overtaken)

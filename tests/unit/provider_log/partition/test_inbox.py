@@ -13,6 +13,7 @@ from provider_log.records import Lane
 
 NULL = Payload(b"null")
 LOCK_MS = 100
+GRACE_MS = 40
 INSTANCES: tuple[str, ...] = ("a", "b")
 delays = st.sampled_from((0, 0, 30, 70))
 PRESENT = Standing()
@@ -39,9 +40,10 @@ def message_of(kind: str, instance: str) -> AnyMessage | None:
 class Row:
     """What the specification knows of one message."""
 
-    def __init__(self, key: EntryKey, kind: str, visible_at_ms: int) -> None:
+    def __init__(self, key: EntryKey, kind: str, visible_at_ms: int, given_up_at_ms: int) -> None:
         self.key = key
         self.kind = kind
+        self.given_up_at_ms = given_up_at_ms
         self.visible_at_ms = visible_at_ms
         self.attempts = 0
         self.order = 0  # place among all messages, given when it is first visible
@@ -53,7 +55,7 @@ class Messages(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.standings = dict.fromkeys(INSTANCES, ABSENT)
-        self.inbox = Inbox(self.standings.__getitem__)
+        self.inbox = Inbox(self.standings.__getitem__, GRACE_MS)
         self.rows: dict[EntryKey, Row] = {}
         self.locks: dict[str, tuple[str, int, list[EntryKey]]] = {}
         self.tokens: list[str] = []
@@ -92,7 +94,7 @@ class Messages(RuleBasedStateMachine):
             arrived_at_ms=self.now_ms,
             visible_at_ms=visible_at_ms,
         )
-        self.rows[entry.key] = Row(entry.key, kind, visible_at_ms)
+        self.rows[entry.key] = Row(entry.key, kind, visible_at_ms, visible_at_ms + GRACE_MS)
         self.inbox.add(entry, self.now_ms)
         self.settle()
 
@@ -110,6 +112,7 @@ class Messages(RuleBasedStateMachine):
             waits = any(row.kind == "start" for row in self.rows.values() if row.key[0] == instance)
             if waits or len(known) < len(rows) or any(row.kind != "queue" for row in known):
                 return None
+            return [row for row in known if row.given_up_at_ms <= self.now_ms] or None
         return known
 
     @rule(pins=st.sampled_from(PINS))
@@ -168,6 +171,7 @@ class Messages(RuleBasedStateMachine):
                 row.attempts -= ignore
                 if delay_ms:
                     row.visible_at_ms = self.now_ms + delay_ms
+                    row.given_up_at_ms = row.visible_at_ms + GRACE_MS
 
     @precondition(lambda self: self.tokens)
     @rule(data=st.data())
@@ -214,7 +218,7 @@ TestMessages = Messages.TestCase
 
 
 def test_the_instance_whose_message_is_oldest_is_first() -> None:
-    inbox = Inbox(lambda _instance: PRESENT)
+    inbox = Inbox(lambda _instance: PRESENT, GRACE_MS)
     for place, instance in enumerate("bab"):
         event = RaiseEvent(instance=instance, name="e", data=NULL)
         inbox.add(Entry(instance=instance, lane=Lane.INBOX, place=place, message=event, arrived_at_ms=0), 0)
@@ -224,7 +228,7 @@ def test_the_instance_whose_message_is_oldest_is_first() -> None:
 
 def test_who_was_passed_over_keeps_its_place() -> None:
     pins = {"a": NEW, "b": OLD, "c": NEW, "d": None}
-    inbox = Inbox(lambda instance: Standing(pin=pins[instance]))
+    inbox = Inbox(lambda instance: Standing(pin=pins[instance]), GRACE_MS)
     for place, instance in enumerate("abcd"):
         event = RaiseEvent(instance=instance, name="e", data=NULL)
         inbox.add(Entry(instance=instance, lane=Lane.INBOX, place=place, message=event, arrived_at_ms=0), 0)

@@ -13,7 +13,7 @@ from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, R
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.tags import TagFilter
-from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResult
+from engine.model.turn import ActivityRef, Disposition, ExecutionMetadata, TimerRef, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
@@ -178,15 +178,41 @@ async def test_more_messages_than_a_record_can_name_are_consumed_in_several_turn
     assert len(taken) > 1
 
 
-async def test_more_orphans_than_a_record_can_name_are_settled_in_several() -> None:
-    bench = Bench()
+async def test_more_orphans_than_a_transaction_holds_are_settled_in_several() -> None:
+    bench = Bench(options=LogProviderOptions(orphan_grace_ms=0))
     for offset in range(60_000):
         bench.send(EnqueueMessage(instance="nobody", name="q", data=NULL, message_id=f"{offset:064}"), offset=offset)
+    letters = list[int]()
+    while sum(letters) < 60_000:
+        assert bench.live.messages.take(60_000) is None
+        records, outgoing = bench.commit()
+        letters.append(sum(record.topic.endswith(".dead-letter") for record in outgoing))
+        assert sum(len(one.consumed) for one in records if isinstance(one, r.InputsSettled)) == letters[-1]
+        assert sum(record.size_bytes for record in outgoing) < 5 * MIB
+    assert len(letters) > 1
+    assert bench.live.messages.position(r.Lane.ORCHESTRATOR).start == 60_000
+
+
+async def test_a_queue_message_waits_for_the_start_of_its_instance_and_then_becomes_a_letter() -> None:
+    bench = Bench(options=LogProviderOptions(orphan_grace_ms=1_000))
+    early = EnqueueMessage(instance="i", name="q", data=NULL)
+    bench.send(early, offset=0)
+    bench.send(EnqueueMessage(instance="nobody", name="q", data=NULL), offset=1)
+    bench.clock.advance(999)
     assert bench.live.messages.take(60_000) is None
-    records, _ = bench.commit()
-    settled = [record for record in records if isinstance(record, r.InputsSettled)]
-    assert sum(len(record.consumed) for record in settled) == 60_000
-    assert settled[-1].envelope.positions[0].watermark == 60_000
+    bench.send(START, offset=2)
+    item = bench.live.messages.take(60_000)
+    assert item is not None
+    assert item.messages == (early, START)
+    bench.live.ack_turn(item.lock_token, TurnResult(execution_id=1, history_delta=(STARTED,)))
+    bench.clock.advance(1)
+    assert bench.live.messages.take(60_000) is None
+    records, outgoing = bench.commit()
+    assert [one.consumed[0].disposition for one in records if isinstance(one, r.InputsSettled)] == [Disposition.ORPHAN]
+    (letter,) = [codec.decode_dead_letter(one.value or b"") for one in outgoing if one.topic.endswith(".dead-letter")]
+    assert (letter.offset, letter.key) == (1, b"nobody")
+    assert "nobody started it in time" in letter.reason
+    assert codec.decode_message(letter.value or b"") == EnqueueMessage(instance="nobody", name="q", data=NULL)
 
 
 async def test_an_answer_that_a_turn_could_not_hold_is_refused_and_the_lease_stays() -> None:
