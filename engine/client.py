@@ -24,6 +24,7 @@ from engine.errors import (
 from engine.model.events import AnyEvent
 from engine.model.failure import Category, Failure
 from engine.model.ids import root_instance_id_problem
+from engine.model.key_values import KeyValue
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
 from engine.model.removal import DeletedCounts, PrunedCounts, PruneOptions
@@ -308,6 +309,32 @@ class Client:
         if execution_id is None:
             return await self._repeated(lambda: provider.read(instance))
         return await self._repeated(lambda: provider.read_with_execution(instance, execution_id))
+
+    @overload
+    async def get_key_value(self, instance: str, key: str) -> object: ...
+    @overload
+    async def get_key_value(self, instance: str, key: str, value: type[T]) -> T | None: ...
+    async def get_key_value(self, instance: str, key: str, value: Any = object) -> Any:
+        """What the instance keeps under `key`, as committed; None if it keeps nothing there or does not exist.
+
+        Args:
+            instance: Its id.
+            key: As its code named it.
+            value: Type to convert to.
+
+        Raises:
+            ConversionError: What is kept has another type.
+        """
+        kept = await self._repeated(lambda: self._provider.get_key_value(instance, key))
+        return None if kept is None else self._decoded(kept, instance, key, value)
+
+    async def get_key_values(self, instance: str) -> dict[str, object]:
+        """All that the instance keeps, as committed, by key, ascending; empty if it does not exist."""
+        kept = await self._repeated(lambda: self._provider.get_key_values(instance))
+        return {key: self._decoded(each, instance, key, object) for key, each in kept.items()}
+
+    def _decoded(self, kept: KeyValue, instance: str, key: str, value: Any) -> Any:
+        return self._converter.decode(kept.value, value, f"key {key!r} of {instance}")
 
     # Administration
 

@@ -11,7 +11,7 @@ Rules that hold for every method:
 - Peek-lock everywhere: fetch locks and counts an attempt, ack deletes, abandon unlocks, an expired lock redelivers.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import anyio
@@ -20,6 +20,7 @@ from msgspec import Struct
 from engine.errors import HistoryCorrupted
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValue
 from engine.model.messages import AnyMessage
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
@@ -46,6 +47,13 @@ class HistoryView(Protocol):
     @property
     def last_event_id(self) -> int:
         """Highest event id, 0 for an empty history. Free to ask."""
+        ...
+
+    def key_values(self) -> Mapping[str, KeyValue]:
+        """What the instance kept when the current execution began.
+
+        Changes of the current execution are not in it: replaying them over it gives what the instance keeps now.
+        """
         ...
 
     def load(self) -> Sequence[AnyEvent]:
@@ -162,6 +170,14 @@ class InstanceView(Protocol):
         Raises:
             HistoryCorrupted: Some stored event cannot be decoded.
         """
+        ...
+
+    async def get_key_value(self, instance: str, key: str) -> KeyValue | None:
+        """What the instance keeps under `key` now, or None if it keeps nothing there or does not exist."""
+        ...
+
+    async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
+        """All that the instance keeps now, by key, ascending; empty for an unknown instance."""
         ...
 
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:

@@ -4,12 +4,13 @@ import heapq
 import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.clock import Clock
 from engine.errors import Refused
 from engine.model.events import AnyEvent
 from engine.model.ids import automatic_parent
+from engine.model.key_values import KeyValue
 from engine.model.status import Status
 from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from provider_log.answers import Listed, PartitionDigest
@@ -68,6 +69,14 @@ class Queries(ABC):
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
         """See `engine.port.InstanceView`."""
         return look.history(self.held.view("read", instance), instance, execution_id)
+
+    async def get_key_value(self, instance: str, key: str) -> KeyValue | None:
+        """See `engine.port.InstanceView`."""
+        return look.key_value(self.held.view("get_key_value", instance), instance, key)
+
+    async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
+        """See `engine.port.InstanceView`."""
+        return look.key_values(self.held.view("get_key_values", instance), instance)
 
     # ProviderAdmin
 

@@ -71,11 +71,15 @@ class InstanceStats(Struct, frozen=True, kw_only=True):
         history_events: How many events its history has.
         history_bytes: What they take as the provider stores them.
         queue_pending: Queue messages that the execution before left unread and handed on to it.
+        keys: How many keys the instance keeps something under.
+        key_value_bytes: What is kept there, in bytes, the keys apart.
     """
 
     history_events: int
     history_bytes: int
     queue_pending: int
+    keys: int = 0
+    key_value_bytes: int = 0
 
 
 class SystemMetrics(Struct, frozen=True, kw_only=True):

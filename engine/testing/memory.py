@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import anyio
@@ -16,6 +16,7 @@ from engine.errors import Refused
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
 from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree, roots_of
+from engine.model.key_values import KeyValue, merged
 from engine.model.messages import AnyMessage
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import STANDSTILL, TERMINAL, Status
@@ -89,6 +90,13 @@ class MemoryProvider:
         row = self._instances.get(instance)
         execution = row.executions.get(execution_id) if row else None
         return execution.history().load() if execution else ()
+
+    async def get_key_value(self, instance: str, key: str) -> KeyValue | None:
+        return (await self.get_key_values(instance)).get(key)
+
+    async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
+        row = self._instances.get(instance)
+        return merged(row.began_with, row.changed) if row else {}
 
     # Provider, the orchestrator queue
 
@@ -185,10 +193,13 @@ class MemoryProvider:
             return None
         events = row.current.history().load()
         first = events[0] if events else None
+        kept = merged(row.began_with, row.changed)
         return InstanceStats(
             history_events=len(events),
             history_bytes=sum(len(msgspec.msgpack.encode(event)) for event in events),
             queue_pending=len(first.carried) if isinstance(first, OrchestrationStarted) else 0,
+            keys=len(kept),
+            key_value_bytes=sum(len(each.value.data) for each in kept.values()),
         )
 
     async def get_system_metrics(self) -> SystemMetrics:
@@ -343,7 +354,7 @@ class MemoryProvider:
             version=row.version,
             execution_id=row.current_execution_id,
             incarnation=row.incarnation,
-            history=row.current.history(),
+            history=row.current.history(row.began_with),
             messages=tuple(queued.message for queued in batch),
             lock_token=token,
             attempt_count=max(queued.attempts for queued in batch),

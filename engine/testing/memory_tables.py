@@ -1,6 +1,6 @@
 """What does the memory provider keep? Mutable rows, and how a query sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -8,6 +8,7 @@ import anyio
 from engine.errors import HistoryCorrupted
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValue, changed, merged
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import TERMINAL, Status
@@ -72,8 +73,9 @@ class ExecutionRow:
     events: dict[int, AnyEvent] = field(default_factory=dict[int, AnyEvent])
     corrupted: bool = False
 
-    def history(self) -> "MemoryHistory":
-        return MemoryHistory(tuple(self.events[event_id] for event_id in sorted(self.events)), self.corrupted)
+    def history(self, began_with: Mapping[str, KeyValue] | None = None) -> "MemoryHistory":
+        events = tuple(self.events[event_id] for event_id in sorted(self.events))
+        return MemoryHistory(events, self.corrupted, dict(began_with or {}))
 
     def update(self, metadata: ExecutionMetadata, now_ms: int) -> None:
         """Take over what `metadata` says about the execution; None leaves what is there."""
@@ -100,10 +102,11 @@ class ExecutionRow:
 
 @dataclass(slots=True)
 class MemoryHistory:
-    """The events of one execution at the time of the call. A `HistoryView`."""
+    """The events of one execution at the time of the call, and the keys it began with. A `HistoryView`."""
 
     events: Sequence[AnyEvent] = ()
     corrupted: bool = False
+    began_with: Mapping[str, KeyValue] = field(default_factory=dict[str, KeyValue])
 
     @property
     def last_event_id(self) -> int:
@@ -114,10 +117,16 @@ class MemoryHistory:
             raise HistoryCorrupted("expected stored events that can be decoded, but a test corrupted this history")
         return self.events
 
+    def key_values(self) -> Mapping[str, KeyValue]:
+        return self.began_with
+
 
 @dataclass(slots=True, kw_only=True)
 class InstanceRow:
-    """One instance with all its executions. `held` is why it was set aside, None while it may run."""
+    """One instance with all its executions. `held` is why it was set aside, None while it may run.
+
+    `began_with` and `changed` are the keys: those the current execution began with, and what it changed.
+    """
 
     instance: str
     created_at_ms: int
@@ -132,6 +141,8 @@ class InstanceRow:
     held: Failure | None = None
     current_execution_id: int
     executions: dict[int, ExecutionRow] = field(default_factory=dict[int, ExecutionRow])
+    began_with: dict[str, KeyValue] = field(default_factory=dict[str, KeyValue])
+    changed: dict[str, KeyValue | None] = field(default_factory=dict[str, "KeyValue | None"])
 
     @property
     def current(self) -> ExecutionRow:
@@ -167,7 +178,15 @@ class InstanceRow:
         if metadata.set_custom_status:
             self.custom_status = metadata.custom_status
             self.custom_status_version += 1
+        self._keep(result, now_ms)
         self.touch(now_ms)
+
+    def _keep(self, result: TurnResult, now_ms: int) -> None:
+        """Take over what a turn puts under keys; the end of its execution makes it what the next one begins with."""
+        self.changed = changed(self.began_with, self.changed, result.key_values, now_ms)
+        status = result.metadata.status
+        if status in TERMINAL or status is Status.CONTINUED_AS_NEW:
+            self.began_with, self.changed = merged(self.began_with, self.changed), {}
 
     def info(self) -> InstanceInfo:
         status, current = self.status, self.current

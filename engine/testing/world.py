@@ -13,6 +13,7 @@ from msgspec import Struct
 from engine.converter import JsonConverter
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValue, changed, merged
 from engine.model.messages import (
     AnyMessage,
     CompleteActivity,
@@ -55,6 +56,7 @@ class InstanceOutcome(Struct, kw_only=True):
         failure: What it ended with, if it failed or was cancelled.
         custom_status: What it showed last.
         executions: The history of each execution, first to last.
+        began_with, changed: Keys that stood when the last execution began, and what it did to them.
     """
 
     name: str
@@ -64,6 +66,13 @@ class InstanceOutcome(Struct, kw_only=True):
     custom_status: str | None = None
     incarnation: int | None = None
     executions: list[list[AnyEvent]] = []
+    began_with: dict[str, KeyValue] = {}
+    changed: dict[str, KeyValue | None] = {}
+
+    @property
+    def key_values(self) -> dict[str, KeyValue]:
+        """What it keeps under its keys."""
+        return merged(self.began_with, self.changed)
 
     @property
     def history(self) -> list[AnyEvent]:
@@ -112,8 +121,9 @@ def replay(
 class _History:
     """A history in memory, as the port wants it."""
 
-    def __init__(self, events: list[AnyEvent]) -> None:
+    def __init__(self, events: list[AnyEvent], began_with: Mapping[str, KeyValue]) -> None:
         self._events = events
+        self._began_with = dict(began_with)
 
     @property
     def last_event_id(self) -> int:
@@ -121,6 +131,9 @@ class _History:
 
     def load(self) -> Sequence[AnyEvent]:
         return tuple(self._events)
+
+    def key_values(self) -> Mapping[str, KeyValue]:
+        return self._began_with
 
 
 class _Call:
@@ -225,7 +238,7 @@ class World:
             version="",
             execution_id=len(outcome.executions) if outcome else 1,
             incarnation=outcome.incarnation if outcome else None,
-            history=_History(outcome.history if outcome else []),
+            history=_History(outcome.history if outcome else [], outcome.began_with if outcome else {}),
             messages=tuple(messages),
             lock_token="",
             attempt_count=1,
@@ -263,6 +276,9 @@ class World:
         outcome.output = metadata.output if metadata.status is Status.COMPLETED else outcome.output
         if metadata.set_custom_status:
             outcome.custom_status = metadata.custom_status
+        outcome.changed = changed(outcome.began_with, outcome.changed, result.key_values, self.now_ms)
+        if metadata.status in TERMINAL or metadata.status is Status.CONTINUED_AS_NEW:
+            outcome.began_with, outcome.changed = outcome.key_values, {}
         if turn.live is not None:
             self._live[instance] = turn.live
         self._work += result.work_items

@@ -12,6 +12,7 @@ import anyio
 from engine.clock import Clock
 from engine.errors import OwnershipLost, Retryable, Unreachable
 from engine.model.events import AnyEvent
+from engine.model.key_values import KeyValue
 from engine.model.messages import AnyMessage
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
@@ -144,6 +145,12 @@ class ClusterProvider:
 
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
         return await self._of("read", instance, lambda at: at.read_with_execution(instance, execution_id))
+
+    async def get_key_value(self, instance: str, key: str) -> KeyValue | None:
+        return await self._of("get_key_value", instance, lambda at: at.get_key_value(instance, key))
+
+    async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
+        return await self._of("get_key_values", instance, lambda at: at.get_key_values(instance))
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         return await self._of("list_executions", instance, lambda at: at.list_executions(instance))

@@ -7,12 +7,13 @@ import msgspec
 from engine.errors import HistoryCorrupted
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.ids import FIRST_EVENT
+from engine.model.key_values import KeyValue, merged
 from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats
 from provider_log import codec
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.port import ReadView
-from provider_log.store.tables import ExecutionRow, InstanceRow, unpack
+from provider_log.store.tables import ExecutionRow, InstanceRow, KeyValueRow, unpack
 
 
 def instance_row(view: ReadView, instance: str) -> InstanceRow | None:
@@ -107,11 +108,42 @@ def stats(view: ReadView, instance: str, execution_id: int) -> InstanceStats:
     sizes = [len(data) for _, data in view.scan(keys.history_prefix(instance, execution_id))]
     data = view.get(keys.in_execution(Table.HISTORY, instance, execution_id, FIRST_EVENT))
     first = None if data is None else _decoded(instance, execution_id, FIRST_EVENT, data)
+    kept = key_values(view, instance)
     return InstanceStats(
         history_events=len(sizes),
         history_bytes=sum(sizes),
         queue_pending=len(first.carried) if isinstance(first, OrchestrationStarted) else 0,
+        keys=len(kept),
+        key_value_bytes=sum(len(each.value.data) for each in kept.values()),
     )
+
+
+def _kept_in(table: Table, view: ReadView, instance: str) -> dict[str, KeyValue | None]:
+    found: dict[str, KeyValue | None] = {}
+    for key, data in view.scan(keys.instance_prefix(table, instance)):
+        row = unpack(KeyValueRow, data)
+        found[keys.kept_key(key)] = None if row.value is None else KeyValue(row.value, row.updated_at_ms)
+    return found
+
+
+def key_values_begun_with(view: ReadView, instance: str) -> Mapping[str, KeyValue]:
+    """What the instance kept when its current execution began, by key, ascending."""
+    return {key: kept for key, kept in _kept_in(Table.KEY_VALUE, view, instance).items() if kept is not None}
+
+
+def key_values(view: ReadView, instance: str) -> Mapping[str, KeyValue]:
+    """What the instance keeps now, by key, ascending."""
+    return merged(key_values_begun_with(view, instance), _kept_in(Table.KEY_CHANGE, view, instance))
+
+
+def key_value(view: ReadView, instance: str, key: str) -> KeyValue | None:
+    """What the instance keeps under `key` now, or None."""
+    for table in (Table.KEY_CHANGE, Table.KEY_VALUE):
+        data = view.get(keys.kept(table, instance, key))
+        if data is not None:
+            row = unpack(KeyValueRow, data)
+            return None if row.value is None else KeyValue(row.value, row.updated_at_ms)
+    return None
 
 
 class StoredHistory:
@@ -135,3 +167,7 @@ class StoredHistory:
             HistoryCorrupted: An event cannot be decoded.
         """
         return history(self._view, self._instance, self._execution_id) if self._last_event_id else ()
+
+    def key_values(self) -> Mapping[str, KeyValue]:
+        """What the instance kept when the execution began."""
+        return key_values_begun_with(self._view, self._instance)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from engine.errors import TurnTooLarge
 from engine.model.events import OrchestrationStarted
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import AnyMessage, FireTimer
 from engine.model.status import TERMINAL
 from engine.model.turn import Disposition, TurnResult
@@ -86,6 +87,7 @@ class Part(Struct):
     scheduled: list[r.Scheduled] = []
     cancelled: list[r.ActivityKey] = []
     timers: list[r.TimerSet] = []
+    key_values: list[KeyValueChange] = []
     sent: list[r.Sent] = []
     size: int = 0
 
@@ -171,6 +173,8 @@ def plan_turn(
             own_messages.append(message)
         else:
             outgoing.append(record)
+    for change in result.key_values:
+        part_for(_size_of_change(change)).key_values.append(change)
     # What is taken back comes after all that is asked for: scheduled and cancelled in one turn leaves nothing.
     for ref in result.cancelled_activities:
         key = r.ActivityKey(ref.instance, ref.execution_id, ref.activity_id)
@@ -312,6 +316,10 @@ def _last_record(
     )
 
 
+def _size_of_change(change: KeyValueChange) -> int:
+    return ITEM_BYTES + len((change.key or "").encode()) + (0 if change.value is None else len(change.value.data))
+
+
 def _size_of_last(last: r.TurnCommitted) -> int:
     """Bytes of what only the last part carries; small fields are in `RECORD_OVERHEAD_BYTES`."""
     texts = [last.orchestration_name, last.orchestration_version, last.custom_status]
@@ -346,6 +354,7 @@ def _in_parts(last: r.TurnCommitted, parts: Sequence[Part]) -> Iterator[r.TurnCo
             scheduled=tuple(part.scheduled),
             cancelled=tuple(part.cancelled),
             timers=tuple(part.timers),
+            key_values=tuple(part.key_values),
             sent=tuple(part.sent),
         )
 

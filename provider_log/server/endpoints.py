@@ -157,6 +157,16 @@ async def get_history(ask: Ask) -> Response:
     return json_response(shapes.History(ask.instance, tuple(events)))
 
 
+async def get_key_values(ask: Ask) -> Response:
+    """What an instance keeps under its keys, or under the one that is named, if there is anything."""
+    key = ask.query(shapes.KeysQuery).key
+    await ask.existing()
+    if key is None:
+        return json_response(shapes.KeyValues(ask.instance, dict(await ask.served.get_key_values(ask.instance))))
+    kept = await ask.served.get_key_value(ask.instance, key)
+    return json_response(shapes.KeyValues(ask.instance, {} if kept is None else {key: kept}))
+
+
 async def list_executions(ask: Ask) -> Response:
     """Executions of an instance."""
     await ask.existing()
@@ -260,6 +270,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("POST", ONE + "/resume", resume, {NO_CONTENT: None}),
     Endpoint("GET", ONE + "/wait", wait, {OK: InstanceInfo, NO_CONTENT: None}, query=shapes.WaitQuery),
     Endpoint("GET", ONE + "/history", get_history, {OK: shapes.History}, query=shapes.HistoryQuery),
+    Endpoint("GET", ONE + "/keys", get_key_values, {OK: shapes.KeyValues}, query=shapes.KeysQuery),
     Endpoint("GET", ONE + "/executions", list_executions, {OK: shapes.Executions}),
     Endpoint("GET", ONE + "/stats", get_stats, {OK: InstanceStats}),
     Endpoint("GET", ONE + "/tree", get_tree, {OK: InstanceTree}),

@@ -12,6 +12,7 @@ from engine.clock import Clock, SystemClock
 from engine.errors import EngineError, InstanceNotFound, OwnershipLost, Refused, Retryable, Unreachable, UsageError
 from engine.model.events import AnyEvent
 from engine.model.ids import automatic_parent
+from engine.model.key_values import KeyValue
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -141,6 +142,19 @@ class RemoteProvider:
 
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
         return await self._history(instance, {"execution": execution_id}) if execution_id >= 1 else ()
+
+    async def get_key_value(self, instance: str, key: str) -> KeyValue | None:
+        return (await self._key_values(instance, {"key": key})).get(key)
+
+    async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
+        return await self._key_values(instance, {})
+
+    async def _key_values(self, instance: str, query: Mapping[str, str]) -> Mapping[str, KeyValue]:
+        try:
+            response = await self._ask("GET", _path(instance, "keys"), query=query)
+        except InstanceNotFound:
+            return {}
+        return self._read(response, shapes.KeyValues).values
 
     # ProviderAdmin
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from engine.model.events import AnyEvent
+from engine.model.key_values import KeyValue
 from engine.model.payload import NULL, Payload
 from engine.model.removal import InstanceFilter, PruneOptions
 from engine.model.status import Status
@@ -55,6 +56,19 @@ class HistoryQuery(Struct, forbid_unknown_fields=True):
     """Which execution; without it, the latest."""
 
     execution: Annotated[int, Meta(ge=1)] | None = None
+
+
+class KeysQuery(Struct, forbid_unknown_fields=True):
+    """Which key; without it, all."""
+
+    key: str | None = None
+
+
+class KeyValues(Struct, frozen=True):
+    """What an instance keeps under its keys, by key."""
+
+    instance: str
+    values: dict[str, KeyValue]
 
 
 class Start(Struct, forbid_unknown_fields=True):

@@ -27,6 +27,7 @@ from provider_log.store.tables import (
     GenesisRow,
     InboxRow,
     InstanceRow,
+    KeyValueRow,
     PositionRow,
     SeenRow,
     TimerRow,
@@ -174,7 +175,7 @@ def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
         rows.remove(keys.in_execution(Table.TIMER, instance, timer.execution_id, timer.timer_id))
     for sent in record.sent:
         _receive(rows, sent, now_ms)
-    row = _instance_after(rows, record)
+    row = _with_keys(rows, record, _instance_after(rows, record))
     for consumed in record.consumed:
         row = _consume(rows, instance, consumed, row, now_ms)
     rows.put_instance(instance, row)
@@ -249,6 +250,47 @@ def _pin_after(row: InstanceRow, record: r.TurnCommitted) -> EngineVersion | Non
         return row.pinned_version
     kept = row.pinned_version if record.execution_id == row.execution_id else None
     return record.pinned_version or kept
+
+
+def _with_keys(rows: Rows, record: r.TurnCommitted, row: InstanceRow) -> InstanceRow:
+    """The instance's row after its keys were changed; an end makes them what the next execution begins with."""
+    instance, has_changes = record.instance, row.has_key_changes
+    for change in record.key_values:
+        has_changes = True
+        if change.key is None:
+            for key in _kept_keys(rows, instance):
+                _clear_key(rows, instance, key)
+        elif change.value is None:
+            _clear_key(rows, instance, change.key)
+        else:
+            kept = KeyValueRow(change.value, record.envelope.time_ms)
+            rows.put(keys.kept(Table.KEY_CHANGE, instance, change.key), pack(kept))
+    if has_changes and (record.status in TERMINAL or record.status is Status.CONTINUED_AS_NEW):
+        has_changes = False
+        for change_key in set(rows.scan(keys.instance_prefix(Table.KEY_CHANGE, instance))):
+            data = rows.get(change_key)
+            key = keys.kept(Table.KEY_VALUE, instance, keys.kept_key(change_key))
+            if data is None or unpack(KeyValueRow, data).value is None:
+                rows.remove(key)
+            else:
+                rows.put(key, data)
+            rows.remove(change_key)
+    return replace(row, has_key_changes=has_changes) if has_changes != row.has_key_changes else row
+
+
+def _kept_keys(rows: Rows, instance: str) -> set[str]:
+    tables = (Table.KEY_VALUE, Table.KEY_CHANGE)
+    return {keys.kept_key(key) for table in tables for key in rows.scan(keys.instance_prefix(table, instance))}
+
+
+def _clear_key(rows: Rows, instance: str, key: str) -> None:
+    """A key that the execution began with needs a mark; of one that it set itself nothing is left."""
+    change = keys.kept(Table.KEY_CHANGE, instance, key)
+    old = rows.get(keys.kept(Table.KEY_VALUE, instance, key))
+    if old is None:
+        rows.remove(change)
+    else:
+        rows.put(change, pack(KeyValueRow(None, 0)))
 
 
 def _receive(rows: Rows, sent: r.Sent, now_ms: int) -> None:
@@ -345,6 +387,8 @@ _TREE_TABLES = (
     Table.WORK,
     Table.SEEN,
     Table.SEEN_ORDER,
+    Table.KEY_VALUE,
+    Table.KEY_CHANGE,
 )
 
 

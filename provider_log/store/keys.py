@@ -30,6 +30,8 @@ class Table(enum.IntEnum):
     SEEN_ORDER = 0x41  # instance, running number
     POSITION = 0x50  # lane
     SCHEMA = 0x60  # digest of the text
+    KEY_VALUE = 0x70  # instance, key: as it was when the current execution began
+    KEY_CHANGE = 0x71  # instance, key: what the current execution did to it
 
 
 _BYTE = {table: bytes([table]) for table in Table}
@@ -75,6 +77,16 @@ def seen(instance: str, message_id: str) -> bytes:
     return _BYTE[Table.SEEN] + instance.encode() + TERMINATOR + message_id.encode()
 
 
+def kept(table: Table, instance: str, key: str) -> bytes:
+    """Key of KEY_VALUE and KEY_CHANGE."""
+    return _BYTE[table] + instance.encode() + TERMINATOR + key.encode()
+
+
+def kept_key(key: bytes) -> str:
+    """Under which of the instance's keys something is kept, by a key of KEY_VALUE or KEY_CHANGE."""
+    return key[key.index(TERMINATOR, 1) + 1 :].decode()
+
+
 def named(table: Table, name: str) -> bytes:
     """Key of META, POSITION and SCHEMA."""
     return _BYTE[table] + name.encode()
@@ -108,7 +120,7 @@ def describe(key: bytes) -> str:
         return f"{table.name} {key[1:].hex()}"
     end = key.index(TERMINATOR, 1)
     instance, tail = key[1:end].decode(errors="replace"), key[end + 1 :]
-    if table is Table.SEEN:
+    if table in (Table.SEEN, Table.KEY_VALUE, Table.KEY_CHANGE):
         return f"{table.name} {instance} {tail.decode(errors='replace')}"
     numbers = numbers_of(key) if len(tail) % 8 == 0 else (tail.hex(),)
     return " ".join([table.name, instance, *map(str, numbers)])

@@ -21,7 +21,7 @@ Row = TypeVar("Row", bound=Struct)
 class InstanceRow(Struct, frozen=True, array_like=True):
     """INSTANCE: what queries and fetch need to know without reading a history.
 
-    `pinned_version` is the current execution's.
+    `pinned_version` is the current execution's. Without `has_key_changes` the instance has no row in KEY_CHANGE.
     """
 
     name: str
@@ -41,6 +41,7 @@ class InstanceRow(Struct, frozen=True, array_like=True):
     custom_status_version: int = 0
     parent_instance: str | None = None
     pinned_version: EngineVersion | None = None
+    has_key_changes: bool = False
 
 
 class ExecutionRow(Struct, frozen=True, array_like=True):
@@ -90,6 +91,13 @@ class SeenRow(Struct, frozen=True, array_like=True):
 
     number: int
     at_ms: int
+
+
+class KeyValueRow(Struct, frozen=True, array_like=True):
+    """KEY_VALUE, and KEY_CHANGE, where a `value` of None says that the key was cleared."""
+
+    value: Payload | None
+    updated_at_ms: int
 
 
 class PositionRow(Struct, frozen=True, array_like=True):
@@ -143,7 +151,18 @@ FEATURE_LEVEL = "feature_level"  # META
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (InstanceRow, ExecutionRow, InboxRow, TimerRow, WorkRow, SeenRow, PositionRow, HeadRow, GenesisRow)
+    for kind in (
+        InstanceRow,
+        ExecutionRow,
+        InboxRow,
+        TimerRow,
+        WorkRow,
+        SeenRow,
+        PositionRow,
+        HeadRow,
+        GenesisRow,
+        KeyValueRow,
+    )
 }
 _INT = msgspec.msgpack.Decoder(int)
 

@@ -1,12 +1,13 @@
 """How do the tests of the core speak? One instance, its history, the messages it is given, and what came of them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from engine.converter import JsonConverter
 from engine.model.events import AnyEvent
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
+from engine.model.key_values import KeyValue
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -40,8 +41,9 @@ def boom(message: str = "boom") -> Failure:
 
 
 class StoredHistory:
-    def __init__(self, events: Sequence[AnyEvent]) -> None:
+    def __init__(self, events: Sequence[AnyEvent], began_with: Mapping[str, KeyValue] | None = None) -> None:
         self._events = tuple(events)
+        self._began_with = began_with or {}
 
     @property
     def last_event_id(self) -> int:
@@ -49,6 +51,9 @@ class StoredHistory:
 
     def load(self) -> Sequence[AnyEvent]:
         return self._events
+
+    def key_values(self) -> Mapping[str, KeyValue]:
+        return self._began_with
 
 
 class Instance:

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from engine.errors import LeaseLost, Refused
 from engine.model.events import CustomStatusUpdated, OrchestrationStarted
 from engine.model.failure import Category, Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import (
     AnyMessage,
     CompleteActivity,
@@ -51,6 +52,9 @@ tags = st.sampled_from((None, "gpu"))
 OLD, NEW = EngineVersion(1, 0, 0), EngineVersion(2, 0, 0)
 pins = st.sampled_from((None, None, OLD, NEW))
 supported = st.sampled_from((None, VersionRange(OLD, OLD), VersionRange(OLD, NEW)))
+key_changes = st.sampled_from(
+    (KeyValueChange("k", NULL), KeyValueChange("l", NULL), KeyValueChange("k"), KeyValueChange())
+)
 filters = st.sampled_from((DEFAULT_ONLY, TagFilter.only(["gpu"]), TagFilter.everything()))
 
 
@@ -178,6 +182,7 @@ class AnyCalls(RuleBasedStateMachine):
             cancelled_activities=data.draw(
                 st.sampled_from(((), (ActivityRef(instance, execution_id, data.draw(st.integers(1, 4))),)))
             ),
+            key_values=tuple(data.draw(st.lists(key_changes, max_size=2))),
             cancelled_timers=data.draw(st.sampled_from(((), (TimerRef(execution_id, data.draw(st.integers(1, 4))),)))),
         )
 

@@ -21,10 +21,12 @@ from engine.errors import (
 )
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
 from engine.model.removal import PrunedCounts
 from engine.model.status import Status
+from engine.model.turn import TurnResult
 from engine.model.views import InstanceTree
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
@@ -273,6 +275,8 @@ class Views:
         self.ended = provider.ended
         self.read = provider.read
         self.read_with_execution = provider.read_with_execution
+        self.get_key_value = provider.get_key_value
+        self.get_key_values = provider.get_key_values
 
 
 async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:
@@ -321,3 +325,15 @@ async def test_an_instance_that_is_not_held_cannot_be_resumed(bench: Bench) -> N
 def test_options_that_cannot_be_followed_are_refused() -> None:
     with pytest.raises(UsageError, match="expected tries_max of at least 1, but it is 0"):
         ClientOptions(tries_max=0)
+
+
+async def test_what_an_instance_keeps_is_converted(bench: Bench) -> None:
+    await bench.provider.enqueue_for_orchestrator(StartOrchestration(instance="a", name="ship", input=Payload(b"{}")))
+    (item,) = await bench.provider.fetch_orchestration_items(1, 30_000, 0)
+    changes = (KeyValueChange("order", Payload(b'{"number":1}')), KeyValueChange("note", Payload(b'"x"')))
+    await bench.provider.ack_orchestration_item(item.lock_token, TurnResult(execution_id=1, key_values=changes))
+    assert await bench.client.get_key_value("a", "order", Order) == Order(1)
+    assert await bench.client.get_key_value("a", "nothing", Order) is None
+    assert await bench.client.get_key_values("a") == {"note": "x", "order": {"number": 1}}
+    with pytest.raises(ConversionError, match="key 'note' of a"):
+        await bench.client.get_key_value("a", "note", int)

@@ -7,6 +7,7 @@ from msgspec import structs
 
 from engine.errors import TurnTooLarge
 from engine.model.events import ActivityCompleted, OrchestrationStarted
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import AnyMessage, CompleteActivity, FireTimer, RaiseEvent
 from engine.model.payload import Payload
 from engine.model.status import Status
@@ -94,6 +95,18 @@ def test_an_own_timer_is_a_row_and_no_message() -> None:
     assert (plan.outgoing, plan.own_messages) == ((), ())
     assert plan.records[0].timers == (r.TimerSet(1, 3, 5_000),)
     assert plan.records[0].timers_cancelled == (r.TimerKey(1, 2),)
+
+
+def test_keys_are_spread_over_parts_in_their_order() -> None:
+    changes = (
+        KeyValueChange(),
+        *(KeyValueChange(f"k{n}", Payload(b"x" * 600)) for n in range(3)),
+        KeyValueChange("k1"),
+    )
+    records = planned(turn(key_values=changes)).records
+    assert len(records) > 1
+    assert tuple(change for record in records for change in record.key_values) == changes
+    assert [record.parts for record in records] == [len(records)] * len(records)
 
 
 def test_an_activity_is_in_the_record_and_on_the_worker_topic() -> None:

@@ -14,6 +14,7 @@ import pytest
 from engine.clock import ManualClock
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
 from engine.model.status import Status
@@ -227,6 +228,19 @@ async def test_a_tree_is_shown_pruned_and_deleted(http: httpx.AsyncClient, serve
     assert several.json()["instances"] == 2
 
 
+async def test_keys_are_shown(http: httpx.AsyncClient, served: ServedMemory) -> None:
+    await served.enqueue_for_orchestrator(StartOrchestration(instance="a", name="ship", input=Payload(b"1")))
+    item = await fetched(served)
+    changes = (KeyValueChange("b c", Payload(b"[1]")), KeyValueChange("a", Payload(b"null")))
+    await served.ack_orchestration_item(item.lock_token, TurnResult(execution_id=1, key_values=changes))
+    at_ms = item.now_ms
+    one, other = {"value": [1], "updated_at_ms": at_ms}, {"value": None, "updated_at_ms": at_ms}
+    found = await http.get("/v1/instances/a/keys")
+    assert (found.status_code, found.json()) == (200, {"instance": "a", "values": {"a": other, "b c": one}})
+    assert (await http.get("/v1/instances/a/keys?key=b%20c")).json()["values"] == {"b c": one}
+    assert (await http.get("/v1/instances/a/keys?key=d")).json()["values"] == {}
+
+
 async def test_sizes_are_shown(http: httpx.AsyncClient, served: ServedMemory) -> None:
     await run_to_the_end(served, "a")
     stats = (await http.get("/v1/instances/a/stats")).json()
@@ -376,6 +390,7 @@ TOO_DEEP = b"[" * 100_000
         ("POST", "/v1/instances/done/resume", b"", 409, "Refused", "held"),
         ("GET", "/v1/instances/nobody/stats", b"", 404, "InstanceNotFound", "but there is none"),
         ("GET", "/v1/instances/nobody/tree", b"", 404, "InstanceNotFound", "but there is none"),
+        ("GET", "/v1/instances/nobody/keys", b"", 404, "InstanceNotFound", "but there is none"),
         ("DELETE", "/v1/instances/nobody", b"", 404, "InstanceNotFound", "but there is none"),
         ("DELETE", "/v1/instances/done?forse=true", b"", 400, "UsageError", "expected a query of force"),
         ("POST", "/v1/instances/nobody/prune", b"", 404, "InstanceNotFound", "but there is none"),

@@ -13,6 +13,7 @@ from engine.errors import OwnershipLost, Refused, Retryable, Unreachable, UsageE
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
+from engine.model.key_values import KeyValue, KeyValueChange
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -163,6 +164,20 @@ async def test_a_list_is_fetched_in_as_many_pages_as_it_takes(
     assert ids(await remote.list_instances(limit=2, after="a")) == ["b", "c"]
     assert ids(await remote.list_instances(status=Status.FAILED)) == ["b"]
     assert ids(await remote.list_instances(name="other")) == []
+
+
+async def test_keys_are_read(remote: RemoteProvider, served: ServedMemory) -> None:
+    await served.enqueue_for_orchestrator(StartOrchestration(instance=ODD_ID, name="ship", input=NULL))
+    item = await served.fetch_orchestration_item(1_000, 0)
+    assert item is not None
+    odd = Payload(b"\x00", codecs=("zstd",))
+    changes = (KeyValueChange("a&b=c/?", odd), KeyValueChange("", Payload(b"1")))
+    await served.ack_orchestration_item(item.lock_token, TurnResult(execution_id=1, key_values=changes))
+    assert await remote.get_key_values(ODD_ID) == await served.get_key_values(ODD_ID)
+    assert (await remote.get_key_value(ODD_ID, "a&b=c/?")) == KeyValue(odd, item.now_ms)
+    assert (await remote.get_key_value(ODD_ID, "")) == KeyValue(Payload(b"1"), item.now_ms)
+    assert await remote.get_key_value(ODD_ID, "b") is None
+    assert (await remote.get_key_value("nobody", "a"), await remote.get_key_values("nobody")) == (None, {})
 
 
 async def test_a_family_is_shown_pruned_and_deleted(remote: RemoteProvider, served: ServedMemory) -> None:
