@@ -13,6 +13,7 @@ from tests.conformance import (
     mutants_of_queries,
     mutants_of_queues,
     mutants_of_removal,
+    mutants_of_sessions,
     mutants_of_turns,
     mutants_of_work,
 )
@@ -24,7 +25,14 @@ REAL_SECONDS_MAX = 0.5
 
 MUTANTS: tuple[type[Mutant], ...] = tuple(
     mutant
-    for module in (mutants_of_turns, mutants_of_queries, mutants_of_queues, mutants_of_work, mutants_of_removal)
+    for module in (
+        mutants_of_turns,
+        mutants_of_queries,
+        mutants_of_queues,
+        mutants_of_work,
+        mutants_of_removal,
+        mutants_of_sessions,
+    )
     for name, mutant in vars(module).items()
     if isinstance(mutant, type) and issubclass(mutant, Mutant) and mutant is not Mutant and not name.startswith("_")
 )

@@ -32,8 +32,10 @@ from engine.testing.conformance import (
     port_holding,
     port_polling,
     port_queries,
+    port_sessions,
     prune,
     queue_semantics,
+    sessions,
     tag_filtering,
 )
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
@@ -57,6 +59,7 @@ _MODULES = (
     bulk_deletion,
     prune,
     tag_filtering,
+    sessions,
     port_admission,
     port_batch_fetch,
     port_cancellation,
@@ -65,6 +68,7 @@ _MODULES = (
     port_holding,
     port_polling,
     port_queries,
+    port_sessions,
 )
 
 

@@ -13,6 +13,7 @@ from engine.clock import ManualClock
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
+from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.views import InstanceInfo
@@ -99,10 +100,14 @@ class ScriptedProvider(MemoryProvider):
         await super().hold_orchestration_item(lock_token, failure)
 
     async def fetch_work_item(
-        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+        self,
+        lock_timeout_ms: int,
+        poll_timeout_ms: int,
+        tags: TagFilter = DEFAULT_ONLY,
+        session: SessionClaim | None = None,
     ) -> FetchedWorkItem | None:
         self._called("fetch_work_item")
-        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags)
+        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags, session)
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         self._called("ack_work_item")
