@@ -20,7 +20,7 @@ class Sessions:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
-        self._rows: dict[str, SessionRow] = {}
+        self.rows: dict[str, SessionRow] = {}
 
     def is_held(self, row: SessionRow) -> bool:
         return row.until_ms > self._now_ms()
@@ -29,18 +29,18 @@ class Sessions:
         """Whether an item of that session, or of none, is for whoever claims this."""
         if session_id is None or claim is None:
             return session_id is None
-        row = self._rows.get(session_id)
+        row = self.rows.get(session_id)
         return row is None or not self.is_held(row) or row.owner == claim.owner
 
     def take(self, claim: SessionClaim | None, session_id: str | None) -> None:
         """An item of the session was fetched by whoever claims this, which `takes` it."""
         if claim is not None and session_id is not None:
             now_ms = self._now_ms()
-            self._rows[session_id] = SessionRow(claim.owner, now_ms + claim.lock_timeout_ms, now_ms)
+            self.rows[session_id] = SessionRow(claim.owner, now_ms + claim.lock_timeout_ms, now_ms)
 
     def touch(self, session_id: str | None) -> None:
         """Something was done with an item of the session, if it has one."""
-        row = None if session_id is None else self._rows.get(session_id)
+        row = None if session_id is None else self.rows.get(session_id)
         if row is not None and self.is_held(row):
             row.active_at_ms = self._now_ms()
 
@@ -49,7 +49,7 @@ class Sessions:
         now_ms = self._now_ms()
         renewed = [
             row
-            for row in self._rows.values()
+            for row in self.rows.values()
             if row.owner in owners and self.is_held(row) and row.active_at_ms > now_ms - idle_timeout_ms
         ]
         for row in renewed:
@@ -58,11 +58,11 @@ class Sessions:
 
     def forget(self, queued: Collection[str | None]) -> int:
         """Remove what nobody holds and no item is `queued` of; how many sessions that were."""
-        gone = [name for name, row in self._rows.items() if not self.is_held(row) and name not in queued]
+        gone = [name for name, row in self.rows.items() if not self.is_held(row) and name not in queued]
         for name in gone:
-            del self._rows[name]
+            del self.rows[name]
         return len(gone)
 
     def instants(self) -> Iterator[int]:
         """When each session is given up unless it is renewed."""
-        return (row.until_ms for row in self._rows.values())
+        return (row.until_ms for row in self.rows.values())

@@ -96,7 +96,11 @@ class Turn:
                 f"expected a work item of this execution, but activity {item.activity_id} is of {item.instance}, "
                 f"execution {item.execution_id}",
             )
-        elif not isinstance(asked, on.ActivityScheduled) or (asked.name, asked.input) != (item.name, item.input):
+        elif not isinstance(asked, on.ActivityScheduled) or (asked.name, asked.input, asked.session_id) != (
+            item.name,
+            item.input,
+            item.session_id,
+        ):
             found(
                 Kind.WORK,
                 f"expected activity {item.activity_id} ({item.name}) as its turn asked for it, but it did not",

@@ -80,6 +80,12 @@ class WorkRow(Struct, frozen=True, array_like=True):
     lease_end_ms: int = 0
 
 
+class ElsewhereRow(Struct, frozen=True, array_like=True):
+    """ELSEWHERE: partitions that were ever given a work item of the instance, ascending: those of its sessions."""
+
+    partitions: tuple[int, ...]
+
+
 class SeenRow(Struct, frozen=True, array_like=True):
     """SEEN: a message id that was consumed, and its running number in SEEN_ORDER."""
 
@@ -138,7 +144,18 @@ FEATURE_LEVEL = "feature_level"  # META
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (InstanceRow, ExecutionRow, InboxRow, TimerRow, WorkRow, SeenRow, PositionRow, HeadRow, GenesisRow)
+    for kind in (
+        InstanceRow,
+        ExecutionRow,
+        InboxRow,
+        TimerRow,
+        WorkRow,
+        ElsewhereRow,
+        SeenRow,
+        PositionRow,
+        HeadRow,
+        GenesisRow,
+    )
 }
 _INT = msgspec.msgpack.Decoder(int)
 

@@ -63,7 +63,7 @@ class ClaimExcludesTheRest(Mutant):
 
 class _OneEach(Sessions):
     def takes(self, claim: SessionClaim | None, session_id: str | None) -> bool:
-        row = None if session_id is None else self._rows.get(session_id)
+        row = None if session_id is None else self.rows.get(session_id)
         return super().takes(claim, session_id) and (row is None or not self.is_held(row))
 
 
@@ -75,7 +75,7 @@ class HolderGetsOneItem(Mutant):
 
 class _OneSession(Sessions):
     def takes(self, claim: SessionClaim | None, session_id: str | None) -> bool:
-        holds = [name for name, row in self._rows.items() if claim and row.owner == claim.owner and self.is_held(row)]
+        holds = [name for name, row in self.rows.items() if claim and row.owner == claim.owner and self.is_held(row)]
         return super().takes(claim, session_id) and (session_id is None or not holds or session_id in holds)
 
 
@@ -172,7 +172,7 @@ class SessionNeverLapses(Mutant):
 
 class _FirstClaimCounts(Sessions):
     def take(self, claim: SessionClaim | None, session_id: str | None) -> None:
-        if session_id not in self._rows:
+        if session_id not in self.rows:
             super().take(claim, session_id)
 
 
@@ -184,7 +184,7 @@ class FetchDoesNotProlong(Mutant):
 
 class _NotByItsHolder(Sessions):
     def take(self, claim: SessionClaim | None, session_id: str | None) -> None:
-        row = None if session_id is None else self._rows.get(session_id)
+        row = None if session_id is None else self.rows.get(session_id)
         if row is None or not self.is_held(row):
             super().take(claim, session_id)
 
@@ -226,7 +226,7 @@ class AckNeedsTheSession(Mutant):
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         item = self._work.valid("ack_work_item", lock_token).item
-        row = self._sessions._rows.get(item.session_id or "")
+        row = self._sessions.rows.get(item.session_id or "")
         await super().ack_work_item(lock_token, completion)
         assert row is None or self._sessions.is_held(row), "expected a session that is held"
 
@@ -271,9 +271,9 @@ class RenewalOfSessionsIgnored(Mutant):
     """A renewed session lapses when it would have."""
 
     async def renew_session_lock(self, owners: Sequence[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
-        before = {name: row.until_ms for name, row in self._sessions._rows.items()}
+        before = {name: row.until_ms for name, row in self._sessions.rows.items()}
         count = await super().renew_session_lock(owners, extend_for_ms, idle_timeout_ms)
-        for name, row in self._sessions._rows.items():
+        for name, row in self._sessions.rows.items():
             row.until_ms = before[name]
         return count
 
@@ -302,7 +302,7 @@ class IdleSessionsRenewed(Mutant):
 
 class _RenewsAll(Sessions):
     def renew(self, owners: Collection[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
-        return super().renew({row.owner for row in self._rows.values()}, extend_for_ms, idle_timeout_ms)
+        return super().renew({row.owner for row in self.rows.values()}, extend_for_ms, idle_timeout_ms)
 
 
 class SessionsOfAllRenewed(Mutant):
@@ -331,7 +331,7 @@ class RenewalSaysAtLeastOne(Mutant):
 
 class _RenewsTheLapsed(Sessions):
     def renew(self, owners: Collection[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
-        lapsed = [row for row in self._rows.values() if row.owner in owners and not self.is_held(row)]
+        lapsed = [row for row in self.rows.values() if row.owner in owners and not self.is_held(row)]
         for row in lapsed:
             row.until_ms = self._now_ms() + extend_for_ms
         return len(lapsed) + super().renew(owners, extend_for_ms, idle_timeout_ms)
@@ -403,9 +403,9 @@ class SessionsWithItemsForgotten(Mutant):
 
 class _ForgetsTheHeld(Sessions):
     def forget(self, queued: Collection[str | None]) -> int:
-        gone = [name for name in self._rows if name not in queued]
+        gone = [name for name in self.rows if name not in queued]
         for name in gone:
-            del self._rows[name]
+            del self.rows[name]
         return len(gone)
 
 
@@ -417,7 +417,7 @@ class HeldSessionsForgotten(Mutant):
 
 class _CountsAgain(Sessions):
     def forget(self, queued: Collection[str | None]) -> int:
-        return sum(not self.is_held(row) and name not in queued for name, row in self._rows.items())
+        return sum(not self.is_held(row) and name not in queued for name, row in self.rows.items())
 
 
 class ForgottenSessionsCountAgain(Mutant):
@@ -432,9 +432,9 @@ class _TakenAtTheEnd(Sessions):
         self._gone: set[str] = set()
 
     def forget(self, queued: Collection[str | None]) -> int:
-        before = set(self._rows)
+        before = set(self.rows)
         count = super().forget(queued)
-        self._gone |= before - set(self._rows)
+        self._gone |= before - set(self.rows)
         return count
 
     def takes(self, claim: SessionClaim | None, session_id: str | None) -> bool:
@@ -487,14 +487,14 @@ class SessionGoesWithItsInstance(Mutant):
     """With an instance the sessions of everybody are gone."""
 
     def _drop_tree(self, root: str) -> DeletedCounts:
-        self._sessions._rows.clear()
+        self._sessions.rows.clear()
         return super()._drop_tree(root)
 
 
 class _ForgetsTheSession(WorkerQueue):
     def put(self, item: WorkItem) -> None:
         super().put(item)
-        self._sessions._rows.pop(item.session_id or "", None)
+        self._sessions.rows.pop(item.session_id or "", None)
 
 
 class NewItemFreesTheSession(Mutant):

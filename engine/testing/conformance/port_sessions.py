@@ -89,11 +89,8 @@ async def test_instances_share_the_worker_of_a_session(factory: ProviderFactory)
         assert (fetched.item.instance, fetched.item.session_id) == (instance, "shared")
         assert await no_work_to_take(provider, session=B)
     assert await provider.renew_session_lock(["worker-A"], LOCK_MS, LOCK_MS) == 1
-    await _turn(
-        provider,
-        "instance-1",
-        TurnResult(execution_id=1, work_items=(work_item("instance-1", 3, session_id="shared"),)),
-    )
+    third = work_item("instance-1", 3, session_id="shared")
+    await _turn(provider, "instance-1", TurnResult(execution_id=1, work_items=(third,)))
     await provider.enqueue_for_worker(work_item("instance-2", 4, session_id="other"))
     assert (await _arriving(provider, B)).item.session_id == "other"
     assert (await _arriving(provider, A)).item.activity_id == 3

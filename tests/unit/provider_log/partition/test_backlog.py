@@ -134,7 +134,7 @@ class Workers(RuleBasedStateMachine):
         lease: Lease | None = self.backlog.lease(token, self.now_ms)
         assert (lease and lease.key) == (row and row.key)
         if row is not None:
-            self.backlog.settle(token)
+            self.backlog.settle(token, self.now_ms)
             del self.rows[row.key]
             if commits:
                 self.backlog.forget(token)
@@ -203,7 +203,7 @@ def test_a_release_tells_every_lease_that_is_out() -> None:
     for number, key in enumerate((ONE, TWO)):
         backlog.add(waiting(key, number))
         leased(backlog, f"t{number}")
-    backlog.settle("t0")
+    backlog.settle("t0", 1_000)
     assert [one.activity_id for one in backlog.leases("w")] == [2]
 
 
@@ -234,7 +234,7 @@ def test_an_answer_that_is_in_the_log_after_all_revokes_nothing() -> None:
     backlog = Backlog()
     backlog.add(waiting(ONE, 0))
     lease = leased(backlog, "t0")
-    backlog.settle("t0")
+    backlog.settle("t0", 1_000)
     backlog.rebuild([])
     assert not lease.revoked.is_set()
     assert backlog.lease("t0", 0) is None
@@ -244,7 +244,7 @@ def test_a_lease_that_ran_out_while_its_answer_was_in_doubt_is_over() -> None:
     backlog = Backlog()
     backlog.add(waiting(ONE, 0))
     leased(backlog, "t0")
-    backlog.settle("t0")
+    backlog.settle("t0", 1_000)
     backlog.tick(2 * LEASE_MS)
     backlog.rebuild([waiting(ONE, 0, attempt=1)])
     assert leased(backlog, "t1", 2 * LEASE_MS).attempt == 2
