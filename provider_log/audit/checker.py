@@ -51,8 +51,7 @@ _OF_WORK = (r.WorkItemEnqueued, r.WorkItemAcked)
 """Records of a work item are where it waits, which may be another place than its instance's."""
 
 _SENT_AWAY = frozenset({Disposition.FORWARDED, Disposition.DEAD_LETTERED})
-"""What strangers sent to the wrong partition, or under any key at all: noted here, it lives elsewhere. So may what comes
-by the worker topic."""
+"""What strangers sent to the wrong partition, or under any key at all: noted here, it lives elsewhere."""
 
 
 class Checker:

@@ -71,8 +71,10 @@ class Queues:
         return self._order
 
     def schedule(self, work: r.Scheduled, *, from_outside: bool = False) -> None:
-        """A work item waits, unless another partition has it. One from outside may be sent twice: the second takes the
-        first one's place."""
+        """A work item waits, unless another partition has it.
+
+        One from outside may be sent twice: the second takes the first one's place.
+        """
         if work.partition is not None:
             return
         key = (work.instance, work.execution_id, work.activity_id)

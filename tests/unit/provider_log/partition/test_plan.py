@@ -97,16 +97,8 @@ def test_an_own_timer_is_a_row_and_no_message() -> None:
 
 
 def item_of(session_id: str | None, tag: str | None = "t") -> WorkItem:
-    return WorkItem(
-        instance="i",
-        incarnation=7,
-        execution_id=1,
-        activity_id=2,
-        name="act",
-        input=NULL,
-        session_id=session_id,
-        tag=tag,
-    )
+    item = WorkItem(instance="i", incarnation=7, execution_id=1, activity_id=2, name="act", input=NULL)
+    return structs.replace(item, session_id=session_id, tag=tag)
 
 
 @pytest.mark.parametrize(("session_id", "tag"), [(None, "t"), ("i", "t"), ("i::sub::5", None), (elsewhere(), "gpu")])
