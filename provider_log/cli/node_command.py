@@ -25,6 +25,25 @@ WorkerTags = Annotated[
         show_default=False,
     ),
 ]
+MaxSessions = Annotated[
+    int | None,
+    typer.Option(
+        "--max-sessions",
+        min=0,
+        metavar="N",
+        help="Sessions under way here at once; 0: none. [default: 10]",
+        show_default=False,
+    ),
+]
+WorkerNodeId = Annotated[
+    str | None,
+    typer.Option(
+        "--worker-node-id",
+        metavar="NAME",
+        help="Who holds this node's sessions. [default: made up at each start]",
+        show_default=False,
+    ),
+]
 
 
 def node(
@@ -76,6 +95,8 @@ def node(
         ),
     ] = None,
     worker_tags: WorkerTags = None,
+    max_sessions: MaxSessions = None,
+    worker_node_id: WorkerNodeId = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +127,8 @@ def node(
         advertise=advertise,
         topic_tags=topic_tags,
         worker_tags=worker_tags,
+        max_sessions=max_sessions,
+        worker_node_id=worker_node_id,
         log_level=log_level,
         log_json=log_json,
     )
