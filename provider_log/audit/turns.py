@@ -84,6 +84,8 @@ class Turn:
 
     def hand_out(self, scheduled: r.Scheduled, item: WorkItem, found: Found) -> None:
         """A work item of it."""
+        if scheduled.activity_id in self._handed_out:
+            found(Kind.WORK, f"expected activity {scheduled.activity_id} to be handed out once, but it is twice")
         asked = self._asked.get(scheduled.activity_id)
         expected = (self.instance, self.execution_id, self._life.incarnation)
         if (
