@@ -170,7 +170,7 @@ class Backlog:
         """Lease the oldest visible item that `tags` and `session` take, or None; its session is then held."""
         self.tick(now_ms)
         firsts = [first for tag in _queues_of(tags, self._ready) if (first := self._first_ready(tag)) is not None]
-        if session is not None:
+        if session is not None and self._sessions.is_anybody_in_line:
             firsts += self._firsts_of_sessions(tags, session.owner)
         item = min(firsts, key=lambda first: first.order, default=None)
         if item is None:

@@ -115,15 +115,15 @@ def _arrive_work(
         raise Unusable(str(unknown)) from unknown
     _check_size(value)
     _check_instance(r.Lane.WORKER, item.instance, None)
+    if not isinstance(item, r.TreeTakenBack) and (item.execution_id < 0 or item.activity_id < 0):
+        raise Unusable(
+            f"expected an execution and an activity id from 0 on, but got {item.execution_id}, {item.activity_id}"
+        )
     if isinstance(item, r.TakenBack):
         _arrive_taken_back(live, stored.offset, item, arrivals)
         return
     # What an owner sends is here for its session, even if the owner does not know yet that its tag is served otherwise.
     _check_routing(item, place, () if is_owners else live.work.topic_tags)
-    if item.execution_id < 0 or item.activity_id < 0:
-        raise Unusable(
-            f"expected an execution and an activity id from 0 on, but got {item.execution_id}, {item.activity_id}"
-        )
 
     def after() -> None:
         arrivals.advance(r.Lane.WORKER, stored.offset)

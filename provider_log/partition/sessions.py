@@ -85,6 +85,11 @@ class Sessions:
             if queue:
                 self._stand_in_line(session_id, tag, queue[0][0])
 
+    @property
+    def is_anybody_in_line(self) -> bool:
+        """Whether a session may have an item: where none is used, this is all that a fetch asks."""
+        return bool(self._lines)
+
     def tags_of(self, holder: str | None) -> Collection[str | None]:
         """Tags of which a session of this holder, or of none, may have an item."""
         return list(self._lines.get(holder, {}))

@@ -211,6 +211,43 @@ def test_nobody_but_an_owner_takes_back(taken_back: r.TakenBack) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"noise",
+        codec.encode_taken_back(r.WorkItemTakenBack(instance=HERE, execution_id=-1, activity_id=2)),
+        codec.encode_taken_back(r.WorkItemTakenBack(instance=HERE, execution_id=1, activity_id=-2)),
+        codec.encode_taken_back(r.WorkItemTakenBack(instance="", execution_id=1, activity_id=2)),
+        codec.encode_taken_back(r.TreeTakenBack(instance="a\0b")),
+        codec.encode_work_item(structs.replace(ITEM, session_id=HERE)),
+        codec.encode_work_item(structs.replace(ITEM, activity_id=-1)),
+    ],
+    ids=["noise", "execution", "activity", "nobody", "tree", "session", "item"],
+)
+def test_what_no_owner_writes_harms_nobody_under_an_owners_header(value: bytes) -> None:
+    """Whoever writes to a topic may write anything: it is a dead letter, and what comes after it is served."""
+
+    async def scenario(world: World) -> None:
+        async with world.provider(partitions=PARTITIONS) as provider:
+            await world.log.append(
+                LogRecord(
+                    topic=Topics.of(APP).worker,
+                    partition=1,
+                    key=THERE.encode(),
+                    value=value,
+                    headers=((OWNER_HEADER, b"0"),),
+                )
+            )
+            await provider.enqueue_for_worker(ITEM)
+            fetched = await provider.fetch_work_item(30_000, 0, session=A)
+            assert fetched is not None
+            assert fetched.item == ITEM
+            await world.clock.sleep_ms(100)  # the markers of the transaction are written by then
+            assert len(await world.committed(Topics.of(APP).dead_letter, 1)) == 1
+
+    run(scenario)
+
+
 def test_a_tag_that_others_serve_keeps_its_items_with_their_instance() -> None:
     """Whatever their session: who serves it, a consumer group says."""
 
