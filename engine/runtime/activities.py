@@ -36,7 +36,7 @@ class ActivityDispatcher:
     """Executes work items: async activities as tasks of this loop, sync ones in threads.
 
     `run` fetches and is one task; cancelling it at any moment is safe. What it has begun goes on: `drain` waits for
-    that, `aclose` ends it. `leases.run` and `sessions.run` must run until both are over.
+    that, `aclose` ends it. `leases.run` and `sessions.renew` must run until both are over.
     """
 
     def __init__(self, shared: Shared) -> None:

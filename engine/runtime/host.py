@@ -185,7 +185,8 @@ class Engine:
         }
         leasing = {
             self._tasks.spawn("leases", self._activities.leases.run()),
-            self._tasks.spawn("sessions", self._activities.sessions.run()),
+            self._tasks.spawn("sessions", self._activities.sessions.renew()),
+            self._tasks.spawn("orphaned sessions", self._activities.sessions.clean_up()),
         }
         await self._moved.wait()
         for task in fetching:

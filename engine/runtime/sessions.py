@@ -4,7 +4,6 @@ All activities of an engine run under one name, so a session that it holds is he
 long as it is used: see `session_idle_timeout_ms`.
 """
 
-import asyncio
 from collections import Counter
 
 from engine.errors import OwnershipLost, Refused
@@ -62,15 +61,12 @@ class Sessions:
             if not self._under_way[session_id]:
                 del self._under_way[session_id]
 
-    async def run(self) -> None:
-        """Renew what is held and let the provider forget what is not, until cancelled.
+    async def renew(self) -> None:
+        """Renew what is held, until cancelled.
 
         Raises:
             ProviderError: One that ends the engine.
         """
-        await asyncio.gather(self._renew(), self._clean_up())
-
-    async def _renew(self) -> None:
         shared, options = self._shared, self._shared.options
         while True:
             await shared.clock.sleep_ms(max(1, options.session_lock_timeout_ms // RENEWALS_A_LEASE))
@@ -91,7 +87,8 @@ class Sessions:
                 renewed = 1
             self._may_hold = self._may_hold or renewed > 0 or bool(self._under_way)
 
-    async def _clean_up(self) -> None:
+    async def clean_up(self) -> None:
+        """Let the provider forget what nobody needs, until cancelled. Raises as `renew` does."""
         shared, options = self._shared, self._shared.options
         while True:
             await shared.clock.sleep_ms(options.session_cleanup_interval_ms)

@@ -16,6 +16,15 @@ from provider_log.cli.logs import Bootstrap, LogName
 from provider_log.cli.settings import Resolved, Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
+TopicTags = Annotated[
+    str | None,
+    typer.Option(
+        "--topic-tags",
+        metavar="TAG,…",
+        help="Tags of activities that plain consumers of the worker topic serve.",
+        show_default=False,
+    ),
+]
 WorkerTags = Annotated[
     str | None,
     typer.Option(
@@ -85,15 +94,7 @@ def node(
             show_default=False,
         ),
     ] = None,
-    topic_tags: Annotated[
-        str | None,
-        typer.Option(
-            "--topic-tags",
-            metavar="TAG,…",
-            help="Tags of activities that plain consumers of the worker topic serve.",
-            show_default=False,
-        ),
-    ] = None,
+    topic_tags: TopicTags = None,
     worker_tags: WorkerTags = None,
     max_sessions: MaxSessions = None,
     worker_node_id: WorkerNodeId = None,
