@@ -48,6 +48,11 @@ class ActivityContext(Protocol):
         ...
 
     @property
+    def session_id(self) -> str | None:
+        """The session it was asked for in; None without one."""
+        ...
+
+    @property
     def attempt(self) -> int:
         """Which delivery of this one call this is, from 1. A retry by policy is a call of its own."""
         ...

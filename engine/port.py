@@ -23,6 +23,7 @@ from engine.model.failure import Failure
 from engine.model.key_values import KeyValue
 from engine.model.messages import AnyMessage
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
+from engine.model.sessions import SessionClaim
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
@@ -259,12 +260,42 @@ class Provider(Mailbox, InstanceView, Protocol):
         ...
 
     async def fetch_work_item(
-        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+        self,
+        lock_timeout_ms: int,
+        poll_timeout_ms: int,
+        tags: TagFilter = DEFAULT_ONLY,
+        session: SessionClaim | None = None,
     ) -> FetchedWorkItem | None:
-        """Lease the oldest visible work item that `tags` takes for `lock_timeout_ms`.
+        """Lease the oldest visible work item that `tags` and `session` take for `lock_timeout_ms`.
 
-        None if there is none within `poll_timeout_ms`. What `tags` does not take is not locked, not counted, and does
-        not hold up what it takes, however much of it waits.
+        Without `session` it takes items that have none. With it, those too, and items of sessions that its owner holds
+        or that nobody holds; in the same step the owner holds the session of what it gets, from now on for
+        `session.lock_timeout_ms`. The first such fetch begins a session, without anybody having asked for it.
+
+        None if there is none within `poll_timeout_ms`. What is not taken is not locked, not counted, and does not hold
+        up what is, however much of it waits. Holding a session says where its items go and nothing more: a worker that
+        holds it no longer still renews, acks and abandons the items it leased.
+        """
+        ...
+
+    async def renew_session_lock(self, owners: Sequence[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
+        """Let `owners` hold their sessions for `extend_for_ms` from now: those that are held, and not idle.
+
+        A session is idle when, while it was held, no item of it was fetched, renewed or acked for `idle_timeout_ms`.
+
+        Returns:
+            How many sessions that were.
+        """
+        ...
+
+    async def cleanup_orphaned_sessions(self, idle_timeout_ms: int) -> int:
+        """Forget sessions that nobody holds and of which no item waits or runs.
+
+        Args:
+            idle_timeout_ms: For databases, which may keep what was in use more lately than that; others need not look.
+
+        Returns:
+            How many sessions that were.
         """
         ...
 

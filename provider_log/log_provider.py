@@ -15,6 +15,7 @@ from engine.errors import Fatal, InDoubt, OwnershipLost, Refused, Retryable, Usa
 from engine.model.failure import Failure
 from engine.model.ids import CHILD_MARK
 from engine.model.messages import AnyMessage, External, FireTimer
+from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.version import VersionRange
@@ -33,7 +34,7 @@ from provider_log.partition.live import LivePartition
 from provider_log.partition.ownership import Phase
 from provider_log.partitions import Alone, Partitions, RestoreProgress, Shared
 from provider_log.queries import Queries
-from provider_log.routing import partition_of
+from provider_log.routing import partition_of, partition_of_work
 from provider_log.store.port import Store
 from provider_log.topics import INPUT_BYTES_MAX, VISIBLE_HEADER, Topics, partitions_found
 
@@ -338,11 +339,11 @@ class LogProvider(Queries, Administration):
 
     async def enqueue_for_worker(self, item: WorkItem) -> None:
         """See `engine.port.Mailbox`."""
-        number = partition_of(item.instance, self.partitions)
+        number = partition_of_work(item, self.partitions, self._options.topic_tags)
         record = LogRecord(
             topic=Topics.of(self.app).worker,
             partition=number,
-            key=item.instance.encode(),
+            key=(item.session_id or item.instance).encode(),
             value=codec.encode_work_item(item),
         )
         await self._arrived(r.Lane.WORKER, number, await self._append("enqueue_for_worker", record))
@@ -426,10 +427,14 @@ class LogProvider(Queries, Administration):
     # The worker queue
 
     async def fetch_work_item(
-        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+        self,
+        lock_timeout_ms: int,
+        poll_timeout_ms: int,
+        tags: TagFilter = DEFAULT_ONLY,
+        session: SessionClaim | None = None,
     ) -> FetchedWorkItem | None:
         """See `engine.port.Provider`."""
-        taken = await self._poll(lambda: self._take_work(lock_timeout_ms, tags), _work_due_ms, poll_timeout_ms)
+        taken = await self._poll(lambda: self._take_work(lock_timeout_ms, tags, session), _work_due_ms, poll_timeout_ms)
         if taken is None:
             return None
         fetched, recorded = taken
@@ -441,13 +446,22 @@ class LogProvider(Queries, Administration):
         return fetched
 
     def _take_work(
-        self, lock_timeout_ms: int, tags: TagFilter
+        self, lock_timeout_ms: int, tags: TagFilter, session: SessionClaim | None
     ) -> tuple[FetchedWorkItem, Awaitable[None] | None] | None:
         for live in self.held.running():
-            item = live.work.take(lock_timeout_ms, tags)
+            item = live.work.take(lock_timeout_ms, tags, session)
             if item is not None:
                 return item, live.work.recorded_first(item.item)
         return None
+
+    async def renew_session_lock(self, owners: Sequence[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
+        """See `engine.port.Provider`. Over the sessions of all partitions that are here."""
+        return sum(live.work.renew_sessions(owners, extend_for_ms, idle_timeout_ms) for live in self.held.running())
+
+    async def cleanup_orphaned_sessions(self, idle_timeout_ms: int) -> int:
+        """See `engine.port.Provider`. Over the sessions of all partitions that are here."""
+        del idle_timeout_ms  # what is forgotten comes again with its next item
+        return sum(live.work.forget_sessions() for live in self.held.running())
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         """See `engine.port.Provider`."""

@@ -378,6 +378,29 @@ class Owner(Struct, frozen=True, kw_only=True):
     generation: int
 
 
+class WorkItemTakenBack(Struct, frozen=True, kw_only=True):
+    """A record of `{app}.worker`, behind the work item it is about: nobody waits for that any more.
+
+    Written by the owner of the instance for the owner of the partition in which the item is.
+    """
+
+    instance: str
+    execution_id: int
+    activity_id: int
+
+
+class TreeTakenBack(Struct, frozen=True, kw_only=True):
+    """A record of `{app}.worker`: all work items before it of `instance` and its automatic children are void.
+
+    The instance was deleted in its own partition. Written as `WorkItemTakenBack` is.
+    """
+
+    instance: str
+
+
+TakenBack = WorkItemTakenBack | TreeTakenBack
+
+
 class Header(Struct, frozen=True):
     """A header of a record of a topic."""
 

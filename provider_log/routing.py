@@ -5,8 +5,11 @@ partition, and messages between parent and child need no topic.
 """
 
 import functools
+from collections.abc import Collection
 
 from engine.model.ids import CHILD_MARK
+from engine.model.turn import ActivityRef
+from engine.model.work import WorkItem
 
 RULE = "murmur2/root"
 """Name of this rule in the genesis record; an application keeps the rule it was created with."""
@@ -45,3 +48,14 @@ def partition_of_root(root: str, partitions: int) -> int:
 def partition_of(instance: str, partitions: int) -> int:
     """The partition an instance lives in, 0 <= result < `partitions`."""
     return 0 if partitions == 1 else partition_of_root(root_of(instance), partitions)
+
+
+def partition_of_work(item: WorkItem | ActivityRef, partitions: int, topic_tags: Collection[str]) -> int:
+    """The partition in whose worker queue an item waits: that of its session, or of its instance if it has none.
+
+    What others serve from the worker topic, because its tag is one of `topic_tags`, stays with its instance: they
+    answer there, and who gets it is for their consumer group to say.
+    """
+    if item.session_id is None or item.tag in topic_tags:
+        return partition_of(item.instance, partitions)
+    return partition_of(item.session_id, partitions)

@@ -32,13 +32,14 @@ class Disposition(enum.Enum):
 class ActivityRef(Struct, frozen=True):
     """An activity of the instance whose turn this is (or, in a conformance test, of any instance).
 
-    `session_id` is that of its work item: it says where to look for it.
+    `session_id` and `tag` are those of its work item: they say where to look for it.
     """
 
     instance: str
     execution_id: int
     activity_id: int
     session_id: str | None = None
+    tag: str | None = None
 
 
 class TimerRef(Struct, frozen=True):

@@ -45,6 +45,12 @@ CARRIED_MESSAGES_MAX = 1_000
 """So many unread queue messages survive a continue-as-new: the oldest."""
 
 
+Queue = tuple[str | None, str | None]
+"""Session id and tag of an activity."""
+
+NO_SESSION: Queue = (None, None)
+
+
 class Effects:
     """Collects a turn.
 
@@ -53,6 +59,8 @@ class Effects:
         execution_id: Which execution the events belong to.
         started: Its first event.
         instance_of: The id of the child that a recorded call started, for cancelling it.
+        queue_of: Session and tag of the activity that a recorded call asked for, for taking it back; the tag is of use
+            with a session alone.
 
     Attributes:
         delta: The new events so far.
@@ -67,6 +75,7 @@ class Effects:
         execution_id: int,
         started: OrchestrationStarted,
         instance_of: Callable[[int], str],
+        queue_of: Callable[[int], Queue],
     ) -> None:
         self.instance = instance
         self.execution_id = execution_id
@@ -77,6 +86,7 @@ class Effects:
         self.resent: list[AnyMessage] = []
         self._messages: list[AnyMessage] = []
         self._instance_of = instance_of
+        self._queue_of = queue_of
         self._work: dict[int, WorkItem] = {}
         self._timers: dict[int, FireTimer] = {}
         self._starts: dict[int, StartOrchestration] = {}
@@ -157,7 +167,8 @@ class Effects:
     def _take_back_activity(self, event: ActivityCancelRequested) -> None:
         source = event.source_event_id
         if self._work.pop(source, None) is None:
-            self._cancelled_activities.append(ActivityRef(self.instance, self.execution_id, source))
+            session_id, tag = self._queue_of(source)
+            self._cancelled_activities.append(ActivityRef(self.instance, self.execution_id, source, session_id, tag))
 
     def _set_timer(self, event: TimerCreated) -> None:
         self._timers[event.event_id] = FireTimer(

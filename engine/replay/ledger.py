@@ -56,6 +56,7 @@ class Ledger:
         custom_status: As the code set it last.
         shut: Set when the execution has ended or is put away: what is asked then is dropped.
         cancelled_children: Ids of children that were taken back, by the event id of their call.
+        cancelled_sessions: Session and tag of activities with a session that were taken back, likewise.
         message_ids: Of all queue messages so far, to know a repetition.
     """
 
@@ -73,6 +74,7 @@ class Ledger:
         self.futures: dict[int, AskedFuture[object]] = {}
         self.custom_status: str | None = None
         self.cancelled_children: dict[int, str] = {}
+        self.cancelled_sessions: dict[int, tuple[str | None, str | None]] = {}
         self.message_ids: set[str] = set()
         self.shut = False
         self.raise_if_evicting = raise_if_evicting
@@ -278,6 +280,8 @@ class Ledger:
                 self._waits.close(asked.name, source)
             case QueueSubscribed():
                 self._hand_over(self._queues.close(asked.name, source))
+            case ActivityScheduled(session_id=session_id) if session_id is not None:
+                self.cancelled_sessions[source] = session_id, asked.tag
             case ActivityScheduled() | TimerCreated():
                 pass
         return taken_back(asked, self.last_event_id, self.now_ms, action.reason)

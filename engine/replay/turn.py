@@ -7,6 +7,7 @@ from msgspec import Struct, structs
 from engine.converter import Converter
 from engine.errors import HistoryCorrupted, NotRegistered
 from engine.model.events import (
+    ActivityScheduled,
     AnyEvent,
     CarriedMessage,
     ExecutionEnd,
@@ -31,7 +32,7 @@ from engine.port import OrchestrationItem
 from engine.registry import OrchestrationDefinition, Registry
 from engine.replay.admission import admit, collision
 from engine.replay.bounds import TurnOptions, require_within_bounds
-from engine.replay.effects import Effects
+from engine.replay.effects import NO_SESSION, Effects
 from engine.replay.ending import closing
 from engine.replay.failures import failure_of
 from engine.replay.history import require_well_formed
@@ -278,7 +279,11 @@ class _Turn:
         """Give `live` its messages in order of arrival; the one at `first`, which made it, before all others."""
         ledger = live.ledger
         effects = Effects(
-            live.instance, live.execution_id, live.started, instance_of=ledger.cancelled_children.__getitem__
+            live.instance,
+            live.execution_id,
+            live.started,
+            instance_of=ledger.cancelled_children.__getitem__,
+            queue_of=lambda source: ledger.cancelled_sessions.get(source, NO_SESSION),
         )
         try:
             if first is not None:
@@ -357,9 +362,11 @@ def _first(history: Sequence[AnyEvent]) -> OrchestrationStarted:
 def _effects_of(
     instance: str, execution_id: int, started: OrchestrationStarted, history: Sequence[AnyEvent]
 ) -> Effects:
-    """Effects that know the children from the history."""
+    """Effects that know children and sessions from the history."""
     children = {event.event_id: event.instance for event in history if isinstance(event, SubOrchestrationScheduled)}
-    return Effects(instance, execution_id, started, instance_of=children.__getitem__)
+    asked = (event for event in history if isinstance(event, ActivityScheduled))
+    queues = {event.event_id: (event.session_id, event.tag) for event in asked}
+    return Effects(instance, execution_id, started, instance_of=children.__getitem__, queue_of=queues.__getitem__)
 
 
 def _settle(

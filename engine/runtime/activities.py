@@ -15,6 +15,7 @@ from engine.runtime.doors import Tasks, Threads, settled_within, within
 from engine.runtime.leases import Leases
 from engine.runtime.options import back_off_ms
 from engine.runtime.reactions import Reaction, pause_after, reaction_to, repeated
+from engine.runtime.sessions import Sessions
 from engine.runtime.shared import Shared
 
 log = logger("activities")
@@ -35,7 +36,7 @@ class ActivityDispatcher:
     """Executes work items: async activities as tasks of this loop, sync ones in threads.
 
     `run` fetches and is one task; cancelling it at any moment is safe. What it has begun goes on: `drain` waits for
-    that, `aclose` ends it. `leases.run` must run until both are over.
+    that, `aclose` ends it. `leases.run` and `sessions.renew` must run until both are over.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -43,6 +44,7 @@ class ActivityDispatcher:
         self._tasks = Tasks("turnlog.activities", shared.fail)
         self._threads = Threads("turnlog-activity", shared.options.activity_threads_max)
         self.leases = Leases(shared, self._tasks, self._lease_lost)
+        self.sessions = Sessions(shared)
         self._leased: dict[Call, asyncio.Task[None]] = {}
         self._running = 0
         self._ended = asyncio.Event()
@@ -68,9 +70,10 @@ class ActivityDispatcher:
         failures = found = 0
         while True:
             await self._room()
+            claim = self.sessions.claim()
             try:
                 fetched = await provider.fetch_work_item(
-                    options.activity_lease_ms, options.poll_ms, options.worker_tags
+                    options.activity_lease_ms, self.sessions.poll_ms(claim), options.worker_tags, claim
                 )
             except ProviderError as error:
                 if reaction_to(error) is Reaction.STOP:
@@ -120,6 +123,7 @@ class ActivityDispatcher:
         call = Call(fetched)
         self._running += 1
         self.leases.add(call)
+        self.sessions.add(call.session_id)
         self._leased[call] = self._tasks.spawn(f"{call.name} of {call.instance}", self._serve(call))
 
     async def _serve(self, call: Call) -> None:
@@ -136,6 +140,7 @@ class ActivityDispatcher:
         finally:
             self._finish(call)
             self.leases.forget(call)
+            self.sessions.forget(call.session_id)
             del self._leased[call]
             self._ended.set()
 

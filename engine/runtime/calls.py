@@ -73,6 +73,10 @@ class Call:
         return self.item.traceparent
 
     @property
+    def session_id(self) -> str | None:
+        return self.item.session_id
+
+    @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
         if self._logger is None:
             self._logger = SubjectLogger(logger(f"activity.{self.item.name}"), self.about)

@@ -100,6 +100,7 @@ class Engine:
             "activities_running": self._activities.running,
             "live_bytes_estimate": self._orchestrations.live_bytes_estimate,
             "live_executions": self._orchestrations.live_executions,
+            "sessions_under_way": self._activities.sessions.under_way,
             "turns_in_flight": self._orchestrations.in_flight,
             "work_items_leased": self._activities.leased,
         }
@@ -182,7 +183,11 @@ class Engine:
             self._tasks.spawn("orchestrations", self._orchestrations.run()),
             self._tasks.spawn("activities", self._activities.run()),
         }
-        leasing = self._tasks.spawn("leases", self._activities.leases.run())
+        leasing = {
+            self._tasks.spawn("leases", self._activities.leases.run()),
+            self._tasks.spawn("sessions", self._activities.sessions.renew()),
+            self._tasks.spawn("orphaned sessions", self._activities.sessions.clean_up()),
+        }
         await self._moved.wait()
         for task in fetching:
             task.cancel()
@@ -193,8 +198,9 @@ class Engine:
             self._draining.cancel()
         give_back = self._stage is Stage.DRAINING
         left = await self._activities.aclose(give_back=give_back) + await self._orchestrations.aclose()
-        leasing.cancel()
-        await asyncio.wait({leasing})
+        for task in leasing:
+            task.cancel()
+        await asyncio.wait(leasing)
         if left:
             log.warning("left behind: %s", ", ".join(left))
 

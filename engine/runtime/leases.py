@@ -1,7 +1,6 @@
 """How do leases hold while activities run, and how does the worker learn that one is lost?
 
-Each lease is renewed at a third of its length, which leaves two thirds to repeat a renewal that fails. A provider that
-takes a lease back says so in the item's `revoked`, or at the next renewal.
+A provider that takes a lease back says so in the item's `revoked`, or at the next renewal.
 """
 
 import asyncio
@@ -13,13 +12,13 @@ from engine.errors import OwnershipLost, Refused
 from engine.observe import known_marks, logger, mark
 from engine.runtime.calls import Call
 from engine.runtime.doors import Tasks
+from engine.runtime.options import RENEWALS_A_LEASE
 from engine.runtime.reactions import repeated
 from engine.runtime.shared import Shared
 
 log = logger("activities")
 known_marks("lease.lost", "lease.revoked")
 
-RENEWALS_A_LEASE = 3
 WATCHED_AFTER_MS = 20
 """An activity this old gets a task that waits for its revocation: 16 µs, a tenth of all that a short one costs."""
 

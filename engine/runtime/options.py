@@ -3,9 +3,13 @@
 from msgspec import Struct
 
 from engine.errors import UsageError
+from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.version import RULES, SUPPORTED, VersionRange
 from engine.replay.bounds import TurnOptions
+
+RENEWALS_A_LEASE = 3
+"""Each lease is renewed at a third of its length, which leaves two thirds to repeat a renewal that fails."""
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True):
@@ -30,6 +34,15 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             wait for an engine that knows theirs: in a rolling upgrade an old node leaves to new ones what those began.
         worker_tags: Which activities this engine takes, by their tag: those without one unless told otherwise. A tag
             that no engine takes waits for one that does, for ever.
+        max_sessions: Sessions of which activities are under way at once. At the bound, activities with a session wait
+            and those without go on. 0: this engine takes none with a session.
+        worker_node_id: Who holds this engine's sessions. Engines that are given the same name share theirs; None
+            makes one up for each engine.
+        session_lock_timeout_ms: Lease on a session; renewed at a third. It is how long the sessions of a crashed worker
+            wait for another one.
+        session_idle_timeout_ms: A session of which nothing was fetched, renewed or done for so long is not renewed any
+            more: its next activity goes to whoever comes first. Above the renewal of activities, which count as use.
+        session_cleanup_interval_ms: How often the provider is told to forget sessions that nobody needs.
         poll_ms: How long one fetch waits in the provider for something to do. Providers wake a waiting fetch at
             once, so this only bounds how long a lost connection goes unseen.
         attempts_max: Deliveries of a message or work item before its instance or activity fails as poison. With the
@@ -56,6 +69,11 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     activity_lease_ms: int = 30_000
     supported_pins: VersionRange = SUPPORTED
     worker_tags: TagFilter = DEFAULT_ONLY
+    max_sessions: int = 10
+    worker_node_id: str | None = None
+    session_lock_timeout_ms: int = 30_000
+    session_idle_timeout_ms: int = 300_000
+    session_cleanup_interval_ms: int = 300_000
     poll_ms: int = 30_000
     attempts_max: int = 10
     unregistered_delay_ms: int = 1_000
@@ -84,9 +102,17 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
                 f"expected work_items_max of at least activities_max, "
                 f"but they are {self.work_items_max} and {self.activities_max}"
             )
+        renewed_every_ms = max(1, self.activity_lease_ms // RENEWALS_A_LEASE)
+        if self.session_idle_timeout_ms <= renewed_every_ms:
+            raise UsageError(
+                f"expected session_idle_timeout_ms above {renewed_every_ms}, a third of activity_lease_ms, so that an "
+                f"activity under way keeps its session in use, but it is {self.session_idle_timeout_ms}"
+            )
+        if self.worker_node_id is not None:
+            SessionClaim(self.worker_node_id, self.session_lock_timeout_ms)  # says what is wrong with it
 
 
-_MAY_BE_ZERO = frozenset({"cache_bytes_max", "cancel_grace_ms", "drain_ms", "stop_ms"})
+_MAY_BE_ZERO = frozenset({"cache_bytes_max", "cancel_grace_ms", "drain_ms", "max_sessions", "stop_ms"})
 
 
 def back_off_ms(first_ms: int, bound_ms: int, attempt: int) -> int:

@@ -7,7 +7,7 @@ from engine.model.ids import FIRST_EVENT
 from engine.model.messages import ContinueInstance, StartOrchestration
 from engine.model.turn import Disposition
 from engine.port import OrchestrationItem
-from engine.replay.effects import Effects
+from engine.replay.effects import NO_SESSION, Effects
 from engine.replay.matching import PYTHON
 from engine.replay.turn import ENGINE_LEVEL, Committed, Held, Waiting, end_turn
 
@@ -60,7 +60,7 @@ def _ended_at_its_start(
         engine=ENGINE_LEVEL,
     )
     failed = OrchestrationFailed(event_id=FIRST_EVENT + 1, timestamp_ms=item.now_ms, failure=failure)
-    effects = Effects(item.instance, execution_id, started, instance_of=str)
+    effects = Effects(item.instance, execution_id, started, instance_of=str, queue_of=lambda _: NO_SESSION)
     effects.add([started, failed])
     dispositions = [Disposition.APPLIED if message is start else Disposition.STALE for message in item.messages]
     return Committed(effects.result(dispositions, None), None)

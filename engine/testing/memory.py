@@ -19,6 +19,7 @@ from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree, root
 from engine.model.key_values import KeyValue, merged
 from engine.model.messages import AnyMessage
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
+from engine.model.sessions import SessionClaim
 from engine.model.status import STANDSTILL, TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
@@ -27,6 +28,7 @@ from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, Insta
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
+from engine.testing.memory_sessions import Sessions
 from engine.testing.memory_tables import UNNAMED, InstanceRow, QueuedMessage
 
 Found = TypeVar("Found")
@@ -50,7 +52,8 @@ class MemoryProvider:
         self._instances: dict[str, InstanceRow] = {}
         self._locks = InstanceLocks(self._now_ms)
         self._messages = OrchestratorQueue(self._now_ms)
-        self._work = WorkerQueue(self._now_ms)
+        self._sessions = Sessions(self._now_ms)
+        self._work = WorkerQueue(self._now_ms, self._sessions)
         self._anything_new = anyio.Event()
 
     # Mailbox
@@ -145,12 +148,23 @@ class MemoryProvider:
     # Provider, the worker queue
 
     async def fetch_work_item(
-        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+        self,
+        lock_timeout_ms: int,
+        poll_timeout_ms: int,
+        tags: TagFilter = DEFAULT_ONLY,
+        session: SessionClaim | None = None,
     ) -> FetchedWorkItem | None:
-        return await self._poll(lambda: self._work.lease_oldest(lock_timeout_ms, tags), poll_timeout_ms)
+        return await self._poll(lambda: self._work.lease_oldest(lock_timeout_ms, tags, session), poll_timeout_ms)
+
+    async def renew_session_lock(self, owners: Sequence[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
+        return self._sessions.renew(owners, extend_for_ms, idle_timeout_ms)
+
+    async def cleanup_orphaned_sessions(self, idle_timeout_ms: int) -> int:
+        del idle_timeout_ms  # what is forgotten comes again with its next item
+        return self._sessions.forget(self._work.session_ids())
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
-        self._work.remove(self._work.valid("ack_work_item", lock_token))
+        self._work.answer(self._work.valid("ack_work_item", lock_token))
         if completion is not None:
             self._messages.put(completion)
         self._wake()
@@ -297,7 +311,8 @@ class MemoryProvider:
             now_ms = self._now_ms()
             if now_ms >= deadline_ms:
                 return None
-            instants = itertools.chain(self._locks.instants(), self._messages.instants(), self._work.instants())
+            parts = (self._locks, self._messages, self._work, self._sessions)
+            instants = itertools.chain.from_iterable(part.instants() for part in parts)
             await self._news_within(min([deadline_ms, *(at for at in instants if at > now_ms)]) - now_ms)
 
     async def _news_within(self, duration_ms: int) -> None:

@@ -9,11 +9,13 @@ import anyio
 from engine.errors import LeaseLost
 from engine.model.ids import is_in_tree
 from engine.model.messages import AnyMessage, Completion, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, TimerRef
 from engine.model.views import QueueDepths
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem
+from engine.testing.memory_sessions import Sessions
 from engine.testing.memory_tables import InstanceLock, QueuedMessage, QueuedWork
 
 
@@ -163,18 +165,23 @@ class OrchestratorQueue:
 class WorkerQueue:
     """Work items in order of arrival, each with its lease."""
 
-    def __init__(self, now_ms: Callable[[], int]) -> None:
+    def __init__(self, now_ms: Callable[[], int], sessions: Sessions) -> None:
         self._now_ms = now_ms
+        self._sessions = sessions
         self._rows: list[QueuedWork] = []
         self._numbers = itertools.count(1)
 
     def put(self, item: WorkItem) -> None:
         self._rows.append(QueuedWork(item=item, visible_at_ms=self._now_ms()))
 
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
         now_ms = self._now_ms()
         for row in self._rows:
-            if row.visible_at_ms <= now_ms and not self.is_leased(row) and tags.takes(row.item.tag):
+            is_wanted = tags.takes(row.item.tag) and self._sessions.takes(claim, row.item.session_id)
+            if row.visible_at_ms <= now_ms and not self.is_leased(row) and is_wanted:
+                self._sessions.take(claim, row.item.session_id)
                 row.token, row.leased_until_ms = f"lease-{next(self._numbers)}", now_ms + timeout_ms
                 row.attempts += 1
                 row.revoked = anyio.Event()
@@ -201,6 +208,7 @@ class WorkerQueue:
         return row
 
     def extend(self, row: QueuedWork, extend_for_ms: int) -> None:
+        self._sessions.touch(row.item.session_id)
         row.leased_until_ms = self._now_ms() + extend_for_ms
 
     def give_back(self, row: QueuedWork, delay_ms: int) -> None:
@@ -210,10 +218,16 @@ class WorkerQueue:
     def remove(self, row: QueuedWork) -> None:
         self._rows.remove(row)
 
+    def answer(self, row: QueuedWork) -> None:
+        """Remove an item that is done with."""
+        self._sessions.touch(row.item.session_id)
+        self.remove(row)
+
     def take_back(self, cancelled: Collection[ActivityRef]) -> None:
         """Remove these activities and tell whoever runs one."""
+        keys = {(ref.instance, ref.execution_id, ref.activity_id) for ref in cancelled}
         for row in list(self._rows):
-            if ActivityRef(row.item.instance, row.item.execution_id, row.item.activity_id) in cancelled:
+            if (row.item.instance, row.item.execution_id, row.item.activity_id) in keys:
                 row.revoked.set()
                 self.remove(row)
 
@@ -224,6 +238,10 @@ class WorkerQueue:
             row.revoked.set()
             self.remove(row)
         return len(gone)
+
+    def session_ids(self) -> set[str | None]:
+        """Sessions of which an item waits or runs."""
+        return {row.item.session_id for row in self._rows}
 
     def depth(self) -> int:
         """How many items nobody has leased."""

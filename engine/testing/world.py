@@ -147,6 +147,7 @@ class _Call:
         self.orchestration = item.orchestration
         self.version = item.version
         self.traceparent = item.traceparent
+        self.session_id = item.session_id
         self.attempt = 1
         self.logger = logging.LoggerAdapter(LOGGER, {"instance": item.instance, "activity": item.name})
 

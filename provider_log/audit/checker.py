@@ -16,6 +16,7 @@ from engine.model import messages as m
 from engine.model.ids import automatic_parent, is_in_tree
 from engine.model.status import TERMINAL
 from engine.model.turn import Disposition
+from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
 from provider_log.audit.executions import Life
@@ -23,7 +24,7 @@ from provider_log.audit.findings import Findings, Kind, Place
 from provider_log.audit.queues import Queues
 from provider_log.audit.sequence import Sequence
 from provider_log.audit.turns import Answer, Turn, answer_of, answer_of_timer
-from provider_log.routing import partition_of
+from provider_log.routing import partition_of, partition_of_work
 
 T = TypeVar("T")
 
@@ -45,6 +46,9 @@ class Ended(Struct, frozen=True):
     offset: int
     outcome: r.Outcome
 
+
+_OF_WORK = (r.WorkItemEnqueued, r.WorkItemAcked)
+"""Records of a work item are where it waits, which may be another place than its instance's."""
 
 _SENT_AWAY = frozenset({Disposition.FORWARDED, Disposition.DEAD_LETTERED})
 """What strangers sent to the wrong partition, or under any key at all: noted here, it lives elsewhere."""
@@ -225,9 +229,9 @@ class Checker:
                 f"expected the record under key {_shown(expected)}, but it is under {_shown(key)}",
             )
         is_strangers = isinstance(record, r.InputsSettled) and all(
-            one.disposition in _SENT_AWAY for one in record.consumed
+            one.disposition in _SENT_AWAY or one.lane is r.Lane.WORKER for one in record.consumed
         )
-        if instance is not None and not is_strangers:
+        if instance is not None and not is_strangers and not isinstance(record, _OF_WORK):
             self._check_home(instance, self._place.partition, "a record of")
 
     def _check_home(self, instance: str, partition: int, what: str) -> None:
@@ -235,6 +239,22 @@ class Checker:
         if genesis is not None and (home := partition_of(instance, genesis.partitions)) != partition:
             self._place.found(
                 Kind.KEY, instance, f"expected {what} {instance} in its partition {home}, but it is in {partition}"
+            )
+
+    def _check_home_of_work(self, item: WorkItem, partition: int) -> None:
+        """A work item waits where its session is. One with a tag may be for others to serve: with its instance then."""
+        genesis = self._sequence.genesis
+        if genesis is None:
+            return
+        homes = {partition_of_work(item, genesis.partitions, ())}
+        if item.tag is not None:
+            homes.add(partition_of_work(item, genesis.partitions, (item.tag,)))
+        if partition not in homes:
+            self._place.found(
+                Kind.KEY,
+                item.instance,
+                f"expected activity {item.activity_id} in partition {min(homes)}, where its session is, "
+                f"but it is in {partition}",
             )
 
     # Records, kind by kind.
@@ -306,6 +326,9 @@ class Checker:
             item = self._decoded(codec.decode_work_item, scheduled.data, record.instance, "work item")
             if item is not None and self._is_whole:
                 turn.hand_out(scheduled, item, found)
+            if item is not None:
+                here = self._place.partition
+                self._check_home_of_work(item, here if scheduled.partition is None else scheduled.partition)
             self._queues.schedule(scheduled)
         for activity in record.cancelled:
             self._queues.cancel_work(activity)
@@ -365,6 +388,9 @@ class Checker:
         self.ended[record.instance] = Ended(self._place.offset, outcome)
 
     def _work_item_enqueued(self, record: r.WorkItemEnqueued) -> None:
+        item = self._decoded(codec.decode_work_item, record.scheduled.data, record.instance, "work item")
+        if item is not None:
+            self._check_home_of_work(item, self._place.partition)
         self._queues.schedule(record.scheduled, from_outside=True)
         self._queues.consume(record.instance, record.consumed)
 

@@ -18,6 +18,7 @@ from provider_log.store.tables import (
     GENESIS,
     HEAD,
     ORDER,
+    ElsewhereRow,
     ExecutionRow,
     GenesisRow,
     HeadRow,
@@ -44,6 +45,7 @@ _ROW_OF: Mapping[Table, type[Struct]] = {
     Table.INBOX: InboxRow,
     Table.TIMER: TimerRow,
     Table.WORK: WorkRow,
+    Table.ELSEWHERE: ElsewhereRow,
     Table.SEEN: SeenRow,
     Table.POSITION: PositionRow,
 }

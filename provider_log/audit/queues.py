@@ -71,7 +71,12 @@ class Queues:
         return self._order
 
     def schedule(self, work: r.Scheduled, *, from_outside: bool = False) -> None:
-        """A work item waits. One from outside may be sent twice: the second takes the first one's place."""
+        """A work item waits, unless another partition has it.
+
+        One from outside may be sent twice: the second takes the first one's place.
+        """
+        if work.partition is not None:
+            return
         key = (work.instance, work.execution_id, work.activity_id)
         self._number()
         if key in self.work and not from_outside:
@@ -101,7 +106,9 @@ class Queues:
     # Departures.
 
     def cancel_work(self, activity: r.ActivityKey) -> None:
-        """A work item is taken back; it may have been answered already."""
+        """A work item is taken back, here or in another partition; it may have been answered already."""
+        if activity.partition is not None:
+            return
         self.work.pop((activity.instance, activity.execution_id, activity.activity_id), None)
 
     def cancel_timer(self, instance: str, timer: r.TimerKey) -> None:

@@ -84,6 +84,8 @@ class Turn:
 
     def hand_out(self, scheduled: r.Scheduled, item: WorkItem, found: Found) -> None:
         """A work item of it."""
+        if scheduled.activity_id in self._handed_out:
+            found(Kind.WORK, f"expected activity {scheduled.activity_id} to be handed out once, but it is twice")
         asked = self._asked.get(scheduled.activity_id)
         expected = (self.instance, self.execution_id, self._life.incarnation)
         if (
@@ -96,7 +98,11 @@ class Turn:
                 f"expected a work item of this execution, but activity {item.activity_id} is of {item.instance}, "
                 f"execution {item.execution_id}",
             )
-        elif not isinstance(asked, on.ActivityScheduled) or (asked.name, asked.input) != (item.name, item.input):
+        elif not isinstance(asked, on.ActivityScheduled) or (asked.name, asked.input, asked.session_id) != (
+            item.name,
+            item.input,
+            item.session_id,
+        ):
             found(
                 Kind.WORK,
                 f"expected activity {item.activity_id} ({item.name}) as its turn asked for it, but it did not",

@@ -16,12 +16,40 @@ from provider_log.cli.logs import Bootstrap, LogName
 from provider_log.cli.settings import Resolved, Settings
 from provider_log.cli.user_code import fix_hash_seed, load_registry
 
+TopicTags = Annotated[
+    str | None,
+    typer.Option(
+        "--topic-tags",
+        metavar="TAG,…",
+        help="Tags of activities that plain consumers of the worker topic serve.",
+        show_default=False,
+    ),
+]
 WorkerTags = Annotated[
     str | None,
     typer.Option(
         "--worker-tags",
         metavar="TAG,…",
         help="Activities to take: tags, `default` for those without; or any, or none. [default: default]",
+        show_default=False,
+    ),
+]
+MaxSessions = Annotated[
+    int | None,
+    typer.Option(
+        "--max-sessions",
+        min=0,
+        metavar="N",
+        help="Sessions under way here at once; 0: none. [default: 10]",
+        show_default=False,
+    ),
+]
+WorkerNodeId = Annotated[
+    str | None,
+    typer.Option(
+        "--worker-node-id",
+        metavar="NAME",
+        help="Who holds this node's sessions. [default: made up at each start]",
         show_default=False,
     ),
 ]
@@ -66,16 +94,10 @@ def node(
             show_default=False,
         ),
     ] = None,
-    topic_tags: Annotated[
-        str | None,
-        typer.Option(
-            "--topic-tags",
-            metavar="TAG,…",
-            help="Tags of activities that plain consumers of the worker topic serve.",
-            show_default=False,
-        ),
-    ] = None,
+    topic_tags: TopicTags = None,
     worker_tags: WorkerTags = None,
+    max_sessions: MaxSessions = None,
+    worker_node_id: WorkerNodeId = None,
     log_level: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +128,8 @@ def node(
         advertise=advertise,
         topic_tags=topic_tags,
         worker_tags=worker_tags,
+        max_sessions=max_sessions,
+        worker_node_id=worker_node_id,
         log_level=log_level,
         log_json=log_json,
     )

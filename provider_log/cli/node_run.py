@@ -133,6 +133,17 @@ async def run(settings: Settings, registry: Registry, *, accept_loss: bool = Fal
     note("stopped")
 
 
+def engine_options(settings: Settings) -> EngineOptions:
+    """What the node's engine runs with.
+
+    Raises:
+        UsageError: See `Settings.served`; or the name of its sessions' holder is too long.
+    """
+    return EngineOptions(
+        worker_tags=settings.served(), max_sessions=settings.max_sessions, worker_node_id=settings.worker_node_id
+    )
+
+
 async def _be_alone(
     settings: Settings,
     registry: Registry,
@@ -143,7 +154,7 @@ async def _be_alone(
     accept_loss: bool,
 ) -> None:
     """Own every partition of an embedded log."""
-    options = EngineOptions(worker_tags=settings.served())
+    options = engine_options(settings)
     url = address_of(listener).url
     provider = LogProvider.embedded(
         settings.data,
@@ -171,7 +182,7 @@ async def _share(
     from provider_log.cluster.kafka import cluster_on_kafka
     from provider_log.cluster.sharing import SharingOptions
 
-    options = EngineOptions(worker_tags=settings.served())
+    options = engine_options(settings)
     assert settings.bootstrap is not None, "`for_log` says that there are brokers"
     url = address_of(listener).url
     cluster = cluster_on_kafka(

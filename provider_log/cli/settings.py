@@ -74,6 +74,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             "or `any`, or `none`. Left out: default."
         ),
     ] = None
+    max_sessions: Annotated[
+        Annotated[int, Meta(ge=0, le=100_000)],
+        Meta(description="Sessions of which activities are under way at once on this node; 0: it takes none."),
+    ] = 10
+    worker_node_id: Annotated[
+        str | None, Meta(description="Who holds this node's sessions; left out: a name is made up at each start.")
+    ] = None
     schema_registry: Annotated[
         str | None, Meta(description="URL of a schema registry, for input that names its schema by an id there.")
     ] = None

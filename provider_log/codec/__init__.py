@@ -19,22 +19,26 @@ from provider_log.codec import registered
 from provider_log.codec.edge import Edge
 from provider_log.codec.framing import Family, Malformed, NotLookedUp, UnknownSchema
 from provider_log.codec.registered import Registered, id_of, is_framed
-from provider_log.records import AnyRecord, DeadLetter, Outcome, Owner
+from provider_log.records import AnyRecord, DeadLetter, Outcome, Owner, TakenBack
 from schemas import released_text
 
 _EVENTS: Family[AnyEvent] = Family("event", *get_args(AnyEvent))
 _MESSAGES: Family[AnyMessage] = Family("message", *get_args(AnyMessage))
 _RECORDS: Family[AnyRecord] = Family("history", *get_args(AnyRecord))
 _WORK_ITEMS = Family("worker", WorkItem)
+_TAKEN_BACK: Family[TakenBack] = Family("worker", *get_args(TakenBack))
+_WORK: Family[WorkItem | TakenBack] = Family("worker", WorkItem, *get_args(TakenBack))
 _OUTCOMES = Family("outcomes", Outcome)
 _OWNERS = Family("owners", Owner)
 _DEAD_LETTERS = Family("dead_letter", DeadLetter)
-FAMILIES = (_EVENTS, _MESSAGES, _RECORDS, _WORK_ITEMS, _OUTCOMES, _OWNERS, _DEAD_LETTERS)
+FAMILIES = (_EVENTS, _MESSAGES, _RECORDS, _WORK, _OUTCOMES, _OWNERS, _DEAD_LETTERS)
 
 encode_event, decode_event = _EVENTS.encode, _EVENTS.decode
 encode_message, decode_message = _MESSAGES.encode, _MESSAGES.decode
 encode_record, decode_record = _RECORDS.encode, _RECORDS.decode
 encode_work_item, decode_work_item = _WORK_ITEMS.encode, _WORK_ITEMS.decode
+encode_taken_back, decode_taken_back = _TAKEN_BACK.encode, _TAKEN_BACK.decode
+decode_work = _WORK.decode
 encode_outcome, decode_outcome = _OUTCOMES.encode, _OUTCOMES.decode
 encode_owner, decode_owner = _OWNERS.encode, _OWNERS.decode
 encode_dead_letter, decode_dead_letter = _DEAD_LETTERS.encode, _DEAD_LETTERS.decode
@@ -65,6 +69,8 @@ __all__ = [
     "decode_outcome",
     "decode_owner",
     "decode_record",
+    "decode_taken_back",
+    "decode_work",
     "decode_work_item",
     "encode_dead_letter",
     "encode_event",
@@ -72,6 +78,7 @@ __all__ = [
     "encode_outcome",
     "encode_owner",
     "encode_record",
+    "encode_taken_back",
     "encode_work_item",
     "id_of",
     "is_framed",

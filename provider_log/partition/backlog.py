@@ -1,21 +1,20 @@
 """Which activities wait for a worker, and who has which? In memory, pure, rebuilt from the work table.
 
 Only committed work items are in here: an activity must not start before the turn that asked for it is durable.
-Leases outlive a rebuild, because the activities they stand for run on.
+Leases outlive a rebuild, because the activities they stand for run on, and so do sessions.
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import anyio
 from msgspec import Struct
 
+from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.work import WorkItem
+from provider_log.partition.sessions import Sessions, WorkKey
 from provider_log.records import Delivery
-
-WorkKey = tuple[str, int, int]
-"""Instance, execution id, activity id."""
 
 
 class Waiting(Struct, kw_only=True):
@@ -25,6 +24,7 @@ class Waiting(Struct, kw_only=True):
     order: int
     tag: str | None
     load: Callable[[], WorkItem]
+    session_id: str | None = None
     attempt: int = 0
     visible_at_ms: int = 0
     token: str | None = None
@@ -48,9 +48,13 @@ class Leased(Struct, frozen=True):
 
 
 class Backlog:
-    """Work items in order, with leases. A queue for each tag, so that what nobody serves is in nobody's way."""
+    """Work items in order, with leases. A queue for each tag, so that what nobody serves is in nobody's way.
+
+    Items of sessions wait in queues of their own, see `Sessions`: those without one never look at them.
+    """
 
     def __init__(self) -> None:
+        self._sessions = Sessions(self._is_ready)
         self._items: dict[WorkKey, Waiting] = {}
         self._ready: dict[str | None, list[tuple[int, WorkKey]]] = {}
         self._later: list[tuple[int, int, WorkKey]] = []
@@ -71,6 +75,7 @@ class Backlog:
         """
         self._items = {item.key: item for item in items}
         self._ready, self._later = {}, []
+        self._sessions.rebuild(item.session_id for item in self._items.values() if item.session_id is not None)
         answered, self._answered = self._answered, {}
         self._leases |= {token: lease for token, lease in answered.items() if lease.key in self._items}
         for token, lease in list(self._leases.items()):
@@ -93,11 +98,16 @@ class Backlog:
                 self._make_ready(item)
 
     def _make_ready(self, item: Waiting) -> None:
-        heapq.heappush(self._ready.setdefault(item.tag, []), (item.order, item.key))
+        if item.session_id is None:
+            heapq.heappush(self._ready.setdefault(item.tag, []), (item.order, item.key))
+        else:
+            self._sessions.offer(item.session_id, item.tag, item.order, item.key)
 
     def add(self, item: Waiting) -> None:
         """A work item was committed."""
         self._items[item.key] = item
+        if item.session_id is not None:
+            self._sessions.came(item.session_id)
         self._offer(item)
 
     def remove(self, key: WorkKey) -> bool:
@@ -105,21 +115,27 @@ class Backlog:
         item = self._items.pop(key, None)
         if item is None:
             return False
+        if item.session_id is not None:
+            self._sessions.went(item.session_id)
         if item.token is not None:
             self._leases.pop(item.token).revoked.set()
         return True
 
-    def settle(self, token: str) -> None:
+    def settle(self, token: str, now_ms: int) -> None:
         """The worker answered: the item is done with, and nobody needs to be told. `forget` it once that is durable."""
         lease = self._answered[token] = self._leases.pop(token)
-        del self._items[lease.key]
+        item = self._items.pop(lease.key)
+        if item.session_id is not None:
+            self._sessions.used(item.session_id, now_ms)
+            self._sessions.went(item.session_id)
 
     def forget(self, token: str) -> None:
         """The answer is committed: its lease is over whatever happens."""
         self._answered.pop(token, None)
 
     def tick(self, now_ms: int) -> None:
-        """Let items become visible and leases expire."""
+        """Let items become visible, leases expire and sessions lapse."""
+        self._sessions.tick(now_ms)
         while self._later and self._later[0][0] <= now_ms:
             _, _, key = heapq.heappop(self._later)
             item = self._items.get(key)
@@ -137,19 +153,30 @@ class Backlog:
                 self._offer(item)
 
     def next_due_ms(self) -> int | None:
-        """When the next item becomes visible or the next lease may expire."""
-        heads = [heap[0][0] for heap in (self._later, self._lease_ends) if heap]
+        """When the next item becomes visible, or the next lease or session may expire."""
+        heads = [heap[0][0] for heap in (self._later, self._lease_ends, self._sessions.ends) if heap]
         return min(heads, default=None)
 
     def take(
-        self, tags: TagFilter, token: str, nonce: bytes, now_ms: int, lock_timeout_ms: int, worker: str
+        self,
+        tags: TagFilter,
+        token: str,
+        nonce: bytes,
+        now_ms: int,
+        lock_timeout_ms: int,
+        worker: str,
+        session: SessionClaim | None = None,
     ) -> Leased | None:
-        """Lease the oldest visible item that `tags` takes, or None."""
+        """Lease the oldest visible item that `tags` and `session` take, or None; its session is then held."""
         self.tick(now_ms)
-        firsts = [first for tag in self._queues_of(tags) if (first := self._first_ready(tag)) is not None]
+        firsts = [first for tag in _queues_of(tags, self._ready) if (first := self._first_ready(tag)) is not None]
+        if session is not None and self._sessions.is_anybody_in_line:
+            firsts += self._firsts_of_sessions(tags, session.owner)
         item = min(firsts, key=lambda first: first.order, default=None)
         if item is None:
             return None
+        if session is not None and item.session_id is not None:
+            self._sessions.claim(item.session_id, session, now_ms)
         item.attempt += 1
         item.token = token
         lease = Lease(
@@ -164,20 +191,26 @@ class Backlog:
         self._undelivered.append(_delivery(lease, worker))
         return Leased(item.load(), lease)
 
-    def _queues_of(self, tags: TagFilter) -> list[str | None]:
-        if tags.tagged is None:
-            return [tag for tag in self._ready if tags.takes(tag)]
-        return [*tags.tagged, None] if tags.untagged else [*tags.tagged]
+    def _firsts_of_sessions(self, tags: TagFilter, owner: str) -> Iterator[Waiting]:
+        """The oldest visible item of each tag, of sessions that nobody holds and of those of `owner`."""
+        for holder in (None, owner):
+            for tag in _queues_of(tags, self._sessions.tags_of(holder)):
+                key = self._sessions.first(holder, tag)
+                if key is not None:
+                    yield self._items[key]
+
+    def _is_ready(self, order: int, key: WorkKey) -> bool:
+        """Whether the item of that place can be had. The same key can be another's: of a later life of its instance."""
+        item = self._items.get(key)
+        return item is not None and item.order == order and item.token is None and item.visible_at_ms == 0
 
     def _first_ready(self, tag: str | None) -> Waiting | None:
         """The oldest visible item of a tag, left where it is. Entries of items that are not to be had any more go."""
         ready = self._ready.get(tag, [])
         while ready:
             order, key = ready[0]
-            item = self._items.get(key)
-            # The same key can be another item: of a later life of its instance.
-            if item is not None and item.order == order and item.token is None and item.visible_at_ms == 0:
-                return item
+            if self._is_ready(order, key):
+                return self._items[key]
             heapq.heappop(ready)
         self._ready.pop(tag, None)
         return None
@@ -204,6 +237,9 @@ class Backlog:
             revoked=lease.revoked,
         )
         self._leases[token] = renewed
+        session_id = self._items[lease.key].session_id
+        if session_id is not None:
+            self._sessions.used(session_id, now_ms)
         heapq.heappush(self._lease_ends, (renewed.until_ms, token))
         self._undelivered.append(_delivery(renewed, worker))
         return True
@@ -218,6 +254,14 @@ class Backlog:
         item.token, item.visible_at_ms = None, visible_at_ms
         self._offer(item)
         return True
+
+    def renew_sessions(self, owners: Collection[str], now_ms: int, extend_for_ms: int, idle_timeout_ms: int) -> int:
+        """Extend sessions that these hold and use; how many."""
+        return self._sessions.renew(owners, now_ms, extend_for_ms, idle_timeout_ms)
+
+    def forget_sessions(self, now_ms: int) -> int:
+        """Forget sessions that nobody holds and of which there is no item; how many."""
+        return self._sessions.forget(now_ms)
 
     def revoke_all(self) -> None:
         """The partition is given up: whoever works for it is told, since another node does the work."""
@@ -234,6 +278,13 @@ class Backlog:
     def leases(self, worker: str) -> list[Delivery]:
         """Every lease that is out, for the record of a clean release."""
         return [_delivery(lease, worker) for lease in self._leases.values()]
+
+
+def _queues_of(tags: TagFilter, known: Iterable[str | None]) -> list[str | None]:
+    """The tags that are taken, of those that are `known` if that is all of them."""
+    if tags.tagged is None:
+        return [tag for tag in known if tags.takes(tag)]
+    return [*tags.tagged, None] if tags.untagged else [*tags.tagged]
 
 
 def _delivery(lease: Lease, worker: str) -> Delivery:

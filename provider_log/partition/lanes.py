@@ -4,12 +4,13 @@
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from engine.clock import Clock
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import AnyMessage, External, StartOrchestration
 from engine.model.turn import Disposition
+from engine.model.work import WorkItem
 from engine.observe import known_marks, logger, mark
 from provider_log import codec
 from provider_log import records as r
@@ -37,13 +38,13 @@ from provider_log.partition.plan import (
     is_here,
     shelf_of,
 )
-from provider_log.routing import partition_of
+from provider_log.routing import partition_of, partition_of_work
 from provider_log.schema_registry import SchemaRegistry
 from provider_log.store.keys import TERMINATOR
 from provider_log.topics import HOP_HEADER, INPUT_BYTES_MAX, LETTER_HEADER, OWNER_HEADER, VISIBLE_HEADER
 
 log = logger("lanes")
-known_marks("lane.dead_letter", "lane.duplicate", "lane.forwarded")
+known_marks("lane.dead_letter", "lane.duplicate", "lane.forwarded", "lane.work_taken_back", "lane.work_taken_in")
 
 _RECORDS_AT_ONCE = 500
 _STALL_MS = 10_000
@@ -80,9 +81,10 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
     headers = dict(stored.headers)
     if lane is r.Lane.WORKER and OWNER_HEADER in headers:
         live.work.published(stored.offset, stored.key, headers.get(TOKEN_HEADER))
-        if stored.offset >= position.start:
-            position.pass_over(stored.offset)  # an owner's export of what its changelog says
-        return
+        if headers[OWNER_HEADER] == b"%d" % place.partition:
+            if stored.offset >= position.start:
+                position.pass_over(stored.offset)  # an export of what the partition's own changelog says
+            return
     if stored.offset < position.start:
         return  # consumed; it was read once more for what lies beside it
     if not position.read(stored.offset):
@@ -90,7 +92,7 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
         return
     try:
         if lane is r.Lane.WORKER:
-            _arrive_work(live, place, stored, arrivals)
+            _arrive_work(live, place, stored, arrivals, is_owners=OWNER_HEADER in headers)
             return
         _arrive_message(live, place, lane, stored, headers)
     except (Unusable, codec.Malformed) as unusable:
@@ -101,30 +103,53 @@ def arrive(live: LivePartition, place: Place, lane: r.Lane, stored: StoredRecord
     arrivals.advance(lane, stored.offset)
 
 
-def _arrive_work(live: LivePartition, place: Place, stored: StoredRecord, arrivals: Arrivals) -> None:
+def _arrive_work(
+    live: LivePartition, place: Place, stored: StoredRecord, arrivals: Arrivals, *, is_owners: bool
+) -> None:
+    """What clients enqueue, and what owners of other partitions send here because its session is here."""
     value = stored.value or b""
     try:
-        item = codec.decode_work_item(value)
+        item = codec.decode_work(value) if is_owners else codec.decode_work_item(value)
     except codec.UnknownSchema as unknown:
         # Without its instance it cannot wait in a table; the letter keeps its bytes.
         raise Unusable(str(unknown)) from unknown
     _check_size(value)
     _check_instance(r.Lane.WORKER, item.instance, None)
-    _check_routing(item.instance, place)
-    if item.execution_id < 0 or item.activity_id < 0:
+    if not isinstance(item, r.TreeTakenBack) and (item.execution_id < 0 or item.activity_id < 0):
         raise Unusable(
             f"expected an execution and an activity id from 0 on, but got {item.execution_id}, {item.activity_id}"
         )
+    if isinstance(item, r.TakenBack):
+        _arrive_taken_back(live, stored.offset, item, arrivals)
+        return
+    # What an owner sends is here for its session, even if the owner does not know yet that its tag is served otherwise.
+    _check_routing(item, place, () if is_owners else live.work.topic_tags)
 
     def after() -> None:
         arrivals.advance(r.Lane.WORKER, stored.offset)
 
     if live.work.has((item.instance, item.execution_id, item.activity_id)):
-        live.messages.settle_input(r.Lane.WORKER, stored.offset, item.instance, Disposition.DUPLICATE, None)
-        after()
-        return
+        if not is_owners:
+            live.messages.settle_input(r.Lane.WORKER, stored.offset, item.instance, Disposition.DUPLICATE, None)
+            after()
+            return
+        # An owner sends an item once: what is there is a client's, or of a life before.
+        live.work.take_back(
+            r.WorkItemTakenBack(instance=item.instance, execution_id=item.execution_id, activity_id=item.activity_id)
+        )
+    if is_owners:
+        mark("lane.work_taken_in")
     live.messages.position(r.Lane.WORKER).consume(stored.offset)
     live.work.enqueue(item, value, stored.offset, after)
+
+
+def _arrive_taken_back(live: LivePartition, offset: int, taken: r.TakenBack, arrivals: Arrivals) -> None:
+    was_there = live.work.take_back(taken) > 0
+    if was_there:
+        mark("lane.work_taken_back")
+    disposition = Disposition.APPLIED if was_there else Disposition.STALE
+    live.messages.settle_input(r.Lane.WORKER, offset, taken.instance, disposition, None)
+    arrivals.advance(r.Lane.WORKER, offset)
 
 
 def _arrive_message(
@@ -231,10 +256,11 @@ def _check_size(value: bytes) -> None:
         raise Unusable(f"expected at most {BLOB_BYTES_MAX} bytes, which a changelog record holds, but got {len(value)}")
 
 
-def _check_routing(instance: str, place: Place) -> None:
-    target = partition_of(instance, place.partitions)
+def _check_routing(item: WorkItem, place: Place, topic_tags: Collection[str]) -> None:
+    target = partition_of_work(item, place.partitions, topic_tags)
     if target != place.partition:
-        raise Unusable(f"expected work items of partition {place.partition}, but {instance} lives in {target}")
+        what = item.instance if item.session_id is None else f"session {item.session_id}"
+        raise Unusable(f"expected work items of partition {place.partition}, but {what} lives in {target}")
 
 
 def _forward(

@@ -13,7 +13,7 @@ from provider_log import codec
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.port import ReadView
-from provider_log.store.tables import ExecutionRow, InstanceRow, KeyValueRow, unpack
+from provider_log.store.tables import ElsewhereRow, ExecutionRow, InstanceRow, KeyValueRow, unpack
 
 
 def instance_row(view: ReadView, instance: str) -> InstanceRow | None:
@@ -51,6 +51,15 @@ def tree(view: ReadView, root: str) -> Mapping[str, InstanceRow]:
         for prefix in keys.tree_prefixes(Table.INSTANCE, root)
         for key, data in view.scan(prefix)
     }
+
+
+def elsewhere(view: ReadView, root: str) -> Sequence[int]:
+    """Other partitions that were ever given work items of an instance or of its automatic children, ascending."""
+    found: set[int] = set()
+    for prefix in keys.tree_prefixes(Table.ELSEWHERE, root):
+        for _, data in view.scan(prefix):
+            found.update(unpack(ElsewhereRow, data).partitions)
+    return sorted(found)
 
 
 def executions(view: ReadView, instance: str) -> Iterator[ExecutionInfo]:

@@ -167,7 +167,8 @@ class OrchestratorQueue:
         """Admit a turn and free its instance.
 
         Returns:
-            The work items it schedules and those it takes back, to be made true with the open batch.
+            The work items it schedules in this partition, and those that it takes back here: to be made true with the
+            open batch.
 
         Raises:
             LeaseLost: The token is unknown or its lock has expired.
@@ -191,7 +192,8 @@ class OrchestratorQueue:
         ledger.open_batch.turns.append(instance)
         ledger.send(*planned.outgoing)
         self._inbox.unlock(token)
-        return planned.work_items, [key for record in planned.records for key in record.cancelled]
+        cancelled = [key for record in planned.records for key in record.cancelled if key.partition is None]
+        return planned.work_items, cancelled
 
     def _refuse_known_events(self, instance: str, row: InstanceRow | None, result: TurnResult) -> None:
         is_current = row is not None and row.execution_id == result.execution_id

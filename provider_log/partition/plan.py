@@ -15,14 +15,14 @@ from engine.model.events import OrchestrationStarted
 from engine.model.key_values import KeyValueChange
 from engine.model.messages import AnyMessage, FireTimer
 from engine.model.status import TERMINAL
-from engine.model.turn import Disposition, TurnResult
+from engine.model.turn import ActivityRef, Disposition, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
 from provider_log.answer_token import Issuer
 from provider_log.log.port import LogRecord
 from provider_log.partition.inbox import CONSUMED_BYTES, Entry
-from provider_log.routing import partition_of
+from provider_log.routing import partition_of, partition_of_work
 from provider_log.store.tables import InstanceRow
 from provider_log.topics import (
     HISTORY_FACTOR,
@@ -72,7 +72,10 @@ class Limits(Struct, frozen=True):
 
 
 class PlannedTurn(Struct, frozen=True):
-    """Changelog records of one turn, in order, and what goes to other topics with it."""
+    """Changelog records of one turn, in order, and what goes to other topics with it.
+
+    `own_messages` and `work_items` are those that stay in the partition.
+    """
 
     records: tuple[r.TurnCommitted, ...]
     outgoing: tuple[LogRecord, ...]
@@ -144,6 +147,7 @@ def plan_turn(
         TurnTooLarge: The turn, or one value in it, is larger than the limits allow.
     """
     own_messages: list[AnyMessage] = []
+    own_work: list[WorkItem] = []
     outgoing: list[LogRecord] = []
     parts = [Part()]
 
@@ -159,9 +163,11 @@ def plan_turn(
         data = codec.encode_event(event)
         part_for(len(data)).events.append(r.EventBlob(event.event_id, data))
     for item in result.work_items:
-        data = codec.encode_work_item(item)
-        part_for(len(data)).scheduled.append(_scheduled(item, data))
-        outgoing.append(worker_record(item, data, place, issuer))
+        scheduled, record = _hand_out(item, place, issuer)
+        part_for(len(scheduled.data)).scheduled.append(scheduled)
+        outgoing.append(record)
+        if scheduled.partition is None:
+            own_work.append(item)
     for message in result.messages:
         if isinstance(message, FireTimer) and message.instance == instance:
             timer = r.TimerSet(message.execution_id, message.timer_id, message.fire_at_ms)
@@ -175,10 +181,13 @@ def plan_turn(
             outgoing.append(record)
     for change in result.key_values:
         part_for(_size_of_change(change)).key_values.append(change)
-    # What is taken back comes after all that is asked for: scheduled and cancelled in one turn leaves nothing.
+    # What is taken back comes after all that is asked for, in the worker topic of another partition too: scheduled and
+    # cancelled in one turn leaves nothing.
     for ref in result.cancelled_activities:
-        key = r.ActivityKey(ref.instance, ref.execution_id, ref.activity_id)
+        key, record = _take_back(ref, place, issuer)
         part_for(ITEM_BYTES + len(ref.instance.encode())).cancelled.append(key)
+        if record is not None:
+            outgoing.append(record)
     last = _last_record(instance, result, entries, row, envelope)
     part_for(_size_of_last(last) + sum(entry.consumed_bytes for entry in entries))
     total = sum(part.size for part in parts)
@@ -188,7 +197,27 @@ def plan_turn(
     outcome = _outcome(last, place)
     if outcome is not None:
         outgoing.append(outcome)
-    return PlannedTurn(records, tuple(outgoing), tuple(own_messages), result.work_items)
+    return PlannedTurn(records, tuple(outgoing), tuple(own_messages), tuple(own_work))
+
+
+def _hand_out(item: WorkItem, place: Place, issuer: Issuer) -> tuple[r.Scheduled, LogRecord]:
+    """How a work item gets to its queue: by the changelog, and the topic shows it; elsewhere, by the topic."""
+    data = codec.encode_work_item(item)
+    away = _away(item, place, issuer)
+    scheduled = scheduled_of(item, data, away)
+    if away is None:
+        return scheduled, worker_record(item, data, place, issuer)
+    return scheduled, _away_record(away, item.session_id, data, place)
+
+
+def _take_back(ref: ActivityRef, place: Place, issuer: Issuer) -> tuple[r.ActivityKey, LogRecord | None]:
+    """How a work item is taken back: by the changelog alone, or by a record behind it, if it is elsewhere."""
+    away = _away(ref, place, issuer)
+    key = r.ActivityKey(ref.instance, ref.execution_id, ref.activity_id, away)
+    if away is None:
+        return key, None
+    taken_back = r.WorkItemTakenBack(instance=ref.instance, execution_id=ref.execution_id, activity_id=ref.activity_id)
+    return key, _away_record(away, ref.session_id, codec.encode_taken_back(taken_back), place)
 
 
 def send(message: AnyMessage, place: Place) -> tuple[r.Sent, LogRecord | None]:
@@ -258,7 +287,8 @@ def owner_record(place: Place, value: bytes | None) -> LogRecord:
     return LogRecord(topic=place.topics.owners, partition=place.partition, key=b"%d" % place.partition, value=value)
 
 
-def _scheduled(item: WorkItem, data: bytes) -> r.Scheduled:
+def scheduled_of(item: WorkItem, data: bytes, away: int | None = None) -> r.Scheduled:
+    """How the changelog says that a work item waits, here or in the queue of the partition `away`."""
     return r.Scheduled(
         instance=item.instance,
         execution_id=item.execution_id,
@@ -266,6 +296,37 @@ def _scheduled(item: WorkItem, data: bytes) -> r.Scheduled:
         data=data,
         session_id=item.session_id,
         tag=item.tag,
+        partition=away,
+    )
+
+
+def _away(item: WorkItem | ActivityRef, place: Place, issuer: Issuer) -> int | None:
+    """The partition that has a work item of this one's turn; None if it stays."""
+    if item.session_id is None:
+        return None
+    home = partition_of_work(item, place.partitions, issuer.tags)
+    return None if home == place.partition else home
+
+
+def _away_record(away: int, session_id: str | None, value: bytes, place: Place) -> LogRecord:
+    """A record for the worker topic of another partition: for its owner to take in."""
+    return LogRecord(
+        topic=place.topics.worker,
+        partition=away,
+        key=None if session_id is None else session_id.encode(),
+        value=value,
+        headers=((OWNER_HEADER, b"%d" % place.partition),),
+    )
+
+
+def tree_taken_back_record(root: str, away: int, place: Place) -> LogRecord:
+    """That a tree is deleted, for the worker topic of another partition that may have work items of it."""
+    return LogRecord(
+        topic=place.topics.worker,
+        partition=away,
+        key=root.encode(),
+        value=codec.encode_taken_back(r.TreeTakenBack(instance=root)),
+        headers=((OWNER_HEADER, b"%d" % place.partition),),
     )
 
 

@@ -8,9 +8,9 @@ from engine.model.removal import DeletedCounts, PrunedCounts, PruneOptions
 from engine.model.status import TERMINAL, Status
 from provider_log import records as r
 from provider_log.partition.ledger import Ledger
-from provider_log.partition.look import executions, instance_row, tree
+from provider_log.partition.look import elsewhere, executions, instance_row, tree
 from provider_log.partition.orchestrator_queue import OrchestratorQueue
-from provider_log.partition.plan import no_outcome_record
+from provider_log.partition.plan import no_outcome_record, tree_taken_back_record
 from provider_log.partition.worker_queue import WorkerQueue
 from provider_log.store import keys
 from provider_log.store.keys import Table
@@ -90,7 +90,10 @@ class Removal:
         check_deletion(operation, self._ledger.overlay, root, force=force, named=named)
 
     def delete(self, root: str) -> DeletedCounts:
-        """Admit the deletion of a tree that was checked. Its locks are lost at once, its leases with the commit."""
+        """Admit the deletion of a tree that was checked. Its locks are lost at once, its leases with the commit.
+
+        Work items that wait with a session in another partition are taken back there, and not counted.
+        """
         overlay = self._ledger.overlay
         members = tree(overlay, root)
         of_executions, of_events = (
@@ -98,6 +101,9 @@ class Removal:
             for table in (Table.EXECUTION, Table.HISTORY)
         )
         queue_messages = self._messages.drop_tree(root) + self._work.drop_tree(root)
+        self._ledger.send(
+            *(tree_taken_back_record(root, away, self._ledger.place) for away in elsewhere(overlay, root))
+        )
         deleted = r.InstanceDeleted(
             envelope=self._ledger.envelope(), instance=root, incarnation=members[root].incarnation
         )

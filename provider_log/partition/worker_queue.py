@@ -3,10 +3,11 @@
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
 from engine.errors import LeaseLost, TurnTooLarge
 from engine.model.messages import AnyMessage
+from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.turn import Disposition
 from engine.model.work import WorkItem
@@ -17,7 +18,7 @@ from provider_log import records as r
 from provider_log.answer_token import Answer, Issuer, numbers_of
 from provider_log.partition.backlog import Backlog, Waiting, WorkKey
 from provider_log.partition.ledger import Ledger, Surroundings
-from provider_log.partition.plan import ANSWER_BYTES_MAX, send, worker_record
+from provider_log.partition.plan import ANSWER_BYTES_MAX, scheduled_of, send, worker_record
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.tables import WorkRow, unpack
@@ -43,9 +44,9 @@ class WorkerQueue:
         backlog: What waits, with leases given under earlier tokens; refilled from the store.
         receive: Where an answer to the own partition arrives.
         issuer: Of tokens for items that others serve; those are never leased.
-        suspects_max: How many of the oldest items of each tag may have ended the owner before. Each of their deliveries
-            is written down before it begins: else an activity that ends its process would be at its first attempt for
-            ever.
+        suspects_max: How many of the oldest items of each tag and session may have ended the owner before. Each of
+            their deliveries is written down before it begins: else an activity that ends its process would be at its
+            first attempt for ever.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class WorkerQueue:
         self._published: dict[int, WorkKey] = {}  # by offset in the worker topic, ascending
         self._read_up_to = 0
         stored = self._stored()
-        self._suspects = set(_oldest_of_each_tag(stored, suspects_max))
+        self._suspects = set(_oldest_of_each_queue(stored, suspects_max))
         backlog.rebuild(stored)
 
     def _stored(self) -> list[Waiting]:
@@ -78,11 +79,15 @@ class WorkerQueue:
                 found.append(_waiting((keys.instance_of(key), execution_id, activity_id), row))
         return sorted(found, key=lambda waiting: waiting.order)
 
-    def take(self, lock_timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        """Lease the oldest visible work item that `tags` takes."""
+    def take(
+        self, lock_timeout_ms: int, tags: TagFilter, session: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        """Lease the oldest visible work item that `tags` and `session` take."""
         token = self._ledger.lock_token()
         nonce = hashlib.blake2b(token.encode(), digest_size=_NONCE_BYTES).digest()
-        leased = self._backlog.take(tags, token, nonce, self._ledger.now_ms(), lock_timeout_ms, self._around.node)
+        leased = self._backlog.take(
+            tags, token, nonce, self._ledger.now_ms(), lock_timeout_ms, self._around.node, session
+        )
         if leased is None:
             return None
         return FetchedWorkItem(
@@ -119,14 +124,15 @@ class WorkerQueue:
             LeaseLost: (at once) The lease is unknown, expired, or the item was taken back by an admitted turn.
             TurnTooLarge: (at once) The answer is larger than a record takes; the lease stays.
         """
-        lease = self._backlog.lease(token, self._ledger.now_ms())
+        now_ms = self._ledger.now_ms()
+        lease = self._backlog.lease(token, now_ms)
         if lease is None or not self._is_wanted(lease.key):
             raise LeaseLost("ack_work_item", f"expected a live lease, but invalid lock token {token}")
         instance, execution_id, activity_id = lease.key
         sent, outgoing = (None, None) if completion is None else send(completion, self._ledger.place)
         if sent is not None and len(sent.data) > ANSWER_BYTES_MAX:
             raise TurnTooLarge(instance, len(sent.data), ANSWER_BYTES_MAX)
-        self._backlog.settle(token)
+        self._backlog.settle(token, now_ms)
         acked = r.WorkItemAcked(
             envelope=self._ledger.envelope(),
             instance=instance,
@@ -181,11 +187,20 @@ class WorkerQueue:
         Returns:
             How many there were.
         """
-        prefixes = keys.tree_prefixes(Table.WORK, root)
-        gone: list[WorkKey] = []
-        for key in (key for prefix in prefixes for key, _ in self._ledger.overlay.scan(prefix)):
-            execution_id, activity_id = keys.numbers_of(key)
-            gone.append((keys.instance_of(key), execution_id, activity_id))
+        gone = self._items_of_tree(root)
+        self._withdraw(gone)
+        return len(gone)
+
+    def _items_of_tree(self, root: str) -> list[WorkKey]:
+        found: list[WorkKey] = []
+        for prefix in keys.tree_prefixes(Table.WORK, root):
+            for key, _ in self._ledger.overlay.scan(prefix):
+                execution_id, activity_id = keys.numbers_of(key)
+                found.append((keys.instance_of(key), execution_id, activity_id))
+        return found
+
+    def _withdraw(self, gone: Collection[WorkKey]) -> None:
+        """Nobody may answer these any more; who has one is told with the commit."""
         self._deleted.update(gone)
 
         def after() -> None:
@@ -194,22 +209,40 @@ class WorkerQueue:
                 self._deleted.discard(key)
 
         self._ledger.after_commit(after)
+
+    def take_back(self, taken: r.TakenBack) -> int:
+        """Remove what an owner of another partition takes back that sent it here; who has one is told with the commit.
+
+        Returns:
+            How many items there were.
+        """
+        match taken:
+            case r.WorkItemTakenBack():
+                key = (taken.instance, taken.execution_id, taken.activity_id)
+                gone = [key] if self.has(key) else []
+            case r.TreeTakenBack():
+                gone = self._items_of_tree(taken.instance)
+        for instance, execution_id, activity_id in gone:
+            row = self._ledger.overlay.get(keys.in_execution(Table.WORK, instance, execution_id, activity_id))
+            assert row is not None, "only what is there is taken back"
+            acked = r.WorkItemAcked(
+                envelope=self._ledger.envelope(),
+                instance=instance,
+                execution_id=execution_id,
+                activity_id=activity_id,
+                attempt=unpack(WorkRow, row).attempt,
+                worker=self._ledger.place.topics.worker,
+            )
+            self._ledger.admit(acked, about=None)
+        self._withdraw(gone)
         return len(gone)
 
     def enqueue(self, item: WorkItem, data: bytes, offset: int, arrived: Callable[[], None]) -> None:
-        """A work item from outside becomes a row; `arrived` is called when that is committed."""
-        scheduled = r.Scheduled(
-            instance=item.instance,
-            execution_id=item.execution_id,
-            activity_id=item.activity_id,
-            data=data,
-            session_id=item.session_id,
-            tag=item.tag,
-        )
+        """A work item from the worker topic becomes a row; `arrived` is called when that is committed."""
         enqueued = r.WorkItemEnqueued(
             envelope=self._ledger.envelope(),
             instance=item.instance,
-            scheduled=scheduled,
+            scheduled=scheduled_of(item, data),
             consumed=r.Consumed(lane=r.Lane.WORKER, place=offset, disposition=Disposition.APPLIED),
         )
         self._ledger.admit(enqueued, about=None)
@@ -218,7 +251,22 @@ class WorkerQueue:
         if self._issuer.headers_of(item):
             self._ledger.send(worker_record(item, data, self._ledger.place, self._issuer))  # now with its token
 
+    # Sessions
+
+    def renew_sessions(self, owners: Collection[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
+        """Extend sessions that these hold and use; how many."""
+        return self._backlog.renew_sessions(owners, self._ledger.now_ms(), extend_for_ms, idle_timeout_ms)
+
+    def forget_sessions(self) -> int:
+        """Forget sessions that nobody holds and of which there is no item; how many."""
+        return self._backlog.forget_sessions(self._ledger.now_ms())
+
     # Items that others serve
+
+    @property
+    def topic_tags(self) -> Collection[str]:
+        """Tags of the items that others serve."""
+        return self._issuer.tags
 
     def has_issued(self, token: bytes, answer: Answer) -> bool:
         """Whether `token` proves that its bearer was given the activity that `answer` is for."""
@@ -318,11 +366,12 @@ class WorkerQueue:
         return self._backlog.leases(self._around.node)
 
 
-def _oldest_of_each_tag(stored: Sequence[Waiting], count: int) -> Iterator[WorkKey]:
-    seen = Counter[str | None]()
+def _oldest_of_each_queue(stored: Sequence[Waiting], count: int) -> Iterator[WorkKey]:
+    seen = Counter[tuple[str | None, str | None]]()
     for waiting in stored:
-        seen[waiting.tag] += 1
-        if seen[waiting.tag] <= count:
+        queue = waiting.tag, waiting.session_id
+        seen[queue] += 1
+        if seen[queue] <= count:
             yield waiting.key
 
 
@@ -332,5 +381,10 @@ def _key_of(answer: Answer) -> WorkKey:
 
 def _waiting(key: WorkKey, row: WorkRow) -> Waiting:
     return Waiting(
-        key=key, order=row.order, tag=row.tag, load=lambda: codec.decode_work_item(row.data), attempt=row.attempt
+        key=key,
+        order=row.order,
+        tag=row.tag,
+        session_id=row.session_id,
+        load=lambda: codec.decode_work_item(row.data),
+        attempt=row.attempt,
     )

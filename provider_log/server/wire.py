@@ -108,7 +108,8 @@ def _read(kind: Any, raw: Raw) -> object:
     if origin in {typing.Union, types.UnionType}:
         return _read_union(members, raw)
     if origin is dict:
-        return {key: _read(members[1], each) for key, each in msgspec.json.decode(raw, type=dict[str, Raw]).items()}
+        plain = msgspec.json.decode(raw, type=dict[str, Raw])
+        return {msgspec.convert(key, members[0], strict=False): _read(members[1], each) for key, each in plain.items()}
     if origin is tuple:
         return tuple(_read(members[0], each) for each in msgspec.json.decode(raw, type=list[Raw]))
     if _is_a(enum.Enum, kind):

@@ -60,7 +60,7 @@ def _count(
     answered: set[WorkKey],
 ) -> None:
     match record:
-        case r.WorkItemAcked():
+        case r.WorkItemAcked(sent=sent) if sent is not None:  # without one it was taken back
             place = (record.instance, record.execution_id, record.activity_id)
             seen["answer", *place] += 1
             answered.add(place)

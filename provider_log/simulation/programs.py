@@ -4,6 +4,7 @@ A program is a list of steps; its result is a number that depends on every value
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal
@@ -15,7 +16,7 @@ from engine.runtime.doors import Chance
 
 MODULUS = 1_000_003
 
-Kind = Literal["activity", "fan", "timer", "child", "event", "queue", "again"]
+Kind = Literal["activity", "fan", "session", "race", "timer", "child", "event", "queue", "again"]
 
 
 class Step(Struct, frozen=True):
@@ -24,7 +25,7 @@ class Step(Struct, frozen=True):
     Attributes:
         number: What the activity doubles, what the fan begins at, or milliseconds.
         inside: The child's program.
-        name: Of the event or the queue.
+        name: Of the session, the event or the queue.
     """
 
     kind: Kind
@@ -78,6 +79,15 @@ async def run(ctx: OrchestrationContext, plan: Plan) -> int:
             case "fan":
                 for value in await asyncio.gather(*(ctx.schedule_activity(double, step.number + n) for n in range(3))):
                     result = fold(result, value)
+            case "session":
+                for value in await asyncio.gather(
+                    *(ctx.schedule_activity(double, step.number + n, session_id=step.name) for n in range(2))
+                ):
+                    result = fold(result, value)
+            case "race":  # whoever wins: the result does not depend on it
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(step.number / 1_000):
+                        await ctx.schedule_activity(double, step.number, session_id=step.name)
             case "timer":
                 await ctx.schedule_timer(timedelta(milliseconds=step.number))
             case "child":
@@ -104,6 +114,9 @@ def expected(steps: tuple[Step, ...]) -> int:
             case "fan":
                 for n in range(3):
                     result = fold(result, 2 * (step.number + n))
+            case "session":
+                for n in range(2):
+                    result = fold(result, 2 * (step.number + n))
             case "child":
                 result = fold(result, expected(step.inside))
             case "event":
@@ -111,7 +124,7 @@ def expected(steps: tuple[Step, ...]) -> int:
             case "queue":
                 taken[step.name] = taken.get(step.name, 0) + 1
                 result = fold(result, taken[step.name])
-            case "timer" | "again":
+            case "race" | "timer" | "again":
                 pass
     return result
 
@@ -126,6 +139,8 @@ def _drawn_step(chance: Chance, is_child: bool) -> Step:
     kinds: list[Callable[[], Step]] = [
         lambda: Step("activity", number),
         lambda: Step("fan", number),
+        lambda: Step("session", number, name=f"s{below(chance, 4)}"),
+        lambda: Step("race", below(chance, 30), name=f"s{below(chance, 4)}"),
         lambda: Step("timer", 20 * number),
         lambda: Step("again"),
     ]

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from msgspec import Struct
 
-from engine import ActivityContext, Engine
+from engine import ActivityContext, Engine, EngineOptions
 from engine.converter import JsonConverter
 from engine.errors import ProviderError
 from engine.model.messages import AnyMessage, EnqueueMessage, RaiseEvent, StartOrchestration
@@ -114,6 +114,7 @@ class Cluster:
             retry_ms_min=5,
             retry_ms_max=100,
         )
+        self.engine_options = EngineOptions(max_sessions=(1, 10, 10)[below(chance, 3)])
         self.programs = {
             f"i{number}": drawn(chance, steps=3 + below(chance, 6)) for number in range(6 + below(chance, 6))
         }
@@ -338,7 +339,7 @@ class Cluster:
                 membership.join(self.partitions)
                 tasks.spawn("sharing", sharing.run(provider.held))
                 counted = cast("Provider", _Counted(provider, self))
-                async with Engine(counted, self.registry, clock=clock, chance=chance):
+                async with Engine(counted, self.registry, self.engine_options, clock=clock, chance=chance):
                     await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
                     sharing.leave(self.partitions)
                 await tasks.aclose(clock, patience_ms=60_000)

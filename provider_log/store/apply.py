@@ -23,6 +23,7 @@ from provider_log.store.tables import (
     FEATURE_LEVEL,
     GENESIS,
     ORDER,
+    ElsewhereRow,
     ExecutionRow,
     GenesisRow,
     InboxRow,
@@ -165,9 +166,13 @@ def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
     for event in record.events:
         rows.put(keys.in_execution(Table.HISTORY, instance, execution_id, event.event_id), event.data)
     for work in record.scheduled:
-        _schedule(rows, work)
+        if work.partition is None:
+            _schedule(rows, work)
+        else:
+            _note_elsewhere(rows, instance, work.partition)
     for activity in record.cancelled:  # after the inserts: scheduled and cancelled in one turn leaves nothing
-        rows.remove(keys.in_execution(Table.WORK, activity.instance, activity.execution_id, activity.activity_id))
+        if activity.partition is None:
+            rows.remove(keys.in_execution(Table.WORK, activity.instance, activity.execution_id, activity.activity_id))
     for timer in record.timers:
         row = TimerRow(fire_at_ms=timer.fire_at_ms, order=rows.next_order(), incarnation=record.incarnation)
         rows.put(keys.in_execution(Table.TIMER, instance, timer.execution_id, timer.timer_id), pack(row))
@@ -184,6 +189,15 @@ def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
 def _schedule(rows: Rows, work: r.Scheduled) -> None:
     row = WorkRow(data=work.data, order=rows.next_order(), session_id=work.session_id, tag=work.tag)
     rows.put(keys.in_execution(Table.WORK, work.instance, work.execution_id, work.activity_id), pack(row))
+
+
+def _note_elsewhere(rows: Rows, instance: str, partition: int) -> None:
+    """Another partition has a work item of the instance: its owner is told when the instance is deleted."""
+    key = keys.instance_prefix(Table.ELSEWHERE, instance)
+    data = rows.get(key)
+    known = () if data is None else unpack(ElsewhereRow, data).partitions
+    if partition not in known:
+        rows.put(key, pack(ElsewhereRow(tuple(sorted((*known, partition))))))
 
 
 def _instance_after(rows: Rows, record: r.TurnCommitted) -> InstanceRow:
@@ -385,6 +399,7 @@ _TREE_TABLES = (
     Table.INBOX,
     Table.TIMER,
     Table.WORK,
+    Table.ELSEWHERE,
     Table.SEEN,
     Table.SEEN_ORDER,
     Table.KEY_VALUE,

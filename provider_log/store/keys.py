@@ -26,6 +26,7 @@ class Table(enum.IntEnum):
     INBOX = 0x20  # instance, sequence number
     TIMER = 0x21  # instance, execution id, timer id
     WORK = 0x30  # instance, execution id, activity id
+    ELSEWHERE = 0x31  # instance
     SEEN = 0x40  # instance, message id
     SEEN_ORDER = 0x41  # instance, running number
     POSITION = 0x50  # lane

@@ -86,6 +86,12 @@ class WorkRow(Struct, frozen=True, array_like=True):
     lease_end_ms: int = 0
 
 
+class ElsewhereRow(Struct, frozen=True, array_like=True):
+    """ELSEWHERE: partitions that were ever given a work item of the instance, ascending: those of its sessions."""
+
+    partitions: tuple[int, ...]
+
+
 class SeenRow(Struct, frozen=True, array_like=True):
     """SEEN: a message id that was consumed, and its running number in SEEN_ORDER."""
 
@@ -157,6 +163,7 @@ _DECODERS: dict[type[Struct], msgspec.msgpack.Decoder[Struct]] = {
         InboxRow,
         TimerRow,
         WorkRow,
+        ElsewhereRow,
         SeenRow,
         PositionRow,
         HeadRow,

@@ -14,6 +14,7 @@ from tests.conformance import (
     mutants_of_queries,
     mutants_of_queues,
     mutants_of_removal,
+    mutants_of_sessions,
     mutants_of_turns,
     mutants_of_work,
 )
@@ -32,6 +33,7 @@ MUTANTS: tuple[type[Mutant], ...] = tuple(
         mutants_of_work,
         mutants_of_removal,
         mutants_of_pins,
+        mutants_of_sessions,
     )
     for name, mutant in vars(module).items()
     if isinstance(mutant, type) and issubclass(mutant, Mutant) and mutant is not Mutant and not name.startswith("_")

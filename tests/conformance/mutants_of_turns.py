@@ -11,6 +11,7 @@ from msgspec import structs
 from engine.errors import LeaseLost, Refused
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
+from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.version import VersionRange
@@ -464,9 +465,13 @@ class AttemptsCountedFromZero(Mutant):
         return structs.replace(item, attempt_count=item.attempt_count - 1)
 
     async def fetch_work_item(
-        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+        self,
+        lock_timeout_ms: int,
+        poll_timeout_ms: int,
+        tags: TagFilter = DEFAULT_ONLY,
+        session: SessionClaim | None = None,
     ) -> FetchedWorkItem | None:
-        fetched = await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags)
+        fetched = await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags, session)
         return structs.replace(fetched, attempt_count=fetched.attempt_count - 1) if fetched else None
 
 

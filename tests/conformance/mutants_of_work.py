@@ -9,6 +9,7 @@ from msgspec import structs
 
 from engine.errors import LeaseLost
 from engine.model.messages import AnyMessage
+from engine.model.sessions import SessionClaim
 from engine.model.status import TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ActivityRef, TurnResult
@@ -86,8 +87,10 @@ class AnyLeaseTokenAccepted(Mutant):
 
 
 class _SameLease(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms, tags)
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags, claim)
         if fetched is None:
             return None
         token = f"{fetched.item.instance}/{fetched.item.activity_id}"
@@ -124,8 +127,10 @@ class RenewalEndsTheLease(Mutant):
 
 
 class _WorkGoneOnFetch(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms, tags)
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags, claim)
         if fetched is not None:
             self.remove(self.known("fetch_work_item", fetched.lock_token))
         return fetched
@@ -138,10 +143,12 @@ class WorkDeletedOnFetch(Mutant):
 
 
 class _HeadOfLine(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
         if self._rows and self._rows[0].visible_at_ms > self._now_ms():
             return None
-        return super().lease_oldest(timeout_ms, tags)
+        return super().lease_oldest(timeout_ms, tags, claim)
 
 
 class DelayedWorkBlocksTheQueue(Mutant):
@@ -151,8 +158,10 @@ class DelayedWorkBlocksTheQueue(Mutant):
 
 
 class _AlwaysFirstAttempt(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms, tags)
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags, claim)
         return structs.replace(fetched, attempt_count=1) if fetched else None
 
 
@@ -163,8 +172,10 @@ class WorkAttemptNotCounted(Mutant):
 
 
 class _AttemptsOfTheQueue(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        fetched = super().lease_oldest(timeout_ms, tags)
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags, claim)
         return structs.replace(fetched, attempt_count=sum(row.attempts for row in self._rows)) if fetched else None
 
 
@@ -238,8 +249,10 @@ class _TagsTakenAs(WorkerQueue):
     def taken_as(self, tags: TagFilter) -> TagFilter:
         return tags
 
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        return super().lease_oldest(timeout_ms, self.taken_as(tags))
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        return super().lease_oldest(timeout_ms, self.taken_as(tags), claim)
 
 
 class _Everything(_TagsTakenAs):
@@ -287,11 +300,13 @@ class OneTagAFilter(Mutant):
 
 
 class _TagBlocks(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
         waiting = [row for row in self._rows if not self.is_leased(row)]
         if waiting and not tags.takes(waiting[0].item.tag):
             return None
-        return super().lease_oldest(timeout_ms, tags)
+        return super().lease_oldest(timeout_ms, tags, claim)
 
 
 class TagNobodyServesBlocksTheQueue(Mutant):
@@ -301,9 +316,11 @@ class TagNobodyServesBlocksTheQueue(Mutant):
 
 
 class _UntaggedFirst(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
-        untagged = super().lease_oldest(timeout_ms, DEFAULT_ONLY) if tags.untagged else None
-        return untagged or super().lease_oldest(timeout_ms, tags)
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        untagged = super().lease_oldest(timeout_ms, DEFAULT_ONLY, claim) if tags.untagged else None
+        return untagged or super().lease_oldest(timeout_ms, tags, claim)
 
 
 class UntaggedFirst(Mutant):
@@ -313,10 +330,12 @@ class UntaggedFirst(Mutant):
 
 
 class _LockedWhenLookedAt(WorkerQueue):
-    def lease_oldest(self, timeout_ms: int, tags: TagFilter) -> FetchedWorkItem | None:
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
         for row in self._rows:
             row.attempts += not tags.takes(row.item.tag)
-        return super().lease_oldest(timeout_ms, tags)
+        return super().lease_oldest(timeout_ms, tags, claim)
 
 
 class PassedOverIsAnAttempt(Mutant):

@@ -1,8 +1,9 @@
 """A data directory with a bit of everything in it: what the tests of the audit damage copies of.
 
 Two partitions; instances that complete, fail, are cancelled, continue as new and wait; children, timers, events,
-queues; two owners, of which the first stopped while work was under way; trees that were deleted, one of them while it
-ran and started again since, and an execution that was pruned.
+queues; sessions in the partition of their instance and in the other one; two owners, of which the first stopped while
+work was under way; trees that were deleted, one of them while it ran and started again since, and an execution that was
+pruned.
 """
 
 import asyncio
@@ -73,7 +74,7 @@ async def family(ctx: OrchestrationContext) -> int:
 @orchestration
 async def turn_over(ctx: OrchestrationContext, left: int) -> str:
     letter = await ctx.dequeue("letters", str)
-    await ctx.schedule_activity(pack, left)
+    await asyncio.gather(*(ctx.schedule_activity(pack, left, session_id=f"shelf-{shelf}") for shelf in range(3)))
     if left:
         return ctx.continue_as_new(left - 1)
     return letter
@@ -89,7 +90,7 @@ async def wait_for_word(ctx: OrchestrationContext) -> str:
 async def linger(ctx: OrchestrationContext) -> None:
     ctx.set_custom_status("lingering")
     try:
-        await ctx.schedule_activity(never)
+        await asyncio.gather(ctx.schedule_activity(never), ctx.schedule_activity(never, session_id="desk"))
     finally:
         await ctx.schedule_activity(pack, 0)
 

@@ -6,13 +6,14 @@ from datetime import timedelta
 import pytest
 
 from engine.errors import SubOrchestrationError
-from engine.model.events import OrchestrationCancelled
+from engine.model.events import OrchestrationCancelled, OrchestrationFailed
 from engine.model.failure import Category
 from engine.model.ids import ParentLink
 from engine.model.messages import CancelInstance, FailSubOrchestration
 from engine.model.status import Status
-from engine.model.turn import Disposition, TimerRef
+from engine.model.turn import ActivityRef, Disposition, TimerRef
 from engine.registry import orchestration
+from engine.replay.bounds import TurnOptions
 from engine.replay.context import OrchestrationContext
 from tests.replay.given import LIFE, Instance, kinds, payload
 
@@ -256,3 +257,35 @@ def test_a_cancelled_error_of_its_own_making_is_a_failure() -> None:
     assert result.metadata.status is Status.FAILED
     assert result.metadata.failure is not None
     assert result.metadata.failure.type == "CancelledError"
+
+
+@orchestration
+async def works_in_sessions(ctx: OrchestrationContext) -> None:
+    first = ctx.schedule_activity("work", session_id="s1", tag="gpu")
+    ctx.schedule_activity("work", tag="gpu")
+    ctx.schedule_activity("work", session_id="s2")
+    await ctx.wait_event("enough")
+    first.cancel()
+    await ctx.wait_event("more")
+    ctx.set_custom_status("too long")
+
+
+def test_what_is_taken_back_says_in_which_session_it_was_asked_for(keep: bool) -> None:
+    """By the code, at the end, and by the engine; a tag is of use with a session alone."""
+    instance = Instance(works_in_sessions, keep=keep)
+    instance.start()
+    by_code = instance.give(instance.raised("enough"))
+    assert by_code.cancelled_activities == (ActivityRef("i", 1, 2, "s1", "gpu"),)
+    at_the_end = instance.give(instance.cancelled("too late"))
+    refs = [(ref.activity_id, ref.session_id) for ref in at_the_end.cancelled_activities]
+    assert refs == [(3, None), (4, "s2")]
+
+
+def test_so_does_what_the_engine_takes_back_that_ends_an_execution(keep: bool) -> None:
+    instance = Instance(works_in_sessions, keep=keep, options=TurnOptions(custom_status_bytes_max=3))
+    instance.start()
+    instance.give(instance.raised("enough"))
+    by_engine = instance.give(instance.raised("more"))
+    assert isinstance(by_engine.history_delta[-1], OrchestrationFailed)
+    refs = [(ref.activity_id, ref.session_id) for ref in by_engine.cancelled_activities]
+    assert refs == [(3, None), (4, "s2")]

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from engine.errors import LeaseLost, Refused
 from engine.model.events import CustomStatusUpdated, OrchestrationStarted
 from engine.model.failure import Category, Failure
+from engine.model.ids import is_in_tree
 from engine.model.key_values import KeyValueChange
 from engine.model.messages import (
     AnyMessage,
@@ -26,6 +27,7 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import Payload
+from engine.model.sessions import SessionClaim
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResult
@@ -55,6 +57,8 @@ supported = st.sampled_from((None, VersionRange(OLD, OLD), VersionRange(OLD, NEW
 key_changes = st.sampled_from(
     (KeyValueChange("k", NULL), KeyValueChange("l", NULL), KeyValueChange("k"), KeyValueChange())
 )
+sessions = st.sampled_from((None, None, "a", "b", "c", "d"))
+claims = st.sampled_from((None, SessionClaim("A", 300), SessionClaim("B", 300)))
 filters = st.sampled_from((DEFAULT_ONLY, TagFilter.only(["gpu"]), TagFilter.everything()))
 
 
@@ -126,10 +130,17 @@ class AnyCalls(RuleBasedStateMachine):
             self.message = kind(instance=instance, name="n", data=NULL, message_id=f"m{self.sent}")
         self.do(self.provider.enqueue_for_orchestrator(self.message, delay_ms))
 
-    @rule(instance=instances, number=st.integers(900, 902), tag=tags)
-    def send_work(self, instance: str, number: int, tag: str | None) -> None:
+    @rule(instance=instances, number=st.integers(900, 902), tag=tags, session_id=sessions)
+    def send_work(self, instance: str, number: int, tag: str | None, session_id: str | None) -> None:
         item = WorkItem(
-            instance=instance, incarnation=1, execution_id=1, activity_id=number, name="act", input=NULL, tag=tag
+            instance=instance,
+            incarnation=1,
+            execution_id=1,
+            activity_id=number,
+            name="act",
+            input=NULL,
+            tag=tag,
+            session_id=session_id,
         )
         self.do(self.provider.enqueue_for_worker(item))
 
@@ -163,6 +174,7 @@ class AnyCalls(RuleBasedStateMachine):
             name="act",
             input=NULL,
             tag=data.draw(tags),
+            session_id=data.draw(sessions),
         )
         timer = FireTimer(
             instance=instance, incarnation=7, execution_id=execution_id, timer_id=number, fire_at_ms=item.now_ms + 50
@@ -180,7 +192,9 @@ class AnyCalls(RuleBasedStateMachine):
                 status=status, output=NULL if status is Status.COMPLETED else None, pinned_version=data.draw(pins)
             ),
             cancelled_activities=data.draw(
-                st.sampled_from(((), (ActivityRef(instance, execution_id, data.draw(st.integers(1, 4))),)))
+                st.sampled_from(
+                    ((), (ActivityRef(instance, execution_id, data.draw(st.integers(1, 4)), data.draw(sessions)),))
+                )
             ),
             key_values=tuple(data.draw(st.lists(key_changes, max_size=2))),
             cancelled_timers=data.draw(st.sampled_from(((), (TimerRef(execution_id, data.draw(st.integers(1, 4))),)))),
@@ -232,11 +246,12 @@ class AnyCalls(RuleBasedStateMachine):
 
     # Work
 
-    @rule(taken=filters)
-    def fetch_work(self, taken: TagFilter) -> None:
-        fetched = self.do(self.provider.fetch_work_item(500, 0, taken))
+    @rule(taken=filters, claim=claims)
+    def fetch_work(self, taken: TagFilter, claim: SessionClaim | None) -> None:
+        fetched = self.do(self.provider.fetch_work_item(500, 0, taken, claim))
         if fetched is not None:
             assert taken.takes(fetched.item.tag)
+            assert claim is not None or fetched.item.session_id is None
             self.work.append(fetched)
 
     @precondition(lambda self: self.work)
@@ -266,6 +281,19 @@ class AnyCalls(RuleBasedStateMachine):
     def renew_work(self, data: st.DataObject) -> None:
         with contextlib.suppress(LeaseLost):
             self.do(self.provider.renew_work_item_lock(data.draw(st.sampled_from(self.work)).lock_token, 500))
+
+    @rule(idle_ms=st.sampled_from((0, 200, 10_000)))
+    def renew_sessions(self, idle_ms: int) -> None:
+        self.do(self.provider.renew_session_lock(["A"], 500, idle_ms))
+        self.do(self.provider.cleanup_orphaned_sessions(idle_ms))
+
+    @rule(root=st.sampled_from(("a", "b", "c")))
+    def delete(self, root: str) -> None:
+        with contextlib.suppress(Refused):
+            self.do(self.provider.delete_instance(root, force=True))
+            for known in list(self.last_event):
+                if is_in_tree(known[0], root):
+                    del self.last_event[known]
 
     # Time and the node
 

@@ -33,8 +33,10 @@ from engine.testing.conformance import (
     port_holding,
     port_polling,
     port_queries,
+    port_sessions,
     prune,
     queue_semantics,
+    sessions,
     tag_filtering,
 )
 from engine.testing.conformance.factory import FullProvider, ProviderFactory
@@ -59,6 +61,7 @@ _MODULES = (
     prune,
     tag_filtering,
     capability_filtering,
+    sessions,
     port_admission,
     port_batch_fetch,
     port_cancellation,
@@ -67,6 +70,7 @@ _MODULES = (
     port_holding,
     port_polling,
     port_queries,
+    port_sessions,
 )
 
 

@@ -12,6 +12,7 @@ from engine.model.failure import Category, Failure
 from engine.model.ids import FIRST_EXECUTION, ParentLink
 from engine.model.messages import CompleteActivity, EnqueueMessage, FireTimer, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
+from engine.model.sessions import SessionClaim
 from engine.model.status import Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import ExecutionMetadata, TurnResult
@@ -122,7 +123,7 @@ def fire_timer(instance: str, timer_id: int, fire_at_ms: int) -> FireTimer:
     )
 
 
-def work_item(instance: str, activity_id: int, tag: str | None = None) -> WorkItem:
+def work_item(instance: str, activity_id: int, tag: str | None = None, session_id: str | None = None) -> WorkItem:
     """An activity of the first execution."""
     return WorkItem(
         instance=instance,
@@ -131,6 +132,7 @@ def work_item(instance: str, activity_id: int, tag: str | None = None) -> WorkIt
         activity_id=activity_id,
         name="TestActivity",
         input=Payload(b"%d" % activity_id),
+        session_id=session_id,
         tag=tag,
     )
 
@@ -184,10 +186,13 @@ async def take(
 
 
 async def take_work(
-    provider: Provider, lock_timeout_ms: int = LOCK_MS, tags: TagFilter = DEFAULT_ONLY
+    provider: Provider,
+    lock_timeout_ms: int = LOCK_MS,
+    tags: TagFilter = DEFAULT_ONLY,
+    session: SessionClaim | None = None,
 ) -> FetchedWorkItem:
     """Fetch a work item that must be there."""
-    fetched = await provider.fetch_work_item(lock_timeout_ms, 0, tags)
+    fetched = await provider.fetch_work_item(lock_timeout_ms, 0, tags, session)
     assert fetched is not None, "expected a work item, but the fetch returned none"
     return fetched
 
@@ -197,9 +202,11 @@ async def nothing_to_take(provider: Provider, pins: VersionRange | None = None) 
     return await provider.fetch_orchestration_item(LOCK_MS, 0, pins) is None
 
 
-async def no_work_to_take(provider: Provider, tags: TagFilter = DEFAULT_ONLY) -> bool:
+async def no_work_to_take(
+    provider: Provider, tags: TagFilter = DEFAULT_ONLY, session: SessionClaim | None = None
+) -> bool:
     """Whether no work item can be fetched now. One that can is leased by asking."""
-    return await provider.fetch_work_item(LOCK_MS, 0, tags) is None
+    return await provider.fetch_work_item(LOCK_MS, 0, tags, session) is None
 
 
 async def create_instance(provider: Provider, instance: str) -> OrchestrationItem:

@@ -15,7 +15,7 @@ from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.work import WorkItem
 from provider_log import codec
-from provider_log.records import AnyRecord, DeadLetter, Outcome, Owner
+from provider_log.records import AnyRecord, DeadLetter, Outcome, Owner, TakenBack
 
 LONGS = (
     st.integers(-(2**63), 2**63 - 1) | st.integers(-130, 130) | st.sampled_from([-(2**63), 2**63 - 1, 63, 64, 2**62])
@@ -26,6 +26,7 @@ CODECS: dict[Any, tuple[Any, Any]] = {
     **dict.fromkeys(typing.get_args(AnyMessage), (codec.encode_message, codec.decode_message)),
     **dict.fromkeys(typing.get_args(AnyRecord), (codec.encode_record, codec.decode_record)),
     WorkItem: (codec.encode_work_item, codec.decode_work_item),
+    **dict.fromkeys(typing.get_args(TakenBack), (codec.encode_taken_back, codec.decode_taken_back)),
     Outcome: (codec.encode_outcome, codec.decode_outcome),
     Owner: (codec.encode_owner, codec.decode_owner),
     DeadLetter: (codec.encode_dead_letter, codec.decode_dead_letter),

@@ -13,6 +13,7 @@ from engine.clock import ManualClock
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
+from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.version import VersionRange
@@ -44,6 +45,7 @@ class ScriptedProvider(MemoryProvider):
         not_durable: While it is a list, admitted turns become durable only when the test resolves their futures.
         defective: Instances whose history raises what no provider should.
         completions: What was acked of work items; `acked` is set at each.
+        renewed: Renewals of sessions: owners, duration and idle time-out.
         sent: What clients enqueued, attempts that failed included.
     """
 
@@ -55,6 +57,7 @@ class ScriptedProvider(MemoryProvider):
         self.defective: set[str] = set()
         self.completions: list[AnyMessage | None] = []
         self.acked = asyncio.Event()
+        self.renewed: list[tuple[list[str], int, int]] = []
         self.sent: list[AnyMessage] = []
 
     def fail(self, method: str, *errors: Exception) -> None:
@@ -100,10 +103,32 @@ class ScriptedProvider(MemoryProvider):
         await super().hold_orchestration_item(lock_token, failure)
 
     async def fetch_work_item(
-        self, lock_timeout_ms: int, poll_timeout_ms: int, tags: TagFilter = DEFAULT_ONLY
+        self,
+        lock_timeout_ms: int,
+        poll_timeout_ms: int,
+        tags: TagFilter = DEFAULT_ONLY,
+        session: SessionClaim | None = None,
     ) -> FetchedWorkItem | None:
         self._called("fetch_work_item")
-        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags)
+        return await super().fetch_work_item(lock_timeout_ms, poll_timeout_ms, tags, session)
+
+    async def renew_session_lock(self, owners: Sequence[str], extend_for_ms: int, idle_timeout_ms: int) -> int:
+        self._called("renew_session_lock")
+        self.renewed.append((list(owners), extend_for_ms, idle_timeout_ms))
+        return await super().renew_session_lock(owners, extend_for_ms, idle_timeout_ms)
+
+    async def cleanup_orphaned_sessions(self, idle_timeout_ms: int) -> int:
+        self._called("cleanup_orphaned_sessions")
+        return await super().cleanup_orphaned_sessions(idle_timeout_ms)
+
+    def known_sessions(self) -> set[str]:
+        """Sessions that are not forgotten."""
+        return set(self._sessions.rows)
+
+    def holder(self, session_id: str) -> str | None:
+        """Who holds a session, if it was begun."""
+        row = self._sessions.rows[session_id]
+        return row.owner if self._sessions.is_held(row) else None
 
     async def ack_work_item(self, lock_token: str, completion: AnyMessage | None) -> None:
         self._called("ack_work_item")

@@ -225,7 +225,13 @@ async def test_the_gauges_say_what_is_in_hand_and_fall_to_zero(bench: Bench) -> 
     await cycles()
     gauges = engine.gauges()
     assert gauges.pop("live_bytes_estimate") > 0
-    assert gauges == {"activities_running": 1, "live_executions": 1, "turns_in_flight": 1, "work_items_leased": 1}
+    assert gauges == {
+        "activities_running": 1,
+        "live_executions": 1,
+        "sessions_under_way": 0,
+        "turns_in_flight": 1,
+        "work_items_leased": 1,
+    }
     held.release.set()
     bench.provider.not_durable[0].set_result(None)
     engine.request_stop()

@@ -14,6 +14,7 @@ from engine.model.status import TERMINAL, Status
 from engine.model.turn import Disposition
 from provider_log import codec
 from provider_log import records as r
+from provider_log.routing import partition_of
 from tests.unit.provider_log.audit.recorded import (
     History,
     Written,
@@ -253,6 +254,23 @@ def with_consumed(
     return change
 
 
+def hears_itself(record: r.TurnCommitted) -> bool:
+    """Whether no answer came from another partition: its bytes would not be in the history."""
+    return not consumes(r.Lane.MESSAGES, disposition=Disposition.APPLIED)(record)
+
+
+def ack_left_out(*, is_heard_here: bool) -> Change:
+    """Of activities that an instance of this partition asked for, or one of another."""
+
+    def changes(history: History) -> Iterator[tuple[int, History]]:
+        (genesis,) = (one.record for one in history if isinstance(one.record, r.Genesis))
+        for at in places(history, r.WorkItemAcked, lambda one: one.sent is not None):
+            if (history[at].record.sent.partition == genesis.partition) == is_heard_here:
+                yield at, changed(history, at, sent=None)
+
+    return changes
+
+
 def answers_from_inbox(record: r.TurnCommitted) -> bool:
     wanted = (*ACTIVITY_ANSWERS, *CHILD_ANSWERS)
     return any(isinstance(event, wanted) for event in events_of(record)) and not consumes(
@@ -269,6 +287,29 @@ def renamed_item(history: History, at: int) -> History:
     first, *rest = history[at].record.scheduled
     item = replace(codec.decode_work_item(first.data), name="a lie")
     return changed(history, at, scheduled=(replace(first, data=codec.encode_work_item(item)), *rest))
+
+
+def item_elsewhere(history: History, at: int) -> History:
+    """Of a session elsewhere it is here, of any other it is elsewhere."""
+    first, *rest = history[at].record.scheduled
+    partition = 0 if first.partition is None else None
+    return changed(history, at, scheduled=(replace(first, partition=partition), *rest))
+
+
+def item_of_another_session(history: History, at: int) -> History:
+    first, *rest = history[at].record.scheduled
+    item = replace(codec.decode_work_item(first.data), session_id="a lie")
+    return changed(history, at, scheduled=(replace(first, data=codec.encode_work_item(item)), *rest))
+
+
+def taken_in_of_another_session(history: History, at: int) -> History:
+    """One that lives in the other of two partitions."""
+    scheduled = history[at].record.scheduled
+    item = codec.decode_work_item(scheduled.data)
+    home = partition_of(item.session_id or item.instance, 2)
+    other = next(name for name in map(str, range(100)) if partition_of(name, 2) != home)
+    data = codec.encode_work_item(replace(item, session_id=other))
+    return changed(history, at, scheduled=replace(scheduled, data=data))
 
 
 def sent_elsewhere(history: History, at: int) -> History:

@@ -83,12 +83,12 @@ FORGED: dict[str, Mutation] = {
     ),
     "an answer says what nobody said": Mutation(
         make.at_each_event(
-            (*make.ACTIVITY_ANSWERS, *make.CHILD_ANSWERS), make.edited(make.another_answer), of=make.always
+            (*make.ACTIVITY_ANSWERS, *make.CHILD_ANSWERS), make.edited(make.another_answer), of=make.hears_itself
         ),
         {"answer"},
     ),
     "an answer is left out": Mutation(
-        make.at_each_event(make.ANSWERS, make.edited(make.as_status), of=make.always), {"answer"}
+        make.at_each_event(make.ANSWERS, make.edited(make.as_status), of=make.hears_itself), {"answer"}
     ),
     "what is open at the end is not taken back": Mutation(
         make.at_each_event(make.TAKEN_BACK, make.edited(make.as_status), of=make.ends), {"left_open"}
@@ -283,6 +283,18 @@ FORGED: dict[str, Mutation] = {
         make.at_each(r.TurnCommitted, make.starts_child, lambda history, at: changed(history, at, sent=())),
         {"execution"},
     ),
+    "a work item waits where its session is not": Mutation(
+        make.at_each(
+            r.TurnCommitted, lambda one: one.scheduled and one.scheduled[0].partition is not None, make.item_elsewhere
+        ),
+        {"key"},
+    ),
+    "a work item is of another session than was asked for": Mutation(
+        make.at_each(r.TurnCommitted, lambda one: one.scheduled, make.item_of_another_session), {"work"}
+    ),
+    "a work item is taken in where its session is not": Mutation(
+        make.at_each(r.WorkItemEnqueued, make.always, make.taken_in_of_another_session), {"key"}
+    ),
     "a message goes to another partition": Mutation(
         make.at_each(r.TurnCommitted, lambda one: one.sent, make.sent_elsewhere), {"key"}
     ),
@@ -293,12 +305,7 @@ FORGED: dict[str, Mutation] = {
     "an ack answers another activity": Mutation(
         make.at_each(r.WorkItemAcked, lambda one: one.sent is not None, make.acked_for_another), {"answer"}
     ),
-    "an ack is left out": Mutation(
-        make.at_each(
-            r.WorkItemAcked, lambda one: one.sent is not None, lambda history, at: changed(history, at, sent=None)
-        ),
-        {"inbox", "answer"},
-    ),
+    "an ack is left out": Mutation(make.ack_left_out(is_heard_here=True), {"inbox", "answer"}),
     "a delivery is of nothing that waits": Mutation(
         make.at_each(make.ENVELOPED, lambda one: one.envelope.last, make.delivery_of_nothing), {"work"}
     ),
@@ -318,6 +325,10 @@ INVISIBLE: dict[str, tuple[Change, str]] = {
     "the last record says another node": (
         make.last_record_of_another_node,
         "the chain in a record covers those before it; the head in the store, and the log's own checksums, cover it",
+    ),
+    "an ack of what an instance in another partition asked for is left out": (
+        make.ack_left_out(is_heard_here=False),
+        "what was sent is consumed there; here it is as if the activity was taken away",
     ),
     "every record after it is forged too": (
         make.envelope(node="a lie"),

@@ -38,6 +38,7 @@ async def _raced(ctx: OrchestrationContext) -> None:
 async def _leave(ctx: OrchestrationContext) -> None:
     """Asked for and never awaited: taken back at the end."""
     ctx.schedule_activity(work, 0)
+    ctx.schedule_activity(work, 0, session_id="left")
     ctx.schedule_timer(timedelta(hours=1))
     ctx.wait_event("never")
 
@@ -54,6 +55,9 @@ DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
     "activity": lambda ctx: ctx.schedule_activity(work, 1),
     "broken": lambda ctx: asyncio.gather(ctx.schedule_activity(fail, 1), return_exceptions=True),
     "both": lambda ctx: asyncio.gather(*(ctx.schedule_activity(work, each) for each in range(3))),
+    "session": lambda ctx: asyncio.gather(
+        *(ctx.schedule_activity(work, each, session_id=f"s{each}") for each in range(3))
+    ),
     "timer": lambda ctx: ctx.schedule_timer(timedelta(milliseconds=2)),
     "raced": _raced,
     "left": _leave,

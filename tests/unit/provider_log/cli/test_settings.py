@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from engine import EngineOptions
 from engine.errors import UsageError
 from engine.model.tags import DEFAULT_ONLY, TagFilter
+from provider_log.cli.node_run import engine_options
 from provider_log.cli.settings import DEFAULT, Settings, resolve
 from provider_log.log.kafka import ClientSettings
 
@@ -151,3 +153,11 @@ def test_worker_tags_say_which_activities_a_node_takes(says: str | None, served:
 def test_worker_tags_that_cannot_be_followed_are_refused(says: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         Settings(worker_tags=says, topic_tags="disk").served()
+
+
+def test_sessions_of_a_node_are_those_of_its_settings() -> None:
+    options = engine_options(Settings(max_sessions=3, worker_node_id="here", worker_tags="gpu"))
+    assert (options.max_sessions, options.worker_node_id, options.worker_tags) == (3, "here", TagFilter.only(["gpu"]))
+    assert engine_options(Settings()) == EngineOptions()
+    with pytest.raises(UsageError, match="expected an owner of sessions of 1 to 256 bytes"):
+        engine_options(Settings(worker_node_id="x" * 257))

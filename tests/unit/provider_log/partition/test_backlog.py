@@ -1,4 +1,4 @@
-"""Is each work item handed to one worker at a time, oldest first, until somebody answers for it?"""
+"""Is each work item handed to one worker at a time, oldest first and by session, until somebody answers for it?"""
 
 import anyio
 import pytest
@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from engine.model.payload import Payload
+from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.work import WorkItem
 from provider_log.partition.backlog import Backlog, Lease, Waiting, WorkKey
@@ -13,6 +14,8 @@ from provider_log.partition.backlog import Backlog, Lease, Waiting, WorkKey
 LEASE_MS = 100
 delays = st.sampled_from((0, 30, 70))
 tags = st.sampled_from((None, "gpu", "video"))
+session_ids = st.sampled_from((None, "s1", "s2"))
+claims = st.sampled_from((None, SessionClaim("A", 60), SessionClaim("A", 150), SessionClaim("B", 60)))
 filters = st.sampled_from(
     (
         DEFAULT_ONLY,
@@ -37,21 +40,33 @@ def item_of(key: WorkKey) -> WorkItem:
     )
 
 
-def waiting(key: WorkKey, order: int, attempt: int = 0, tag: str | None = None) -> Waiting:
-    return Waiting(key=key, order=order, tag=tag, load=lambda: item_of(key), attempt=attempt)
+def waiting(
+    key: WorkKey, order: int, attempt: int = 0, tag: str | None = None, session_id: str | None = None
+) -> Waiting:
+    return Waiting(key=key, order=order, tag=tag, load=lambda: item_of(key), attempt=attempt, session_id=session_id)
 
 
 class Row:
     """What the specification knows of one item."""
 
-    def __init__(self, key: WorkKey, order: int, tag: str | None) -> None:
+    def __init__(self, key: WorkKey, order: int, tag: str | None, session_id: str | None) -> None:
         self.key = key
         self.tag = tag
+        self.session_id = session_id
         self.order = order
         self.attempts = 0
         self.visible_at_ms = 0
         self.token: str | None = None
         self.until_ms = 0
+
+
+class Held:
+    """What it knows of one session."""
+
+    def __init__(self, owner: str, until_ms: int, used_ms: int) -> None:
+        self.owner = owner
+        self.until_ms = until_ms
+        self.used_ms = used_ms
 
 
 class Workers(RuleBasedStateMachine):
@@ -63,6 +78,7 @@ class Workers(RuleBasedStateMachine):
         self.rows: dict[WorkKey, Row] = {}
         self.answered: dict[str, Row] = {}
         self.tokens: dict[str, anyio.Event] = {}
+        self.sessions: dict[str, Held] = {}
         self.now_ms = 1_000
         self.made = 0
 
@@ -75,31 +91,48 @@ class Workers(RuleBasedStateMachine):
             if row.token is not None and row.until_ms <= self.now_ms:
                 row.token, row.visible_at_ms = None, 0
 
-    @rule(tag=tags, activity_id=st.integers(1, 8))
-    def add(self, tag: str | None, activity_id: int) -> None:
+    def may_have(self, row: Row, claim: SessionClaim | None) -> bool:
+        if claim is None or row.session_id is None:
+            return row.session_id is None
+        held = self.sessions.get(row.session_id)
+        return held is None or held.until_ms <= self.now_ms or held.owner == claim.owner
+
+    def use(self, row: Row) -> None:
+        held = self.sessions.get(row.session_id or "")
+        if held is not None and held.until_ms > self.now_ms:
+            held.used_ms = self.now_ms
+
+    @rule(tag=tags, session_id=session_ids, activity_id=st.integers(1, 8))
+    def add(self, tag: str | None, session_id: str | None, activity_id: int) -> None:
         """Also under the key of an item that was taken back or answered: one of a later life of the instance."""
         key = ("i", 1, activity_id)
         if key in self.rows or any(row.key == key for row in self.answered.values()):
             return
         self.made += 1
-        self.rows[key] = Row(key, self.made, tag)
-        self.backlog.add(waiting(key, self.made, tag=tag))
+        self.rows[key] = Row(key, self.made, tag, session_id)
+        self.backlog.add(waiting(key, self.made, tag=tag, session_id=session_id))
 
-    @rule(taken=filters)
-    def take(self, taken: TagFilter) -> None:
+    @rule(taken=filters, claim=claims)
+    def take(self, taken: TagFilter, claim: SessionClaim | None) -> None:
         self.expire()
         visible = [
             row
             for row in self.rows.values()
-            if row.token is None and row.visible_at_ms <= self.now_ms and taken.takes(row.tag)
+            if row.token is None
+            and row.visible_at_ms <= self.now_ms
+            and taken.takes(row.tag)
+            and self.may_have(row, claim)
         ]
         expected = min(visible, key=lambda row: row.order, default=None)
         token = f"t{len(self.tokens)}"
-        leased = self.backlog.take(taken, token, b"n", self.now_ms, LEASE_MS, "w")
+        leased = self.backlog.take(taken, token, b"n", self.now_ms, LEASE_MS, "w", claim)
         assert (leased and leased.lease.key) == (expected and expected.key)
         if leased is not None and expected is not None:
             expected.token, expected.until_ms = token, self.now_ms + LEASE_MS
             expected.attempts += 1
+            if claim is not None and expected.session_id is not None:
+                held = Held(claim.owner, self.now_ms + claim.lock_timeout_ms, self.now_ms)
+                self.sessions[expected.session_id] = held
             assert leased.item == item_of(expected.key)
             assert leased.lease.attempt == expected.attempts
             self.tokens[token] = leased.lease.revoked
@@ -112,6 +145,26 @@ class Workers(RuleBasedStateMachine):
         assert self.backlog.renew(token, self.now_ms, LEASE_MS, "w") == (row is not None)
         if row is not None:
             row.until_ms = self.now_ms + LEASE_MS
+            self.use(row)
+
+    @rule(owners=st.sampled_from((("A",), ("B",), ("B", "A"))), extend_ms=delays, idle_ms=st.sampled_from((0, 50, 500)))
+    def renew_sessions(self, owners: tuple[str, ...], extend_ms: int, idle_ms: int) -> None:
+        renewed = [
+            held
+            for held in self.sessions.values()
+            if held.owner in owners and held.until_ms > self.now_ms and held.used_ms > self.now_ms - idle_ms
+        ]
+        assert self.backlog.renew_sessions(owners, self.now_ms, 1 + extend_ms, idle_ms) == len(renewed)
+        for held in renewed:
+            held.until_ms = self.now_ms + 1 + extend_ms
+
+    @rule()
+    def forget_sessions(self) -> None:
+        there = {row.session_id for row in self.rows.values()}
+        gone = [name for name, held in self.sessions.items() if held.until_ms <= self.now_ms and name not in there]
+        assert self.backlog.forget_sessions(self.now_ms) == len(gone)
+        for name in gone:
+            del self.sessions[name]
 
     @precondition(lambda self: self.tokens)
     @rule(data=st.data(), delay_ms=delays, ignore=st.booleans())
@@ -134,8 +187,9 @@ class Workers(RuleBasedStateMachine):
         lease: Lease | None = self.backlog.lease(token, self.now_ms)
         assert (lease and lease.key) == (row and row.key)
         if row is not None:
-            self.backlog.settle(token)
+            self.backlog.settle(token, self.now_ms)
             del self.rows[row.key]
+            self.use(row)
             if commits:
                 self.backlog.forget(token)
             else:
@@ -158,7 +212,9 @@ class Workers(RuleBasedStateMachine):
         for row in self.rows.values():
             row.visible_at_ms = 0
         self.backlog.tick(self.now_ms)
-        self.backlog.rebuild(waiting(row.key, row.order, row.attempts, row.tag) for row in self.rows.values())
+        self.backlog.rebuild(
+            waiting(row.key, row.order, row.attempts, row.tag, row.session_id) for row in self.rows.values()
+        )
 
     @rule(duration_ms=st.sampled_from((1, 30, 100)))
     def pass_time(self, duration_ms: int) -> None:
@@ -203,7 +259,7 @@ def test_a_release_tells_every_lease_that_is_out() -> None:
     for number, key in enumerate((ONE, TWO)):
         backlog.add(waiting(key, number))
         leased(backlog, f"t{number}")
-    backlog.settle("t0")
+    backlog.settle("t0", 1_000)
     assert [one.activity_id for one in backlog.leases("w")] == [2]
 
 
@@ -234,7 +290,7 @@ def test_an_answer_that_is_in_the_log_after_all_revokes_nothing() -> None:
     backlog = Backlog()
     backlog.add(waiting(ONE, 0))
     lease = leased(backlog, "t0")
-    backlog.settle("t0")
+    backlog.settle("t0", 1_000)
     backlog.rebuild([])
     assert not lease.revoked.is_set()
     assert backlog.lease("t0", 0) is None
@@ -244,7 +300,7 @@ def test_a_lease_that_ran_out_while_its_answer_was_in_doubt_is_over() -> None:
     backlog = Backlog()
     backlog.add(waiting(ONE, 0))
     leased(backlog, "t0")
-    backlog.settle("t0")
+    backlog.settle("t0", 1_000)
     backlog.tick(2 * LEASE_MS)
     backlog.rebuild([waiting(ONE, 0, attempt=1)])
     assert leased(backlog, "t1", 2 * LEASE_MS).attempt == 2
@@ -291,3 +347,25 @@ def test_what_nobody_serves_costs_the_others_nothing(served: TagFilter) -> None:
     assert all((one is not None) == (served != TagFilter.nothing()) for one in taken)
     assert CountedOrder.compared < 50 * 60
     assert backlog.unleased == 50_200 - sum(one is not None for one in taken)
+
+
+def test_what_others_hold_costs_the_others_nothing() -> None:
+    """50,000 items wait for who holds their sessions; a fetch of another, and a claim, look at no more than heads."""
+    backlog = Backlog()
+    a, b = SessionClaim("A", 1_000), SessionClaim("B", 1_000)
+    for number in range(50_000):
+        session_id = f"held-{number % 20}"
+        backlog.add(waiting(("old", 1, number), CountedOrder(number), session_id=session_id))
+    for number in range(20):
+        backlog.take(DEFAULT_ONLY, f"a{number}", b"n", 0, LEASE_MS, "w", a)
+    for number in range(50):
+        session_id = f"free-{number % 5}" if number % 2 else None
+        backlog.add(waiting(("new", 1, number), CountedOrder(50_000 + number), session_id=session_id))
+    CountedOrder.compared = 0
+    taken = [backlog.take(DEFAULT_ONLY, f"b{number}", b"n", 0, LEASE_MS, "w", b) for number in range(60)]
+    assert [one.lease.key[2] for one in taken if one is not None] == list(range(50))
+    assert CountedOrder.compared < 60 * 120
+    CountedOrder.compared = 0
+    backlog.tick(1_000)
+    assert backlog.take(DEFAULT_ONLY, "c", b"n", 1_000, LEASE_MS, "w", b) is not None
+    assert CountedOrder.compared < 4_000

@@ -11,7 +11,7 @@ from engine.model.key_values import KeyValueChange
 from engine.model.messages import AnyMessage, CompleteActivity, FireTimer, RaiseEvent
 from engine.model.payload import Payload
 from engine.model.status import Status
-from engine.model.turn import Disposition, ExecutionMetadata, TimerRef, TurnResult
+from engine.model.turn import ActivityRef, Disposition, ExecutionMetadata, TimerRef, TurnResult
 from engine.model.work import WorkItem
 from provider_log import codec
 from provider_log import records as r
@@ -109,16 +109,45 @@ def test_keys_are_spread_over_parts_in_their_order() -> None:
     assert [record.parts for record in records] == [len(records)] * len(records)
 
 
-def test_an_activity_is_in_the_record_and_on_the_worker_topic() -> None:
-    item = WorkItem(
-        instance="i", incarnation=7, execution_id=1, activity_id=2, name="act", input=NULL, session_id="s", tag="t"
-    )
+def item_of(session_id: str | None, tag: str | None = "t") -> WorkItem:
+    item = WorkItem(instance="i", incarnation=7, execution_id=1, activity_id=2, name="act", input=NULL)
+    return structs.replace(item, session_id=session_id, tag=tag)
+
+
+@pytest.mark.parametrize(("session_id", "tag"), [(None, "t"), ("i", "t"), ("i::sub::5", None), (elsewhere(), "gpu")])
+def test_an_activity_is_in_the_record_and_on_the_worker_topic(session_id: str | None, tag: str | None) -> None:
+    """Whatever session it has that is here, or any if others serve its tag."""
+    item = item_of(session_id, tag)
     plan = planned(turn(work_items=(item,)))
     (scheduled,) = plan.records[0].scheduled
-    assert (scheduled.activity_id, scheduled.session_id, scheduled.tag) == (2, "s", "t")
+    assert (scheduled.activity_id, scheduled.session_id, scheduled.tag) == (2, session_id, tag)
+    assert (scheduled.partition, plan.work_items) == (None, (item,))
     (record,) = plan.outgoing
     assert (record.topic, record.partition, record.value) == (TOPICS.worker, HOME, scheduled.data)
-    assert OWNER_HEADER in dict(record.headers)
+    assert (record.key, dict(record.headers)[OWNER_HEADER]) == (b"i", b"%d" % HOME)
+
+
+def test_an_activity_of_a_session_elsewhere_leaves_by_the_worker_topic() -> None:
+    away, number = elsewhere(), partition_of(elsewhere(), 4)
+    plan = planned(turn(work_items=(item_of(away),)))
+    (scheduled,) = plan.records[0].scheduled
+    assert (scheduled.partition, scheduled.session_id, plan.work_items) == (number, away, ())
+    (record,) = plan.outgoing
+    assert (record.topic, record.partition, record.key) == (TOPICS.worker, number, away.encode())
+    assert (record.value, dict(record.headers)) == (scheduled.data, {OWNER_HEADER: b"%d" % HOME})
+
+
+def test_what_is_taken_back_of_a_session_elsewhere_goes_there_behind_what_it_is_about() -> None:
+    away, number = elsewhere(), partition_of(elsewhere(), 4)
+    refs = (ActivityRef("i", 1, 2, away, "t"), ActivityRef("i", 1, 3), ActivityRef("i", 1, 4, away, "gpu"))
+    plan = planned(turn(work_items=(item_of(away),), cancelled_activities=refs))
+    assert [key.partition for key in plan.records[0].cancelled] == [number, None, None]
+    item, taken_back = plan.outgoing
+    assert codec.decode_work(item.value or b"") == item_of(away)
+    assert codec.decode_work(taken_back.value or b"") == r.WorkItemTakenBack(
+        instance="i", execution_id=1, activity_id=2
+    )
+    assert (taken_back.partition, taken_back.key, taken_back.headers) == (item.partition, item.key, item.headers)
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED])

@@ -18,6 +18,7 @@ from provider_log.store.apply import SEEN_IDS_MAX, VERSION, apply
 from provider_log.store.keys import Table
 from provider_log.store.memory import DictStore
 from provider_log.store.tables import (
+    ElsewhereRow,
     ExecutionRow,
     GenesisRow,
     InboxRow,
@@ -181,6 +182,15 @@ def test_what_is_scheduled_and_taken_back_in_one_turn_leaves_nothing() -> None:
     assert named(store, Table.TIMER) == ["TIMER i 1 5"]
 
 
+def test_what_another_partition_has_makes_no_work_here_and_is_remembered_by_where() -> None:
+    away = [replace(scheduled(number), partition=partition) for number, partition in ((2, 3), (4, 1), (5, 3))]
+    store = store_after(turn(scheduled=(away[0], scheduled(3), away[1])), turn(scheduled=(away[2],)))
+    assert named(store, Table.WORK) == ["WORK i 1 3"]
+    assert row(store, ElsewhereRow, keys.instance_prefix(Table.ELSEWHERE, "i")) == ElsewhereRow((1, 3))
+    taken_back = turn(cancelled=(r.ActivityKey("i", 1, 3, 1), r.ActivityKey("i", 1, 2, 3)))
+    assert named(store_after(turn(scheduled=(scheduled(3),)), taken_back), Table.WORK) == ["WORK i 1 3"]
+
+
 def test_what_is_consumed_is_gone_and_its_id_is_remembered() -> None:
     store = store_after(
         turn(timers=(r.TimerSet(1, 2, 5),), sent=(r.Sent(partition=0, instance="i", data=b"m"),)),
@@ -280,9 +290,13 @@ def test_a_deleted_instance_leaves_nothing_of_its_tree_and_takes_nobody_else_wit
     def all_of(name: str) -> r.TurnCommitted:
         consumed = r.Consumed(lane=r.Lane.ORCHESTRATOR, place=1, disposition=Disposition.APPLIED, message_id="m")
         return turn(
-            instance=name, events=events(1), consumed=(consumed,), timers=(r.TimerSet(1, 2, 5),),
-            scheduled=(replace(scheduled(3), instance=name),), sent=(r.Sent(partition=0, instance=name, data=b"m"),),
-        )  # fmt: skip
+            instance=name,
+            events=events(1),
+            consumed=(consumed,),
+            timers=(r.TimerSet(1, 2, 5),),
+            scheduled=(replace(scheduled(3), instance=name), replace(scheduled(4), instance=name, partition=1)),
+            sent=(r.Sent(partition=0, instance=name, data=b"m"),),
+        )
 
     alone = store_after(all_of("ia")).rows
     tree = [all_of(name) for name in ("i", "i::sub::2", "i::sub::2::sub::3")]
