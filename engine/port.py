@@ -51,7 +51,7 @@ class HistoryView(Protocol):
         ...
 
     def key_values(self) -> Mapping[str, KeyValue]:
-        """What the instance kept when the current execution began.
+        """What the instance kept when the execution before the current one ended; empty if none has.
 
         Changes of the current execution are not in it: replaying them over it gives what the instance keeps now.
         """

@@ -1,4 +1,4 @@
-"""Can an operator list, look and count? Upstream's tests of key-value storage are left out: the port has none."""
+"""Can an operator list, look and count?"""
 
 from msgspec import structs
 
@@ -6,7 +6,7 @@ from engine.model.events import CarriedMessage
 from engine.model.payload import Payload
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
-from engine.testing.conformance.factory import ProviderFactory
+from engine.testing.conformance.factory import FullProvider, ProviderFactory
 from engine.testing.conformance.given import (
     INCARNATION,
     create_instance,
@@ -18,6 +18,7 @@ from engine.testing.conformance.given import (
     take,
     text_event,
 )
+from engine.testing.conformance.given_keys import A, act, clear, go_on, put
 
 NAMES = ("instance-A", "instance-B", "instance-C")
 
@@ -128,6 +129,46 @@ async def test_get_instance_stats_history(factory: ProviderFactory) -> None:
     begun = TurnResult(execution_id=2, history_delta=(started_event(),))
     await provider.ack_orchestration_item((await take(provider)).lock_token, begun)
     assert await provider.get_instance_stats("instance-A") == small
+
+
+async def _keys_and_bytes(provider: FullProvider) -> tuple[int, int]:
+    """How many keys the statistics of `instance-A` count, and how many bytes there."""
+    stats = await provider.get_instance_stats(A)
+    assert stats is not None
+    return stats.keys, stats.key_value_bytes
+
+
+async def test_get_instance_stats_kv(factory: ProviderFactory) -> None:
+    """Two keys of an execution that has ended, and the bytes of their values alone: 3 and 5."""
+    provider = await factory.create_provider()
+    await create_instance(provider, A)
+    assert await _keys_and_bytes(provider) == (0, 0)
+    await act(provider, put("a long key", b"123"), put("key", b"12345"))
+    await act(provider, status=Status.COMPLETED)
+    assert await _keys_and_bytes(provider) == (2, 8)
+
+
+async def test_get_instance_stats_kv_delta_only(factory: ProviderFactory) -> None:
+    """What the current execution has put counts at once; what it cleared again does not."""
+    provider = await factory.create_provider()
+    await create_instance(provider, A)
+    await act(provider, put("a", b"1234"), put("b", b"12345"), put("c", b"123456"))
+    await act(provider, clear("c"))
+    assert await _keys_and_bytes(provider) == (2, 9)
+
+
+async def test_get_instance_stats_kv_merged(factory: ProviderFactory) -> None:
+    """A key in both layers counts once, with its newer value; one that is cleared does not count."""
+    provider = await factory.create_provider()
+    await create_instance(provider, A)
+    await act(provider, put("a", b"12345"))
+    assert await _keys_and_bytes(provider) == (1, 5)
+    await go_on(provider, put("a", b"123"), put("b", b"1234"))
+    assert await _keys_and_bytes(provider) == (2, 7)
+    await act(provider, status=Status.COMPLETED)
+    assert await _keys_and_bytes(provider) == (2, 7)
+    await act(provider, clear("a"))
+    assert await _keys_and_bytes(provider) == (1, 4)
 
 
 async def test_get_instance_stats_carry_forward(factory: ProviderFactory) -> None:
