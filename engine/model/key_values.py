@@ -20,18 +20,10 @@ class KeyValue(Struct, frozen=True):
 
 
 class KeyValueChange(Struct, frozen=True):
-    """`key` has this `value` from now on; None clears it. A `key` of None clears all that there are.
-
-    Raises:
-        ValueError: There is a value and no key.
-    """
+    """`key` has this `value` from now on; None clears it. A `key` of None clears all that there are."""
 
     key: str | None = None
     value: Payload | None = None
-
-    def __post_init__(self) -> None:
-        if self.key is None and self.value is not None:
-            raise ValueError("expected a key to put the value under, but there is none")
 
 
 Changed = Mapping[str, KeyValue | None]
