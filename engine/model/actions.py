@@ -56,6 +56,33 @@ class UpdateCustomStatus(Struct, frozen=True, kw_only=True):
     status: str | None
 
 
+class SetKeyValue(Struct, frozen=True, kw_only=True):
+    """Put `value` under `key`."""
+
+    key: str
+    value: Payload
+
+
+class ClearKeyValue(Struct, frozen=True, kw_only=True):
+    """Clear `key`."""
+
+    key: str
+
+
+class ClearKeyValues(Struct, frozen=True, kw_only=True):
+    """Clear every key."""
+
+
+class ReadKeyValue(Struct, frozen=True, kw_only=True):
+    """Read what earlier executions left under `key`."""
+
+    key: str
+
+
+class ReadKeys(Struct, frozen=True, kw_only=True):
+    """Read under which keys earlier executions left something."""
+
+
 class CancelAsked(Struct, frozen=True, kw_only=True):
     """Take back what event `source_event_id` recorded as asked for."""
 
@@ -78,6 +105,11 @@ AnyAction = (
     | StartSubOrchestration
     | StartDetached
     | UpdateCustomStatus
+    | SetKeyValue
+    | ClearKeyValue
+    | ClearKeyValues
+    | ReadKeyValue
+    | ReadKeys
     | CancelAsked
     | ContinueAsNew
 )

@@ -212,6 +212,43 @@ class CustomStatusUpdated(Event, frozen=True, kw_only=True):
     status: str | None
 
 
+class KeyValueSet(Event, frozen=True, kw_only=True):
+    """The code put `value` under `key`."""
+
+    key: str
+    value: Payload
+
+
+class KeyValueCleared(Event, frozen=True, kw_only=True):
+    """The code cleared `key`."""
+
+    key: str
+
+
+class KeyValuesCleared(Event, frozen=True, kw_only=True):
+    """The code cleared every key."""
+
+
+class KeyValueRead(Event, frozen=True, kw_only=True):
+    """The code read what earlier executions had left under `key`: `value`, or nothing."""
+
+    key: str
+    value: Payload | None = None
+
+
+class KeptKey(Struct, frozen=True):
+    """A key, and when what stands under it was put there."""
+
+    key: str
+    updated_at_ms: int
+
+
+class KeysRead(Event, frozen=True, kw_only=True):
+    """The code read under which keys earlier executions had left something, ascending."""
+
+    keys: tuple[KeptKey, ...] = ()
+
+
 ExecutionEnd = OrchestrationCompleted | OrchestrationFailed | OrchestrationCancelled | OrchestrationContinuedAsNew
 AnyEvent = (
     OrchestrationStarted
@@ -236,4 +273,9 @@ AnyEvent = (
     | SubOrchestrationCancelRequested
     | OrchestrationChained
     | CustomStatusUpdated
+    | KeyValueSet
+    | KeyValueCleared
+    | KeyValuesCleared
+    | KeyValueRead
+    | KeysRead
 )

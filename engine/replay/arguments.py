@@ -5,7 +5,7 @@ then fail as poison, minutes later and without the line.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from engine.errors import UsageError
@@ -14,6 +14,8 @@ from engine.registry import DEFAULT_VERSION, VERSION_FORM
 from engine.replay.retry import RetryPolicy
 
 T = TypeVar("T")
+
+KEY_BYTES_MAX = 1024
 
 
 def text(value: str, what: str) -> str:
@@ -30,6 +32,29 @@ def text(value: str, what: str) -> str:
         except UnicodeEncodeError:
             raise UsageError(f"expected {what} to have a UTF-8 form, but {value!r} has none") from None
     return value
+
+
+def key(value: str) -> str:
+    """`value`, under which an instance can keep something; it may be empty.
+
+    Raises:
+        UsageError: It is no string, has no UTF-8 form, or is longer than `KEY_BYTES_MAX`.
+    """
+    size = len(text(value, "a key").encode())
+    if size > KEY_BYTES_MAX:
+        raise UsageError(f"expected a key of at most {KEY_BYTES_MAX} bytes, but {value[:40]!r}… has {size}")
+    return value
+
+
+def instant_ms(value: datetime) -> int:
+    """`value` in whole milliseconds since 1970, rounded down.
+
+    Raises:
+        UsageError: It is no instant, or does not say its zone.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"expected an instant with its time zone, like `ctx.utc_now()`, but it is {value!r}")
+    return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def name(value: str, what: str) -> str:

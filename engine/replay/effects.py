@@ -13,6 +13,9 @@ from engine.model.events import (
     AnyEvent,
     CarriedMessage,
     CustomStatusUpdated,
+    KeyValueCleared,
+    KeyValuesCleared,
+    KeyValueSet,
     OrchestrationCancelled,
     OrchestrationChained,
     OrchestrationCompleted,
@@ -26,6 +29,7 @@ from engine.model.events import (
 )
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
+from engine.model.key_values import KeyValueChange
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -93,6 +97,7 @@ class Effects:
         self._cancelled_activities: list[ActivityRef] = []
         self._cancelled_timers: list[TimerRef] = []
         self._metadata: dict[str, Any] = {}
+        self._key_values: list[KeyValueChange] = []
         self._continued: OrchestrationContinuedAsNew | None = None
 
     def add(self, events: list[AnyEvent]) -> None:
@@ -117,6 +122,7 @@ class Effects:
             cancelled_activities=tuple(self._cancelled_activities),
             cancelled_timers=tuple(self._cancelled_timers),
             dispositions=tuple(dispositions),
+            key_values=tuple(self._key_values),
         )
 
     def _continuation(self, event: OrchestrationContinuedAsNew, custom_status: str | None) -> ContinueInstance:
@@ -210,6 +216,13 @@ class Effects:
     def _set_status(self, event: CustomStatusUpdated) -> None:
         self._metadata.update(set_custom_status=True, custom_status=event.status)
 
+    def _change_key(self, event: KeyValueSet | KeyValueCleared) -> None:
+        value = event.value if isinstance(event, KeyValueSet) else None
+        self._key_values.append(KeyValueChange(event.key, value))
+
+    def _clear_keys(self, _event: KeyValuesCleared) -> None:
+        self._key_values.append(KeyValueChange())
+
     def _complete(self, event: OrchestrationCompleted) -> None:
         self._metadata.update(status=Status.COMPLETED, output=event.output)
         parent = self.started.parent
@@ -259,6 +272,9 @@ class Effects:
         SubOrchestrationCancelRequested: _cancel_child,
         OrchestrationChained: _start_detached,
         CustomStatusUpdated: _set_status,
+        KeyValueSet: _change_key,
+        KeyValueCleared: _change_key,
+        KeyValuesCleared: _clear_keys,
         OrchestrationCompleted: _complete,
         OrchestrationFailed: _fail,
         OrchestrationCancelled: _cancelled,

@@ -15,8 +15,13 @@ from engine.model.actions import (
     AnyAction,
     CallActivity,
     CancelAsked,
+    ClearKeyValue,
+    ClearKeyValues,
     CreateTimer,
     DequeueMessage,
+    ReadKeys,
+    ReadKeyValue,
+    SetKeyValue,
     StartDetached,
     StartSubOrchestration,
     UpdateCustomStatus,
@@ -29,6 +34,11 @@ from engine.model.events import (
     CustomStatusUpdated,
     ExecutionEnd,
     ExternalSubscribed,
+    KeysRead,
+    KeyValueCleared,
+    KeyValueRead,
+    KeyValuesCleared,
+    KeyValueSet,
     OrchestrationChained,
     QueueSubscribed,
     SubOrchestrationScheduled,
@@ -38,6 +48,7 @@ from engine.model.ids import child_instance
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
 from engine.replay.history import Asked, carried_number, taken_back
+from engine.replay.keys import Keys
 
 FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 REASON_CANCELLED = "the code cancelled it"
@@ -54,6 +65,7 @@ class Ledger:
         open: Work asked for and neither answered nor taken back, by event id, oldest first.
         answered: Event ids of work that was answered.
         custom_status: As the code set it last.
+        keys: As the code sees them.
         shut: Set when the execution has ended or is put away: what is asked then is dropped.
         cancelled_children: Ids of children that were taken back, by the event id of their call.
         cancelled_sessions: Session and tag of activities with a session that were taken back, likewise.
@@ -73,6 +85,7 @@ class Ledger:
         self.answered: set[int] = set()
         self.futures: dict[int, AskedFuture[object]] = {}
         self.custom_status: str | None = None
+        self.keys = Keys()
         self.cancelled_children: dict[int, str] = {}
         self.cancelled_sessions: dict[int, tuple[str | None, str | None]] = {}
         self.message_ids: set[str] = set()
@@ -269,6 +282,26 @@ class Ledger:
         self.custom_status = action.status
         return CustomStatusUpdated(event_id=self.last_event_id, timestamp_ms=self.now_ms, status=action.status)
 
+    def _set_key(self, action: SetKeyValue) -> AnyEvent:
+        self.keys.set(action.key, action.value, self.now_ms)
+        return KeyValueSet(event_id=self.last_event_id, timestamp_ms=self.now_ms, key=action.key, value=action.value)
+
+    def _clear_key(self, action: ClearKeyValue) -> AnyEvent:
+        self.keys.clear(action.key)
+        return KeyValueCleared(event_id=self.last_event_id, timestamp_ms=self.now_ms, key=action.key)
+
+    def _clear_keys(self, _action: ClearKeyValues) -> AnyEvent:
+        self.keys.clear_all()
+        return KeyValuesCleared(event_id=self.last_event_id, timestamp_ms=self.now_ms)
+
+    def _read_key(self, action: ReadKeyValue) -> AnyEvent:
+        found = self.keys.read(self.last_event_id, action.key)
+        return KeyValueRead(event_id=self.last_event_id, timestamp_ms=self.now_ms, key=action.key, value=found)
+
+    def _read_keys(self, _action: ReadKeys) -> AnyEvent:
+        found = self.keys.list(self.last_event_id)
+        return KeysRead(event_id=self.last_event_id, timestamp_ms=self.now_ms, keys=found)
+
     def _cancel_asked(self, action: CancelAsked) -> AnyEvent:
         source = action.source_event_id
         asked = self.open.pop(source)
@@ -294,5 +327,10 @@ class Ledger:
         StartSubOrchestration: _start_child,
         StartDetached: _start_detached,
         UpdateCustomStatus: _set_status,
+        SetKeyValue: _set_key,
+        ClearKeyValue: _clear_key,
+        ClearKeyValues: _clear_keys,
+        ReadKeyValue: _read_key,
+        ReadKeys: _read_keys,
         CancelAsked: _cancel_asked,
     }

@@ -112,6 +112,7 @@ class LiveExecution:
             + BYTES_ANSWERED * len(ledger.answered)
             + BYTES_TASK * self._loop.unfinished
             + ledger.unread_bytes()
+            + ledger.keys.bytes_held
         )
 
     def fits(self, item: OrchestrationItem) -> bool:
@@ -144,6 +145,7 @@ class LiveExecution:
         try:
             self._loop.run()
         except TurnAborted as aborted:
+            ledger.keys.raise_trouble()
             if isinstance(aborted.cause, CallbacksBoundPassed):
                 raise BoundPassed(str(aborted.cause)) from aborted.cause
             if isinstance(aborted.cause, (OutsideRefused, KeyboardInterrupt)):  # no end of the code's: a net, a Ctrl-C
@@ -151,6 +153,7 @@ class LiveExecution:
             failure = failure_of(aborted.cause)
             self._finish(lambda: self._failed(failure))
         else:
+            ledger.keys.raise_trouble()
             if self._root is not None and self._root.done():
                 self._finish(self._ending)
         return ledger.take_outcome()

@@ -16,6 +16,11 @@ from engine.model.events import (
     CustomStatusUpdated,
     ExternalSubscribed,
     ExternalSubscriptionCancelled,
+    KeysRead,
+    KeyValueCleared,
+    KeyValueRead,
+    KeyValuesCleared,
+    KeyValueSet,
     OrchestrationCancelled,
     OrchestrationChained,
     OrchestrationCompleted,
@@ -51,6 +56,11 @@ COMPARED: dict[type, tuple[str, ...]] = {
     SubOrchestrationCancelRequested: ("source_event_id",),
     OrchestrationChained: ("name", "instance", "input", "version"),
     CustomStatusUpdated: ("status",),
+    KeyValueSet: ("key", "value"),
+    KeyValueCleared: ("key",),
+    KeyValuesCleared: (),
+    KeyValueRead: ("key",),  # the recorded value wins
+    KeysRead: (),  # likewise
     OrchestrationCompleted: ("output",),
     OrchestrationFailed: ("failure",),
     OrchestrationCancelled: ("reason",),
@@ -82,6 +92,7 @@ def replay(live: LiveExecution, history: Sequence[AnyEvent], converter: Converte
     python = live.started.python
     closing = _closing_start(history)
     live.replaying(True)
+    live.ledger.keys.replays({event.event_id: event for event in history if isinstance(event, KeyValueRead | KeysRead)})
     position = 0
     while position < min(closing, len(history)):
         arrival = history[position]
@@ -109,6 +120,7 @@ def replay(live: LiveExecution, history: Sequence[AnyEvent], converter: Converte
             recorded = history[position] if position < len(history) else None
             _require_same(recorded, asked, converter, python)
             position += 1
+    live.ledger.keys.replays(None)
     live.replaying(False)
 
 

@@ -278,6 +278,7 @@ class _Turn:
     def _go_on(self, live: LiveExecution, first: int | None) -> TurnOutcome:
         """Give `live` its messages in order of arrival; the one at `first`, which made it, before all others."""
         ledger = live.ledger
+        ledger.keys.begun_with = self._item.history.key_values
         effects = Effects(
             live.instance,
             live.execution_id,
@@ -317,7 +318,7 @@ class _Turn:
         """One arrival and its outcome: both become part of the turn, or only the arrival, if the engine ends it."""
         try:
             outcome = live.apply(arrival)
-            require_within_bounds(outcome, len(effects.delta), self._options)
+            require_within_bounds(outcome, len(effects.delta), self._options, live.ledger.keys.count)
         except (BoundPassed, OutsideRefused):
             effects.add([arrival])
             raise

@@ -24,6 +24,7 @@ from provider_log.store.tables import (
     HeadRow,
     InboxRow,
     InstanceRow,
+    KeyValueRow,
     PositionRow,
     SeenRow,
     TimerRow,
@@ -48,6 +49,8 @@ _ROW_OF: Mapping[Table, type[Struct]] = {
     Table.ELSEWHERE: ElsewhereRow,
     Table.SEEN: SeenRow,
     Table.POSITION: PositionRow,
+    Table.KEY_VALUE: KeyValueRow,
+    Table.KEY_CHANGE: KeyValueRow,
 }
 _META_ROW_OF: Mapping[bytes, type[Struct]] = {
     keys.named(Table.META, HEAD): HeadRow,

@@ -233,6 +233,16 @@ def _name(event: AnyEvent) -> str:
             return getattr(event, "name", type(event).__name__)
 
 
+def _about_key(event: on.KeyValueSet | on.KeyValueRead | on.KeyValueCleared) -> list[str]:
+    match event:
+        case on.KeyValueSet():
+            return [event.key, "←", _preview(event.value)]
+        case on.KeyValueRead():
+            return [event.key, "→", "nothing" if event.value is None else _preview(event.value)]
+        case on.KeyValueCleared():
+            return [event.key]
+
+
 def _says(event: AnyEvent) -> str:
     """The event in one line: `ActivityScheduled greet ← "Ada"`, `ActivityCompleted → "Hello"`."""
     words = [type(event).__name__]
@@ -243,6 +253,8 @@ def _says(event: AnyEvent) -> str:
             words += [event.name, "←", _preview(event.input)]
         case on.ExternalEventReceived() | on.QueueMessageReceived():
             words += [event.name, "→", _preview(event.data)]
+        case on.KeyValueSet() | on.KeyValueRead() | on.KeyValueCleared():
+            words += _about_key(event)
         case on.ExternalSubscribed() | on.QueueSubscribed():
             words += [event.name]
         case on.ActivityCompleted() | on.SubOrchestrationCompleted():

@@ -15,8 +15,9 @@ from engine import ActivityContext, OrchestrationContext, Registry, activity, or
 from engine.runtime.doors import Chance
 
 MODULUS = 1_000_003
+_WIDTH = {"fan": 3, "session": 2}  # how many activities at once
 
-Kind = Literal["activity", "fan", "session", "race", "timer", "child", "event", "queue", "again"]
+Kind = Literal["activity", "fan", "session", "race", "timer", "child", "event", "queue", "keep", "forget", "again"]
 
 
 class Step(Struct, frozen=True):
@@ -25,7 +26,7 @@ class Step(Struct, frozen=True):
     Attributes:
         number: What the activity doubles, what the fan begins at, or milliseconds.
         inside: The child's program.
-        name: Of the session, the event or the queue.
+        name: Of the session, the event, the queue or the key.
     """
 
     kind: Kind
@@ -76,12 +77,11 @@ async def run(ctx: OrchestrationContext, plan: Plan) -> int:
         match step.kind:
             case "activity":
                 result = fold(result, await ctx.schedule_activity(double, step.number))
-            case "fan":
-                for value in await asyncio.gather(*(ctx.schedule_activity(double, step.number + n) for n in range(3))):
-                    result = fold(result, value)
-            case "session":
+            case "fan" | "session":
+                session = step.name or None
+                numbers = range(step.number, step.number + _WIDTH[step.kind])
                 for value in await asyncio.gather(
-                    *(ctx.schedule_activity(double, step.number + n, session_id=step.name) for n in range(2))
+                    *(ctx.schedule_activity(double, number, session_id=session) for number in numbers)
                 ):
                     result = fold(result, value)
             case "race":  # whoever wins: the result does not depend on it
@@ -96,8 +96,20 @@ async def run(ctx: OrchestrationContext, plan: Plan) -> int:
                 result = fold(result, await ctx.wait_event(step.name, int))
             case "queue":
                 result = fold(result, await ctx.dequeue(step.name, int))
+            case "keep" | "forget":
+                result = _with_key(ctx, step, result)
             case "again":
                 return ctx.continue_as_new(Plan(plan.steps[at + 1 :], result))
+    return result
+
+
+def _with_key(ctx: OrchestrationContext, step: Step, result: int) -> int:
+    if step.kind == "forget":
+        result = fold(result, len(ctx.get_keys()))
+        ctx.clear_key_value(step.name)
+    else:
+        result = fold(result, ctx.get_key_value(step.name, int) or 0)
+        ctx.set_key_value(step.name, result)
     return result
 
 
@@ -106,16 +118,13 @@ REGISTRY = Registry(orchestrations=[run], activities=[double])
 
 def expected(steps: tuple[Step, ...]) -> int:
     """How the program must end. The n-th message of a queue is n."""
-    result, taken = 0, dict[str, int]()
+    result, taken, kept = 0, dict[str, int](), dict[str, int]()
     for step in steps:
         match step.kind:
             case "activity":
                 result = fold(result, 2 * step.number)
-            case "fan":
-                for n in range(3):
-                    result = fold(result, 2 * (step.number + n))
-            case "session":
-                for n in range(2):
+            case "fan" | "session":
+                for n in range(_WIDTH[step.kind]):
                     result = fold(result, 2 * (step.number + n))
             case "child":
                 result = fold(result, expected(step.inside))
@@ -124,6 +133,11 @@ def expected(steps: tuple[Step, ...]) -> int:
             case "queue":
                 taken[step.name] = taken.get(step.name, 0) + 1
                 result = fold(result, taken[step.name])
+            case "keep":
+                result = kept[step.name] = fold(result, kept.get(step.name, 0))
+            case "forget":
+                result = fold(result, len(kept))
+                kept.pop(step.name, None)
             case "race" | "timer" | "again":
                 pass
     return result
@@ -142,6 +156,8 @@ def _drawn_step(chance: Chance, is_child: bool) -> Step:
         lambda: Step("session", number, name=f"s{below(chance, 4)}"),
         lambda: Step("race", below(chance, 30), name=f"s{below(chance, 4)}"),
         lambda: Step("timer", 20 * number),
+        lambda: Step("keep", name=f"k{below(chance, 2)}"),
+        lambda: Step("forget", name=f"k{below(chance, 2)}"),
         lambda: Step("again"),
     ]
     if not is_child:

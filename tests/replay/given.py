@@ -7,7 +7,7 @@ from engine.converter import JsonConverter
 from engine.model.events import AnyEvent
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
-from engine.model.key_values import KeyValue
+from engine.model.key_values import KeyValue, changed, merged
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -20,7 +20,7 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import Payload
-from engine.model.status import Status
+from engine.model.status import TERMINAL, Status
 from engine.model.turn import TurnResult
 from engine.port import OrchestrationItem
 from engine.registry import Registry, orchestration_definition
@@ -80,6 +80,8 @@ class Instance:
         self.status: Status | None = Status.RUNNING if history else None
         self.live: LiveExecution | None = None
         self.now_ms = NOW_MS
+        self.began_with: dict[str, KeyValue] = {}
+        self.changed: dict[str, KeyValue | None] = {}
         Instance.made.append(self)
 
     # What arrives.
@@ -140,7 +142,7 @@ class Instance:
             version="1.0.0",
             execution_id=self.execution_id,
             incarnation=LIFE if self.exists else None,
-            history=StoredHistory(self.history),
+            history=StoredHistory(self.history, self.began_with),
             messages=messages,
             lock_token="lock",
             attempt_count=1,
@@ -178,6 +180,9 @@ class Instance:
         self.exists = True
         self.history.extend(result.history_delta)
         self.status = result.metadata.status or self.status
+        self.changed = changed(self.began_with, self.changed, result.key_values, self.now_ms)
+        if self.status in TERMINAL or self.status is Status.CONTINUED_AS_NEW:
+            self.began_with, self.changed = merged(self.began_with, self.changed), {}
         self.live = outcome.live
         if not self.keep:
             self.forget()

@@ -9,18 +9,32 @@ from hypothesis import strategies as st
 
 from engine.errors import ActivityError
 from engine.model.events import AnyEvent
+from engine.model.key_values import KeyValue
 from engine.model.messages import AnyMessage, FireTimer, StartOrchestration
 from engine.model.turn import TurnResult
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
-from tests.replay.given import Instance
+from tests.replay.given import Instance, payload
 
 Step = list[Any]
 Program = list[Step]
 
 LEAVES = st.sampled_from(
-    [["call"], ["retried"], ["sleep", 1], ["sleep", 2], ["event"], ["read"], ["child"], ["status"], ["guid"], ["spare"]]
+    [
+        ["call"],
+        ["retried"],
+        ["sleep", 1],
+        ["sleep", 2],
+        ["event"],
+        ["read"],
+        ["child"],
+        ["status"],
+        ["guid"],
+        ["spare"],
+        ["keep"],
+        ["forget"],
+    ]
 )
 BLOCKS = ("join", "select", "completed", "gather", "group", "wait")
 
@@ -71,6 +85,8 @@ async def _step(ctx: OrchestrationContext, kind: str, rest: list[Any], log: list
             return ctx.set_custom_status(place)
         case "guid":
             return str(ctx.new_guid())
+        case "keep" | "forget":
+            return _keys(ctx, kind, place)
         case "spare":
             ctx.schedule_activity("spare", place).cancel()
             return None
@@ -78,6 +94,15 @@ async def _step(ctx: OrchestrationContext, kind: str, rest: list[Any], log: list
             return await _guarded(ctx, kind, rest, log, place)
         case _:
             return await _block(ctx, kind, rest[0], log, place)
+
+
+def _keys(ctx: OrchestrationContext, kind: str, place: str) -> Any:
+    if kind == "forget":
+        ctx.clear_key_value("left")
+        return ctx.get_key_values()
+    before = ctx.get_key_value("k")
+    ctx.set_key_value("k", place)
+    return [before, ctx.get_key_value("left"), ctx.get_key_value("nothing")]
 
 
 async def _outcome(future: "asyncio.Future[Any]") -> Any:
@@ -131,11 +156,18 @@ async def _block(ctx: OrchestrationContext, kind: str, parts: list[Program], log
             return [task.result() for task in done if not task.cancelled()]
 
 
+def begun(*, keep: bool = True) -> Instance:
+    """An instance that interprets a program; earlier executions left something under two keys."""
+    instance = Instance(interprets, keep=keep)
+    instance.began_with = {key: KeyValue(payload(key), 5) for key in ("k", "left")}
+    return instance
+
+
 class World:
     """Answers an instance that interprets a program; the choices alone decide in which order."""
 
     def __init__(self, program: Program, choices: Sequence[int], *, keep: bool, batch: int = 1) -> None:
-        self.instance = Instance(interprets, keep=keep)
+        self.instance = begun(keep=keep)
         self.results: list[TurnResult] = []
         self.given: list[AnyMessage] = []
         self._choices = list(choices)

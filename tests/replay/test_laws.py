@@ -14,7 +14,7 @@ from engine.model.messages import RaiseEvent
 from engine.model.turn import TurnResult
 from engine.testing import replay
 from tests.replay.given import Instance
-from tests.replay.programs import Program, World, interprets, programs
+from tests.replay.programs import Program, World, begun, interprets, programs
 
 # Cleanup code that makes coroutines and hands them to asyncio while it is put away leaves them unawaited.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -74,7 +74,7 @@ def test_the_order_of_arrivals_alone_decides_not_their_batches(
 ) -> None:
     one = World(program, choices, keep=True)
     history = one.run()
-    again = Instance(interprets)
+    again = begun()
     for start in range(0, len(one.given), batch):
         again.give(*one.given[start : start + batch])
     assert again.history == history
