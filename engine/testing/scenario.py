@@ -16,6 +16,7 @@ from engine.converter import Converter
 from engine.errors import OrchestrationFailed, UsageError
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValue
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -105,6 +106,11 @@ class ScenarioOutcome(Struct, Generic[O], kw_only=True):
     def custom_status(self) -> str | None:
         """What it showed last."""
         return self.instances[self.instance].custom_status
+
+    @property
+    def key_values(self) -> dict[str, KeyValue]:
+        """What it keeps under its keys, by key, ascending."""
+        return self.instances[self.instance].key_values
 
     @property
     def output(self) -> O:

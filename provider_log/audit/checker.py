@@ -336,6 +336,7 @@ class Checker:
             self._queues.set_timer(record.instance, timer)
         for timer in record.timers_cancelled:
             self._queues.cancel_timer(record.instance, timer)
+        turn.change_keys(record.key_values)
         for sent in record.sent:
             message = self._sent(sent, record.instance)
             if message is not None:

@@ -4,12 +4,13 @@ A turn may be several records. What it consumed stands on the last one, so it is
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.model import events as on
 from engine.model import messages as m
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.payload import Payload
 from engine.model.turn import Disposition
 from engine.model.work import WorkItem
@@ -58,6 +59,8 @@ class Turn:
         self._ended: on.ExecutionEnd | None = None
         self._handed_out: set[int] = set()
         self._started_children: set[str] = set()
+        self._keys_asked: list[KeyValueChange] = []
+        self._keys_changed: list[KeyValueChange] = []
 
     def fits(self, record: r.TurnCommitted) -> bool:
         """Whether `record` is the next part."""
@@ -79,6 +82,10 @@ class Turn:
             self._closed.append(event)
         elif isinstance(event, on.ActivityScheduled | on.TimerCreated | on.SubOrchestrationScheduled):
             self._asked[event.event_id] = event
+        elif isinstance(event, on.KeyValueSet | on.KeyValueCleared):
+            self._keys_asked.append(KeyValueChange(event.key, getattr(event, "value", None)))
+        elif isinstance(event, on.KeyValuesCleared):
+            self._keys_asked.append(KeyValueChange())
         elif isinstance(event, on.ExecutionEnd):
             self._ended = event
 
@@ -109,6 +116,10 @@ class Turn:
             )
         self._handed_out.add(scheduled.activity_id)
 
+    def change_keys(self, changes: Sequence[KeyValueChange]) -> None:
+        """Changes of keys that its records say."""
+        self._keys_changed += changes
+
     def start_child(self, message: m.AnyMessage) -> None:
         """A message of it; starts with a parent are children that it asked for."""
         if isinstance(message, m.StartOrchestration) and message.parent is not None:
@@ -138,6 +149,12 @@ class Turn:
         for event in self._closed:
             self._check_taken(event, queues, found)
         self._check_answers(given, from_lanes, found)
+        if self._keys_changed != self._keys_asked:
+            found(
+                Kind.EXECUTION,
+                f"expected the keys to be changed as its events say, {_about_keys(self._keys_asked)}, "
+                f"but the record says {_about_keys(self._keys_changed)}",
+            )
         check_status(record, self._ended, found)
 
     def _check_handed_out(
@@ -177,6 +194,11 @@ class Turn:
                 Kind.ANSWER,
                 f"expected an applied message to become {kind.__name__} for event {source}, but the turn has none",
             )
+
+
+def _about_keys(changes: Sequence[KeyValueChange]) -> str:
+    """Which keys, in order; what is put there may be large, or a secret."""
+    return ", ".join("all" if change.key is None else repr(change.key) for change in changes) or "none"
 
 
 def answer_of(message: m.AnyMessage, record: r.TurnCommitted) -> Answer | None:

@@ -78,11 +78,7 @@ async def run(ctx: OrchestrationContext, plan: Plan) -> int:
             case "activity":
                 result = fold(result, await ctx.schedule_activity(double, step.number))
             case "fan" | "session":
-                session = step.name or None
-                numbers = range(step.number, step.number + _WIDTH[step.kind])
-                for value in await asyncio.gather(
-                    *(ctx.schedule_activity(double, number, session_id=session) for number in numbers)
-                ):
+                for value in await _side_by_side(ctx, step):
                     result = fold(result, value)
             case "race":  # whoever wins: the result does not depend on it
                 with contextlib.suppress(TimeoutError):
@@ -101,6 +97,15 @@ async def run(ctx: OrchestrationContext, plan: Plan) -> int:
             case "again":
                 return ctx.continue_as_new(Plan(plan.steps[at + 1 :], result))
     return result
+
+
+async def _side_by_side(ctx: OrchestrationContext, step: Step) -> list[int]:
+    numbers = range(step.number, step.number + _WIDTH[step.kind])
+    if step.kind == "session":
+        calls = [ctx.schedule_activity(double, number, session_id=step.name) for number in numbers]
+    else:
+        calls = [ctx.schedule_activity(double, number) for number in numbers]
+    return await asyncio.gather(*calls)
 
 
 def _with_key(ctx: OrchestrationContext, step: Step, result: int) -> int:

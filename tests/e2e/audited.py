@@ -74,6 +74,7 @@ async def family(ctx: OrchestrationContext) -> int:
 @orchestration
 async def turn_over(ctx: OrchestrationContext, left: int) -> str:
     letter = await ctx.dequeue("letters", str)
+    ctx.set_key_value("turned over", (ctx.get_key_value("turned over", int) or 0) + 1)
     await asyncio.gather(*(ctx.schedule_activity(pack, left, session_id=f"shelf-{shelf}") for shelf in range(3)))
     if left:
         return ctx.continue_as_new(left - 1)
@@ -88,10 +89,12 @@ async def wait_for_word(ctx: OrchestrationContext) -> str:
 
 @orchestration
 async def linger(ctx: OrchestrationContext) -> None:
+    ctx.set_key_value("desk", "taken")
     ctx.set_custom_status("lingering")
     try:
         await asyncio.gather(ctx.schedule_activity(never), ctx.schedule_activity(never, session_id="desk"))
     finally:
+        ctx.clear_key_values()
         await ctx.schedule_activity(pack, 0)
 
 

@@ -107,6 +107,18 @@ async def insists(ctx: OrchestrationContext) -> str:
     return "unreachable"
 
 
+@orchestration
+async def keeps(ctx: OrchestrationContext) -> list[object]:
+    seen: list[object] = [ctx.get_key_value("a"), ctx.get_keys()]
+    ctx.set_key_value("a", {"count": 1})
+    ctx.set_key_value("b", None)
+    await ctx.schedule_activity(work, "a")
+    ctx.clear_key_value("b")
+    seen += [ctx.get_key_values(), ctx.get_key_value("b"), ctx.get_key_value("c")]
+    ctx.clear_key_values()
+    return [*seen, ctx.get_keys()]
+
+
 RECORDINGS: dict[str, Recording] = {
     "sequence": Recording(sequence, ["a", "b", "c"]),
     "crowd": Recording(crowd, 4),
@@ -120,6 +132,7 @@ RECORDINGS: dict[str, Recording] = {
     ),
     "compensates": Recording(compensates, None, [cancel("the user left", at=timedelta(minutes=1))]),
     "insists": Recording(insists, None),
+    "keeps": Recording(keeps, None),
 }
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from engine.model import events as on
 from engine.model import messages as m
 from engine.model.failure import Category, Failure
+from engine.model.key_values import KeyValueChange
 from engine.model.payload import Payload
 from engine.model.status import TERMINAL, Status
 from engine.model.turn import Disposition
@@ -204,6 +205,10 @@ def edited(new: Callable[[Any], Any]) -> Callable[[list[on.AnyEvent], int], list
 
 def as_status(event: on.AnyEvent) -> on.AnyEvent:
     return on.CustomStatusUpdated(event_id=event.event_id, timestamp_ms=event.timestamp_ms, status="a lie")
+
+
+def key_changed(history: History, at: int) -> History:
+    return changed(history, at, key_values=(*history[at].record.key_values, KeyValueChange("k", LIE)))
 
 
 def another_kind(event: Any) -> on.AnyEvent:

@@ -295,6 +295,15 @@ FORGED: dict[str, Mutation] = {
     "a work item is taken in where its session is not": Mutation(
         make.at_each(r.WorkItemEnqueued, make.always, make.taken_in_of_another_session), {"key"}
     ),
+    "a key is changed as no event says": Mutation(
+        make.at_each(
+            r.TurnCommitted, lambda one: one.key_values, lambda history, at: changed(history, at, key_values=())
+        ),
+        {"execution"},
+    ),
+    "a key is changed that no event says": Mutation(
+        make.at_each(r.TurnCommitted, make.always, make.key_changed), {"execution"}
+    ),
     "a message goes to another partition": Mutation(
         make.at_each(r.TurnCommitted, lambda one: one.sent, make.sent_elsewhere), {"key"}
     ),

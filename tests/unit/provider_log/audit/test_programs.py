@@ -47,6 +47,13 @@ async def _show(ctx: OrchestrationContext) -> None:
     ctx.set_custom_status("shown")
 
 
+async def _keep(ctx: OrchestrationContext) -> None:
+    ctx.set_key_value("count", [*ctx.get_key_values(), ctx.get_key_value("count")])
+    ctx.clear_key_value("nothing")
+    ctx.clear_key_values()
+    ctx.set_key_value("last", "x")
+
+
 async def _detach(ctx: OrchestrationContext) -> None:
     ctx.start_detached(interpret, ["timer"], instance=f"{ctx.new_guid()}")
 
@@ -58,6 +65,7 @@ DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
     "session": lambda ctx: asyncio.gather(
         *(ctx.schedule_activity(work, each, session_id=f"s{each}") for each in range(3))
     ),
+    "keys": _keep,
     "timer": lambda ctx: ctx.schedule_timer(timedelta(milliseconds=2)),
     "raced": _raced,
     "left": _leave,
