@@ -1,6 +1,7 @@
 """What can be asked of a node from the command line? A function a command."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from engine.clock import SystemClock
 from engine.errors import UsageError
 from engine.model.ids import CHILD_MARK
+from engine.model.key_values import KeyValue
 from engine.model.removal import DeletedCounts, PrunedCounts
 from engine.model.status import TERMINAL, Status
 from engine.model.views import InstanceInfo, InstanceTree
@@ -156,6 +158,22 @@ def tree(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None
             typer.echo("  " * (member.count(CHILD_MARK) - depth_of_root) + member)
 
 
+def keys(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
+    """Show what an instance keeps under its keys."""
+
+    async def question(node: Node) -> Mapping[str, KeyValue]:
+        await node.existing(instance)
+        return await node.provider.get_key_values(instance)
+
+    found = ask(url, question)
+    if as_json:
+        print_json({key: kept.value for key, kept in found.items()})
+    elif found:
+        show.console().print(show.key_values(found, SystemClock().now_ms()))
+    else:
+        note(f"{instance} keeps nothing")
+
+
 def delete(
     instance: InstanceId,
     force: Annotated[bool, typer.Option("--force", help="Also what has not ended; it cannot clean up.")] = False,
@@ -296,6 +314,7 @@ COMMANDS = {
     "cancel": cancel,
     "resume": resume,
     "tree": tree,
+    "keys": keys,
     "delete": delete,
     "prune": prune,
     "status": status,

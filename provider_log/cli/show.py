@@ -3,7 +3,7 @@
 import datetime
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 from rich import box
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
+from engine.model.key_values import KeyValue
 from engine.model.payload import JSON, Payload
 from engine.model.status import Status
 from engine.model.views import InstanceInfo
@@ -181,6 +182,16 @@ def failure(value: Failure) -> str:
         lines.append("caused by " + failure(value.cause))
     lines += [f"and {failure(other)}" for other in value.others]
     return "\n".join(lines)
+
+
+def key_values(kept: Mapping[str, KeyValue], now_ms: int) -> Table:
+    """What an instance keeps, a line a key."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("key", "value", "updated"):
+        table.add_column(heading, overflow="fold")
+    for key, each in kept.items():
+        table.add_row(Text(key), Text(shortened(payload(each.value))), moment(each.updated_at_ms, now_ms))
+    return table
 
 
 def payload(value: Payload, *, indent: bool = False) -> str:

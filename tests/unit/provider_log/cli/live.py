@@ -52,6 +52,13 @@ async def reader(ctx: OrchestrationContext) -> object:
 
 
 @orchestration
+async def keeps(ctx: OrchestrationContext, value: object) -> None:
+    if value is not None:
+        ctx.set_key_value("last [red]", value)
+        ctx.set_key_value("first", [1, 2])
+
+
+@orchestration
 async def parent(ctx: OrchestrationContext) -> int:
     for name in ("Ann", "Bob"):
         await ctx.schedule_sub_orchestration(child, name)
@@ -69,7 +76,7 @@ async def countdown(ctx: OrchestrationContext, left: int) -> int:
 
 
 REGISTRY = Registry(
-    orchestrations=[welcome, order, approval, reaches_out, reader, parent, child, countdown],
+    orchestrations=[welcome, order, approval, reaches_out, reader, keeps, parent, child, countdown],
     activities=[greet, reserve],
 )
 

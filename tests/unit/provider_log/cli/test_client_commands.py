@@ -167,6 +167,16 @@ def test_what_a_held_instance_is_sent_waits_until_it_is_resumed(
     assert turnlog(*arguments) == (Exit.OK, out, held)
 
 
+def test_what_an_instance_keeps_is_shown(turnlog: Command) -> None:
+    turnlog("start", "keeps", '"x"', "--id", "k", "--wait")
+    rows = [line.split(maxsplit=2)[:2] for line in turnlog("keys", "k").out.splitlines() if "first" in line]
+    assert rows == [["first", "[1,2]"]]
+    assert "last [red]" in turnlog("keys", "k").out
+    assert turnlog("keys", "k", "--json").json == {"first": [1, 2], "last [red]": "x"}
+    turnlog("start", "keeps", "null", "--id", "empty", "--wait")
+    assert turnlog("keys", "empty") == (Exit.OK, "", "empty keeps nothing\n")
+
+
 def test_a_tree_is_shown_with_each_child_under_its_parent_and_deleted_with_them(turnlog: Command) -> None:
     turnlog("start", "parent", "--id", "p 1", "--wait")
     family = ["p 1", *(f"p 1::sub::{event}{inner}" for event in (2, 4) for inner in ("", "::sub::2"))]
@@ -288,6 +298,7 @@ def test_a_history_can_be_drawn(turnlog: Command, tmp_path: Path) -> None:
         ("cancel", "nobody"),
         ("resume", "nobody"),
         ("tree", "nobody"),
+        ("keys", "nobody"),
         ("delete", "nobody"),
         ("prune", "nobody", "--keep", "1"),
     ],
