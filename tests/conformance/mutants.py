@@ -5,6 +5,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 
 import anyio
 
@@ -47,6 +48,8 @@ TESTS: dict[str, ConformanceTest] = {
     f"{group}.{test.__name__}": test for group, tests in GROUPS.items() for test in tests
 }
 
+_AT_ONCE = 30
+
 KillMatrix = dict[str, set[str]]
 """For each test of the suite the names of the mutants it fails on."""
 
@@ -61,18 +64,41 @@ async def fails(test: ConformanceTest, mutant: type[Mutant]) -> bool:
     return False
 
 
-async def failing(mutant: type[Mutant]) -> set[str]:
-    """Names of the tests that notice the fault. They run side by side, since many of them then only wait."""
-    noticed = await asyncio.gather(*(fails(test, mutant) for test in TESTS.values()))
-    return {name for name, failed in zip(TESTS, noticed, strict=True) if failed}
+async def failing(mutant: type[Mutant], names: Sequence[str]) -> set[str]:
+    """Which of these tests notice the fault. They run side by side, since many of them then only wait."""
+    noticed = await asyncio.gather(*(fails(TESTS[name], mutant) for name in names))
+    return {name for name, failed in zip(names, noticed, strict=True) if failed}
 
 
 async def kill_matrix() -> KillMatrix:
-    """Every test on every mutant."""
+    """Every test on every mutant: some two minutes."""
     matrix: KillMatrix = {name: set() for name in TESTS}
     for mutant in MUTANTS:
-        for name in await failing(mutant):
+        for name in await failing(mutant, list(TESTS)):
             matrix[name].add(mutant.__name__)
+    return matrix
+
+
+async def enough_of_the_matrix() -> KillMatrix:
+    """So much of it that no test and no mutant is left out that has a place in it.
+
+    On each mutant those tests run first that no mutant failed yet, then those that noticed something last, since
+    faults of a kind stand together; and no more once one of them has noticed.
+    """
+    matrix: KillMatrix = {name: set() for name in TESTS}
+    latest = list(TESTS)
+    for mutant in MUTANTS:
+        todo = [name for name in latest if not matrix[name]]
+        todo += [name for name in latest if matrix[name]]
+        unkilled = sum(not kills for kills in matrix.values())
+        noticed: set[str] = set()
+        for first in range(0, len(todo), _AT_ONCE):
+            if noticed and first >= unkilled:
+                break
+            noticed |= await failing(mutant, todo[first : first + _AT_ONCE])
+        for name in noticed:
+            matrix[name].add(mutant.__name__)
+        latest = [*noticed, *(name for name in latest if name not in noticed)]
     return matrix
 
 
