@@ -272,7 +272,8 @@ async def test_a_record_cut_from_the_log_is_told_by_the_rows_it_made_and_by_no_o
         instance = cut.key.decode()
         rows = [one for one in verdict.findings if one.kind.value.startswith("row")]
         assert rows
-        assert {one.where for one in rows} <= {"INSTANCE", "EXECUTION", "HISTORY", "SEEN", "SEEN_ORDER", "POSITION"}
+        of_a_turn = {"INSTANCE", "EXECUTION", "HISTORY", "SEEN", "SEEN_ORDER", "POSITION", "KEY_VALUE", "KEY_CHANGE"}
+        assert {one.where for one in rows} <= of_a_turn
         named = {one.key for one in verdict.findings if instance not in one.key}
         assert named <= {"", "POSITION orchestrator", "POSITION messages", "POSITION worker"}, verdict.findings
         shutil.rmtree(copy)
