@@ -23,5 +23,8 @@ class Status(enum.Enum):
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 """The instance has ended for good; nothing changes it but deletion."""
 
+EXECUTION_ENDS = TERMINAL | {Status.CONTINUED_AS_NEW}
+"""The execution has ended; after the last of them there is another one."""
+
 STANDSTILL = TERMINAL | {Status.HELD}
 """The instance goes no further by itself: it has ended, or waits for an operator."""

@@ -52,7 +52,8 @@ def instant_ms(value: datetime) -> int:
     Raises:
         UsageError: It is no instant, or does not say its zone.
     """
-    if not isinstance(value, datetime) or value.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+    is_instant = isinstance(value, datetime)  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
+    if not is_instant or value.tzinfo is None:
         raise UsageError(f"expected an instant with its time zone, like `ctx.utc_now()`, but it is {value!r}")
     return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 

@@ -12,7 +12,8 @@ from engine.model.key_values import KeyValue
 from engine.model.payload import Payload
 
 
-def _nothing() -> Mapping[str, KeyValue]:
+def nothing() -> Mapping[str, KeyValue]:
+    """What stood before an instance's first execution, and what may be asked between two turns."""
     return {}
 
 
@@ -20,11 +21,11 @@ class Keys:
     """The keys as one execution sees them.
 
     Attributes:
-        begun_with: What stood when the execution began; asked only for what the history does not say.
+        begun_with: What stood when the execution began; asked only for what the history does not say, during a turn.
     """
 
     def __init__(self) -> None:
-        self.begun_with: Callable[[], Mapping[str, KeyValue]] = _nothing
+        self.begun_with: Callable[[], Mapping[str, KeyValue]] = nothing
         self._own: dict[str, KeyValue | None] = {}
         self._read: dict[str, Payload | None] = {}
         self._listed: dict[str, int] | None = None

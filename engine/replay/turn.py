@@ -1,5 +1,6 @@
 """What does one turn do? Messages and history in, one TurnResult out; no clock, no chance, no waiting."""
 
+import functools
 from collections.abc import Sequence
 
 from msgspec import Struct, structs
@@ -36,6 +37,7 @@ from engine.replay.effects import NO_SESSION, Effects
 from engine.replay.ending import closing
 from engine.replay.failures import failure_of
 from engine.replay.history import require_well_formed
+from engine.replay.keys import nothing
 from engine.replay.live import BoundPassed, LiveExecution
 from engine.replay.matching import PYTHON, Nondeterminism, replay
 from engine.replay.refusals import OutsideRefused
@@ -278,7 +280,8 @@ class _Turn:
     def _go_on(self, live: LiveExecution, first: int | None) -> TurnOutcome:
         """Give `live` its messages in order of arrival; the one at `first`, which made it, before all others."""
         ledger = live.ledger
-        ledger.keys.begun_with = self._item.history.key_values
+        # All keys are read at once, so once a turn; between two turns the item's view of the store may be gone.
+        ledger.keys.begun_with = functools.cache(self._item.history.key_values)
         effects = Effects(
             live.instance,
             live.execution_id,
@@ -307,6 +310,7 @@ class _Turn:
             if self._options.on_nondeterminism == "hold":
                 raise
             return self._end_by_engine(live, effects, _failure(Category.NONDETERMINISM, refused))
+        ledger.keys.begun_with = nothing
         live.lineage = self._item.lineage
         keep = live if live.end is None and not self._options.replay_always else None
         result = effects.result(self._dispositions, ledger.custom_status)

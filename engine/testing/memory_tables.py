@@ -11,7 +11,7 @@ from engine.model.failure import Failure
 from engine.model.key_values import KeyValue, changed, merged
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS, Status
 from engine.model.turn import ExecutionMetadata, TurnResult
 from engine.model.version import EngineVersion
 from engine.model.views import ExecutionInfo, InstanceInfo
@@ -84,7 +84,7 @@ class ExecutionRow:
         self.pin = metadata.pinned_version or self.pin
         if metadata.status is not None:
             self.status = metadata.status
-            ended = metadata.status in TERMINAL or metadata.status is Status.CONTINUED_AS_NEW
+            ended = metadata.status in EXECUTION_ENDS
             self.completed_at_ms = now_ms if ended else None
 
     def info(self, instance: str) -> ExecutionInfo:
@@ -184,8 +184,7 @@ class InstanceRow:
     def _keep(self, result: TurnResult, now_ms: int) -> None:
         """Take over what a turn puts under keys; the end of its execution makes it what the next one begins with."""
         self.changed = changed(self.began_with, self.changed, result.key_values, now_ms)
-        status = result.metadata.status
-        if status in TERMINAL or status is Status.CONTINUED_AS_NEW:
+        if result.metadata.status in EXECUTION_ENDS:
             self.began_with, self.changed = merged(self.began_with, self.changed), {}
 
     def info(self) -> InstanceInfo:

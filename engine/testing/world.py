@@ -22,7 +22,7 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import Payload
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
 from engine.model.work import WorkItem
 from engine.port import OrchestrationItem
 from engine.registry import ActivityDefinition, Registry, orchestration_definition
@@ -278,7 +278,7 @@ class World:
         if metadata.set_custom_status:
             outcome.custom_status = metadata.custom_status
         outcome.changed = changed(outcome.began_with, outcome.changed, result.key_values, self.now_ms)
-        if metadata.status in TERMINAL or metadata.status is Status.CONTINUED_AS_NEW:
+        if metadata.status in EXECUTION_ENDS:
             outcome.began_with, outcome.changed = outcome.key_values, {}
         if turn.live is not None:
             self._live[instance] = turn.live

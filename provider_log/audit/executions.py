@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from engine.model import events as on
 from engine.model.ids import FIRST_EVENT, FIRST_EXECUTION
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS, Status
 from provider_log import records as r
 from provider_log.audit.findings import Kind
 
@@ -195,7 +195,7 @@ class Life:
 def check_status(record: r.TurnCommitted, ended: on.ExecutionEnd | None, found: Found) -> None:
     """The status of a turn's last record against the event that ended the execution in this turn, if one did."""
     expected = None if ended is None else STATUS_OF[type(ended)]
-    claims_end = record.status in TERMINAL or record.status is Status.CONTINUED_AS_NEW
+    claims_end = record.status in EXECUTION_ENDS
     if expected is None and not claims_end:
         return
     if record.status is not expected:

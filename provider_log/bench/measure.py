@@ -75,7 +75,7 @@ async def measure(workload: Workload, log: MeasuredLog, plan: Plan, progress: Pr
 
     Raises:
         AssertionError: An orchestration returned something else than it must.
-        UsageError: A node ended.
+        UsageError: A node ended before it was ready.
     """
     commits = await _bare_commits(log, progress)
     async with log.load(workload) as load:

@@ -35,7 +35,7 @@ async def running_nodes(bootstrap: str, app: str, directory: Path, count: int) -
         count: How many; they have `PARTITIONS_A_NODE` partitions each.
 
     Raises:
-        UsageError: One ended; the text is what it said.
+        UsageError: One ended before it was ready; the text is what it said.
     """
     async with AsyncExitStack() as stack:
         for number in range(count):

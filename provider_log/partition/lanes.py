@@ -36,6 +36,7 @@ from provider_log.partition.plan import (
     RECORD_BYTES_MAX,
     Place,
     is_here,
+    letter_record,
     shelf_of,
 )
 from provider_log.routing import partition_of, partition_of_work
@@ -308,12 +309,7 @@ def _dead_letter(live: LivePartition, place: Place, stored: StoredRecord, reason
         at_ms=live.ledger.now_ms(),
         headers=headers,
     )
-    return LogRecord(
-        topic=place.topics.dead_letter,
-        partition=place.partition,
-        key=key,
-        value=codec.encode_dead_letter(letter),
-    )
+    return letter_record(letter, place)
 
 
 def _kept_under(stored: StoredRecord, place: Place) -> str:

@@ -274,6 +274,11 @@ def orphan_record(entry: Entry, place: Place, now_ms: int) -> LogRecord:
         value=codec.encode_message(entry.message),
         at_ms=now_ms,
     )
+    return letter_record(letter, place)
+
+
+def letter_record(letter: r.DeadLetter, place: Place) -> LogRecord:
+    """A dead letter, for its topic."""
     return LogRecord(
         topic=place.topics.dead_letter,
         partition=place.partition,

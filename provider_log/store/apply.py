@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
 from engine.model.version import EngineVersion
 from provider_log import records as r
 from provider_log.store import keys
@@ -211,7 +211,7 @@ def _instance_after(rows: Rows, record: r.TurnCommitted) -> InstanceRow:
         if data is None
         else unpack(ExecutionRow, data)
     )
-    ended = record.status in TERMINAL or record.status is Status.CONTINUED_AS_NEW
+    ended = record.status in EXECUTION_ENDS
     execution = replace(
         execution,
         status=record.status or execution.status,
@@ -279,7 +279,7 @@ def _with_keys(rows: Rows, record: r.TurnCommitted, row: InstanceRow) -> Instanc
         else:
             kept = KeyValueRow(change.value, record.envelope.time_ms)
             rows.put(keys.kept(Table.KEY_CHANGE, instance, change.key), pack(kept))
-    if has_changes and (record.status in TERMINAL or record.status is Status.CONTINUED_AS_NEW):
+    if has_changes and record.status in EXECUTION_ENDS:
         has_changes = False
         for change_key in set(rows.scan(keys.instance_prefix(Table.KEY_CHANGE, instance))):
             data = rows.get(change_key)

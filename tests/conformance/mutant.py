@@ -1,12 +1,14 @@
 """How is a memory provider broken in one way? Subclasses replace one method, or one of the four parts."""
 
+from abc import ABC
+
 from engine.clock import Clock
 from engine.testing.memory import MemoryProvider
 from engine.testing.memory_queues import InstanceLocks, OrchestratorQueue, WorkerQueue
 from engine.testing.memory_sessions import Sessions
 
 
-class Mutant(MemoryProvider):
+class Mutant(MemoryProvider, ABC):
     """A provider with one fault; the docstring of each subclass says which."""
 
     locks_type: type[InstanceLocks] = InstanceLocks

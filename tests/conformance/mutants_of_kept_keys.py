@@ -3,8 +3,7 @@
 What a turn and the end of an execution do to them is in `mutants_of_keys`.
 """
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
+from abc import abstractmethod
 from collections.abc import Mapping
 
 from msgspec import structs
@@ -27,8 +26,8 @@ Kept = Mapping[str, KeyValue]
 
 
 class _SnapshotFault(Mutant):
-    def _snapshot(self, row: InstanceRow | None) -> Kept:
-        raise NotImplementedError
+    @abstractmethod
+    def _snapshot(self, row: InstanceRow | None) -> Kept: ...
 
     def _lock(self, instance: str, lock_timeout_ms: int) -> OrchestrationItem:
         item = super()._lock(instance, lock_timeout_ms)
@@ -201,8 +200,8 @@ class NoMoreThanAHundredKeysListed(Mutant):
 
 
 class _SharedKeys(Mutant):
-    def _shares(self, instance: str, other: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _shares(self, instance: str, other: str) -> bool: ...
 
     def _row_of_start(self, instance: str, execution_id: int) -> InstanceRow:
         row = super()._row_of_start(instance, execution_id)
@@ -234,8 +233,8 @@ class KeysSharedInATree(_SharedKeys):
 
 
 class _ClearsOthers(Mutant):
-    def _is_hit(self, instance: str, other: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_hit(self, instance: str, other: str) -> bool: ...
 
     def _commit(self, instance: str, token: str, result: TurnResult) -> None:
         super()._commit(instance, token, result)
@@ -277,8 +276,8 @@ class _PrunedKeys(Mutant):
                 self._first_put.setdefault((instance, change.key), result.execution_id)
                 self._last_put[instance, change.key] = result.execution_id
 
-    def _forget(self, row: InstanceRow) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _forget(self, row: InstanceRow) -> None: ...
 
     async def prune_executions(self, instance: str, options: PruneOptions) -> PrunedCounts:
         pruned = await super().prune_executions(instance, options)
@@ -287,8 +286,8 @@ class _PrunedKeys(Mutant):
 
 
 class _KeysGoWithTheirExecution(_PrunedKeys):
-    def _put_by(self, instance: str, key: str) -> int | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _put_by(self, instance: str, key: str) -> int | None: ...
 
     def _forget(self, row: InstanceRow) -> None:
         kept = {key for key in {*row.began_with, *row.changed} if self._put_by(row.instance, key) in row.executions}
@@ -338,8 +337,8 @@ class _KeysOutliveDeletion(Mutant):
         super().__init__(clock)
         self._outlived: dict[str, dict[str, KeyValue]] = {}
 
-    def _outlives(self, root: str, row: InstanceRow) -> Kept:
-        raise NotImplementedError
+    @abstractmethod
+    def _outlives(self, root: str, row: InstanceRow) -> Kept: ...
 
     def _drop_tree(self, root: str) -> DeletedCounts:
         for instance in self._tree(root):
@@ -406,8 +405,8 @@ class DeletionTakesKeysByTheBeginningOfTheId(Mutant):
 
 
 class _StatsFault(Mutant):
-    def _counted(self, row: InstanceRow) -> tuple[int, int]:
-        raise NotImplementedError
+    @abstractmethod
+    def _counted(self, row: InstanceRow) -> tuple[int, int]: ...
 
     async def get_instance_stats(self, instance: str) -> InstanceStats | None:
         stats, row = await super().get_instance_stats(instance), self._instances.get(instance)

@@ -3,9 +3,8 @@
 Who sees the keys then, and what takes them away, is in `mutants_of_kept_keys`.
 """
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
 import unicodedata
+from abc import abstractmethod
 from collections.abc import Awaitable, Sequence
 
 from msgspec import structs
@@ -130,8 +129,8 @@ class NoMoreThanAHundredChanges(_KeyFault):
 
 
 class _ValueFault(_KeyFault):
-    def _value(self, value: Payload) -> Payload | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _value(self, value: Payload) -> Payload | None: ...
 
     def _asked(self, changes: Sequence[KeyValueChange]) -> Sequence[KeyValueChange]:
         return [KeyValueChange(change.key, change.value and self._value(change.value)) for change in changes]
@@ -159,8 +158,8 @@ class ValueIsBytesAlone(_ValueFault):
 
 
 class _KeyTextFault(_KeyFault):
-    def _key(self, key: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _key(self, key: str) -> str: ...
 
     def _asked(self, changes: Sequence[KeyValueChange]) -> Sequence[KeyValueChange]:
         return [
@@ -279,8 +278,8 @@ class ClearMakesAKey(_KeyFault):
 
 
 class _ClearAllFault(_KeyFault):
-    def _left(self, began_with: Kept, before: Changed) -> Changed:
-        raise NotImplementedError
+    @abstractmethod
+    def _left(self, began_with: Kept, before: Changed) -> Changed: ...
 
     def _changed(self, began_with: Kept, before: Changed, changes: Sequence[KeyValueChange]) -> Changed:
         after = before

@@ -1,7 +1,6 @@
 """What can go wrong with pins and who may run them? One class a fault."""
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from msgspec import structs
@@ -145,8 +144,8 @@ class AckReadsTheHistory(Mutant):
 
 
 class _PinFault(Mutant):
-    def _pinned(self, row: InstanceRow | None, result: TurnResult) -> EngineVersion | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _pinned(self, row: InstanceRow | None, result: TurnResult) -> EngineVersion | None: ...
 
     def _commit(self, instance: str, token: str, result: TurnResult) -> None:
         before = self._instances.get(instance)

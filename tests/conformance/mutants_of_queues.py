@@ -1,7 +1,5 @@
 """What can go wrong with messages, delays and waiting? One class a fault."""
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """What can go wrong with deleting and pruning? One class a fault."""
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
 import contextlib
 from collections.abc import Sequence
 

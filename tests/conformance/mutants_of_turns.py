@@ -1,7 +1,5 @@
 """What can go wrong with locks, commits and holding? One class a fault."""
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any
 

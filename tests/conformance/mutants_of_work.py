@@ -1,7 +1,5 @@
 """What can go wrong with work items, leases and taking back? One class a fault."""
 
-# ruff: noqa: ARG002 - to ignore a parameter is what many a fault consists of
-
 from collections.abc import Collection
 
 import anyio

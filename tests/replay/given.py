@@ -20,7 +20,7 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import Payload
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS, Status
 from engine.model.turn import TurnResult
 from engine.port import OrchestrationItem
 from engine.registry import Registry, orchestration_definition
@@ -181,7 +181,7 @@ class Instance:
         self.history.extend(result.history_delta)
         self.status = result.metadata.status or self.status
         self.changed = changed(self.began_with, self.changed, result.key_values, self.now_ms)
-        if self.status in TERMINAL or self.status is Status.CONTINUED_AS_NEW:
+        if self.status in EXECUTION_ENDS:
             self.began_with, self.changed = merged(self.began_with, self.changed), {}
         self.live = outcome.live
         if not self.keep:

@@ -11,7 +11,7 @@ from engine.model import messages as m
 from engine.model.failure import Category, Failure
 from engine.model.key_values import KeyValueChange
 from engine.model.payload import Payload
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS
 from engine.model.turn import Disposition
 from provider_log import codec
 from provider_log import records as r
@@ -224,7 +224,7 @@ def another_answer(event: Any) -> on.AnyEvent:
 
 
 def ends(record: r.TurnCommitted) -> bool:
-    return record.status in TERMINAL or record.status is Status.CONTINUED_AS_NEW
+    return record.status in EXECUTION_ENDS
 
 
 def keeps_open(record: r.TurnCommitted) -> bool:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from engine.model.key_values import Changed, KeyValue, KeyValueChange, changed, merged
 from engine.model.payload import Payload
-from engine.model.status import TERMINAL, Status
+from engine.model.status import EXECUTION_ENDS, Status
 from provider_log import records as r
 from provider_log.partition import look
 from provider_log.store import keys
@@ -21,7 +21,7 @@ ENVELOPE = r.Envelope(
     owner_token=b"o" * 16, batch=1, index=0, count=1, last=True, apply_version=VERSION, chain=r.NO_CHAIN, time_ms=0,
     node="n",
 )  # fmt: skip
-ENDS = [*sorted(TERMINAL, key=lambda status: status.value), Status.CONTINUED_AS_NEW]
+ENDS = sorted(EXECUTION_ENDS, key=lambda status: status.value)
 
 key_names = st.sampled_from(("", "a", "b", "größe/\x00"))
 payloads = st.sampled_from((Payload(b""), Payload(b"1"), Payload(b'"x"', content_type="text/plain")))
