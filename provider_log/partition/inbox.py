@@ -176,8 +176,11 @@ class Inbox:
         if entry is None:
             queue = self._queues.get(key[0])
             entry = None if queue is None else queue.entries.pop(key, None)
-            if queue is not None and not queue.entries and queue.token is None:
-                del self._queues[key[0]]
+            if queue is not None and queue.token is None:
+                if not queue.entries:
+                    del self._queues[key[0]]
+                elif not queue.is_ready:  # the others may have waited for it to become readable
+                    self._make_ready(key[0], queue, min(left.order for left in queue.entries.values()))
         if entry is not None:
             self.held_bytes -= len(entry.raw)
         return entry

@@ -240,3 +240,14 @@ def test_who_was_passed_over_keeps_its_place() -> None:
     tokens = itertools.count()
     assert [taken(VersionRange(OLD, OLD)), taken(VersionRange(OLD, OLD))] == ["b", "d"]
     assert [taken(None), taken(VersionRange(NEW, NEW)), taken(None)] == ["a", "c", None]
+
+
+def test_an_orphan_is_looked_at_again_when_the_unreadable_message_beside_it_goes() -> None:
+    inbox = Inbox(lambda _instance: ABSENT, GRACE_MS)
+    unreadable = Entry(instance="a", lane=Lane.INBOX, place=1, message=None, arrived_at_ms=0)
+    orphan = Entry(instance="a", lane=Lane.INBOX, place=2, message=message_of("queue", "a"), arrived_at_ms=0)
+    for entry in (unreadable, orphan):
+        inbox.add(entry, 0)
+    assert inbox.take("t0", GRACE_MS, LOCK_MS) is None, "expected it to wait: the other may be its start"
+    inbox.remove(unreadable.key)
+    assert inbox.take("t1", GRACE_MS, LOCK_MS) == (orphan,)
