@@ -10,6 +10,7 @@ from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.futures import DurableFuture
 from tests.replay.given import Instance, boom
+from tests.upstream import upstream
 
 
 @pytest.fixture(params=[True, False], ids=["kept", "replayed"])
@@ -67,6 +68,11 @@ def test_a_failure_among_the_completed_is_raised_where_it_is_awaited(keep: bool)
     assert instance.output == ["ValueError: boom", "a"]
 
 
+@upstream(
+    "replay_engine/composition",
+    "join_one_fails",
+    differs="The join raises with the first failure and cancels the others.",
+)
 def test_a_join_that_fails_raises_at_once_and_cancels_the_others(keep: bool) -> None:
     @orchestration
     async def joins(ctx: OrchestrationContext) -> str:
@@ -206,3 +212,34 @@ def test_several_tasks_may_take_from_one_as_completed(keep: bool) -> None:
     for activity_id in (4, 2, 3):
         instance.give(instance.completed(activity_id, str(activity_id)))
     assert instance.output == [["4", "2", "3"], []]
+
+
+@orchestration
+async def activity_or_timer(ctx: OrchestrationContext) -> str:
+    won = await ctx.select(ctx.schedule_activity("a", output=str), ctx.schedule_timer(timedelta(seconds=1)))
+    return won.value or "timed out"
+
+
+@upstream("replay_engine/composition", "select2_activity_wins", "select2_timer_wins", "select2_both_pending")
+def test_a_select_waits_until_one_is_done(keep: bool) -> None:
+    for_work, for_time = Instance(activity_or_timer, keep=keep), Instance(activity_or_timer, keep=keep)
+    for instance in (for_work, for_time):
+        instance.start()
+        assert instance.give().history_delta == ()
+    for_work.give(for_work.completed(2, "worked"))
+    for_time.give(for_time.fired(3))
+    assert (for_work.output, for_time.output) == ("worked", "timed out")
+
+
+@upstream("replay_engine/composition", "join_large_completed_sub_orchestration_fan_in_reaches_terminal")
+def test_a_join_of_1024_children_ends_with_the_last_of_them(keep: bool) -> None:
+    @orchestration
+    async def many(ctx: OrchestrationContext) -> int:
+        return sum(await ctx.join(*(ctx.schedule_sub_orchestration("c", n, output=int) for n in range(1024))))
+
+    instance = Instance(many, keep=keep)
+    assert len(instance.start().messages) == 1024
+    instance.give(*(instance.child_completed(2 + number, 1) for number in range(1023)))
+    result = instance.give(instance.child_completed(1025, 1))
+    assert (result.messages, result.work_items) == ((), ())
+    assert instance.output == 1024

@@ -11,6 +11,7 @@ from engine.model.turn import Disposition
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from tests.replay.given import LIFE, Instance, kinds, payload
+from tests.upstream import upstream
 
 
 @pytest.fixture(params=[True, False], ids=["kept", "replayed"])
@@ -32,6 +33,8 @@ def test_the_nth_wait_of_a_name_gets_the_nth_event_of_that_name(keep: bool) -> N
     assert instance.output == [2, 1]
 
 
+@upstream("replay_engine/history_corruption", "orphan_external_event")
+@upstream("replay_engine/completion_messages", "external_without_subscription")
 def test_an_event_nobody_waits_for_is_recorded_and_lost(keep: bool) -> None:
     @orchestration
     async def later(ctx: OrchestrationContext) -> int:
@@ -191,6 +194,7 @@ async def counter(ctx: OrchestrationContext, total: int) -> int:
     return ctx.continue_as_new(total + number)
 
 
+@upstream("replay_engine/fresh_execution", "continue_as_new")
 def test_continuing_as_new_sends_the_next_start_with_unread_messages_and_status() -> None:
     @orchestration
     async def once(ctx: OrchestrationContext, number: int) -> int:

@@ -18,8 +18,8 @@ it validates a provider. Of these
 
 A counterpart asks the same question of this engine. Where the answer is another one on purpose, the table says which.
 
-The page is made: `python -m tests.upstream > docs/upstream.md`. What it says comes from the mark `upstream` on our tests,
-from the conformance suite, whose tests have upstream's names, and from `tests/upstream/reasons.py`.
+The page is made: `python -m tests.upstream > docs/upstream.md`. It says what the marks `upstream` on our tests say, the
+conformance suite, whose tests have upstream's names, and `tests/upstream/reasons.py`.
 
 | file of upstream | tests | here | does not apply | not yet |
 |---|---|---|---|---|
