@@ -54,7 +54,7 @@ def _section(
             lines.append(f"| `{_test(name)}` | {cell} |")
         lines.append("")
     if left:
-        lines += [*([] if told else [""]), f"Not yet: {', '.join(f'`{_test(name)}`' for name in left)}.", ""]
+        lines += ["", "Not yet:", "", *(f"- `{_test(name)}`" for name in left), ""]
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 
 
