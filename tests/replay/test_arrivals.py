@@ -134,6 +134,7 @@ def test_the_first_answer_counts_and_a_second_is_a_duplicate(answer: Answer, kee
 @pytest.mark.parametrize("answer", ANSWERS)
 @upstream("replay_engine/completion_messages", "wrong_execution_filtered")
 @upstream("replay_engine/history_corruption", "completion_for_different_execution", "completion_wrong_execution")
+@upstream("continue_as_new_tests", "future_execution_completions_are_ignored")
 def test_an_answer_for_another_execution_or_another_life_is_dropped(answer: Answer, keep: bool) -> None:
     instance = waits(ANSWERS[answer][0], keep=keep)
     message: Any = answer(2)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -243,3 +244,20 @@ def test_a_join_of_1024_children_ends_with_the_last_of_them(keep: bool) -> None:
     result = instance.give(instance.child_completed(1025, 1))
     assert (result.messages, result.work_items) == ((), ())
     assert instance.output == 1024
+
+
+@pytest.mark.parametrize("with_a_timer", [False, True])
+@upstream("futures_tests", "select2_two_externals_first_delivery_wins", "select3_mixed_branch_order_winner")
+def test_of_two_events_in_one_batch_the_first_to_arrive_wins(with_a_timer: bool, keep: bool) -> None:
+    @orchestration
+    async def waits(ctx: OrchestrationContext) -> str:
+        futures: list[DurableFuture[Any]] = [ctx.wait_event("a"), ctx.wait_event("b")]
+        if with_a_timer:
+            futures.insert(1, ctx.schedule_timer(timedelta(seconds=1)))
+        won = await ctx.select(*futures)
+        return f"{won.index} {won.value}"
+
+    instance = Instance(waits, keep=keep)
+    instance.start()
+    instance.give(instance.raised("b", "vb"), instance.raised("a", "va"))
+    assert instance.output == ("2 vb" if with_a_timer else "1 vb")

@@ -1,6 +1,5 @@
 """Does an application with clients and workers of several kinds do what a newcomer writes, on the memory provider?"""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from engine.model.events import ActivityScheduled
 from engine.model.tags import TagFilter
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, cycles, ends
+from tests.unit.samples.watching import kept
 from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
@@ -162,13 +162,6 @@ async def serves_requests(ctx: OrchestrationContext) -> str:
         ctx.set_key_value("status", "ready")
     ctx.set_key_value("status", "over")
     return "served 3"
-
-
-async def kept(bench: Bench, instance: str, key: str, value: object) -> None:
-    """Return once `value` is kept there."""
-    async with asyncio.timeout(30):
-        while await bench.client.get_key_value(instance, key) != value:
-            await cycles(1)
 
 
 @upstream(

@@ -15,6 +15,7 @@ from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, ends, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +62,7 @@ async def test_a_suspended_orchestration_is_kept_between_turns(bench: Bench) -> 
     assert (engine.counters.live_hits, engine.counters.live_misses) == (3, 1)
 
 
+@upstream("unit_tests", "deterministic_replay_activity_only")
 async def test_without_a_cache_every_turn_replays_and_the_result_is_the_same(bench: Bench) -> None:
     options = EngineOptions(cache_bytes_max=0)
     async with bench.engine(orchestrations=[greet_three], activities=[greet], options=options) as engine:
