@@ -87,6 +87,7 @@ async def test_a_timer_fires_when_the_clock_says_so(bench: Bench) -> None:
         assert 60_000 <= bench.clock.now_ms() - started_ms <= 61_000
 
 
+@upstream("schedule_with_retry_tests", "test_activity_fails_then_succeeds")
 async def test_an_activity_is_retried_by_its_policy(bench: Bench) -> None:
     attempts: list[int] = []
 
