@@ -119,6 +119,7 @@ def test_events_and_queue_messages_become_events_too(keep: bool) -> None:
 @pytest.mark.parametrize("answer", ANSWERS)
 @upstream("replay_engine/completion_messages", "duplicate_completion_filtered", "duplicate_in_same_batch")
 @upstream("replay_engine/history_corruption", "multiple_completions_same_source_in_history")
+@upstream("reliability_tests", "activity_duplicate_completion_workitems_dedup", "timer_duplicate_workitems_dedup")
 def test_the_first_answer_counts_and_a_second_is_a_duplicate(answer: Answer, keep: bool) -> None:
     asked, event = ANSWERS[answer]
     instance = waits(asked, keep=keep)
@@ -135,6 +136,7 @@ def test_the_first_answer_counts_and_a_second_is_a_duplicate(answer: Answer, kee
 @upstream("replay_engine/completion_messages", "wrong_execution_filtered")
 @upstream("replay_engine/history_corruption", "completion_for_different_execution", "completion_wrong_execution")
 @upstream("continue_as_new_tests", "future_execution_completions_are_ignored")
+@upstream("nondeterminism_tests", "execution_id_filtering_without_continue_as_new_triggers_nondeterminism")
 def test_an_answer_for_another_execution_or_another_life_is_dropped(answer: Answer, keep: bool) -> None:
     instance = waits(ANSWERS[answer][0], keep=keep)
     message: Any = answer(2)
@@ -165,6 +167,7 @@ def test_all_answers_of_a_batch_are_recorded_in_their_order(keep: bool) -> None:
     "duplicate_external_events_in_batch_are_kept",
     "duplicate_external_event_in_history_is_kept",
 )
+@upstream("reliability_tests", "external_duplicate_workitems_dedup")
 def test_equal_events_are_as_many_as_arrived(keep: bool) -> None:
     instance = waits("external event", keep=keep)
     batch = instance.give(instance.raised("approval", "same"), instance.raised("approval", "same"))
@@ -184,6 +187,13 @@ def test_equal_events_are_as_many_as_arrived(keep: bool) -> None:
 @upstream(
     "replay_engine/nondeterminism",
     "completion_without_schedule",
+    differs="An answer that nobody asked for is dropped as stale, for the code has not left its path.",
+)
+@upstream(
+    "nondeterminism_tests",
+    "unexpected_completion_id_triggers_nondeterminism",
+    "unexpected_timer_completion_triggers_nondeterminism",
+    "continue_as_new_with_unconsumed_completion_triggers_nondeterminism",
     differs="An answer that nobody asked for is dropped as stale, for the code has not left its path.",
 )
 def test_an_answer_that_nobody_asked_for_is_dropped(answer: Answer, keep: bool) -> None:
@@ -207,6 +217,11 @@ def test_an_answer_that_nobody_asked_for_is_dropped(answer: Answer, keep: bool) 
     "sub_orch_completion_for_activity_schedule",
     "sub_orch_completion_for_timer_schedule",
     "timer_completion_for_sub_orch_schedule",
+    differs="It is dropped as stale, and what was asked for stays open.",
+)
+@upstream(
+    "nondeterminism_tests",
+    "completion_kind_mismatch_triggers_nondeterminism",
     differs="It is dropped as stale, and what was asked for stays open.",
 )
 def test_an_answer_of_another_kind_is_dropped_and_the_right_one_still_counts(

@@ -51,6 +51,7 @@ def test_an_exception_that_leaves_the_code_fails_the_instance_with_the_users_own
     ("error", "message"), [(ValueError("oops"), "oops"), (ValueError(42), "42"), (AssertionError(), "")]
 )
 @upstream("replay_engine/panic_handling", "panic_string", "panic_other", "panic_during_await")
+@upstream("errors_tests", "orchestration_panic_is_caught_and_fails_with_message")
 def test_whatever_the_code_raises_behind_an_await_ends_the_instance_and_not_the_turn(
     error: Exception, message: str, keep: bool
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_chain_without_end_is_cut() -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "replayed"])
+@upstream("errors_tests", "orchestration_propagates_activity_failure_fs")
 def test_an_activity_failure_that_nobody_catches_is_the_cause_of_the_end(keep: bool) -> None:
     @orchestration
     async def trusts(ctx: OrchestrationContext) -> None:

@@ -275,6 +275,7 @@ def test_odd_texts_are_names_inputs_and_results_like_others(text: str) -> None:
     ids=["completed", "failed", "cancelled"],
 )
 @upstream("replay_engine/history_corruption", "terminal_completed", "terminal_failed")
+@upstream("errors_tests", "event_after_completion_is_ignored_fs")
 def test_behind_the_end_no_code_runs_and_nothing_is_recorded(end: AnyEvent) -> None:
     instance = Instance(calls, history=[started(), end])
     result = instance.give(instance.raised("go"), instance.cancelled("too late"), instance.completed(2))

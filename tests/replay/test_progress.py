@@ -349,6 +349,7 @@ def test_a_result_of_a_million_characters_comes_through(keep: bool) -> None:
 
 
 @upstream("replay_engine/edge_cases", "multiple_external_events_same_name")
+@upstream("nondeterminism_tests", "duplicate_external_events_are_handled_gracefully")
 def test_one_wait_takes_the_first_of_several_events(keep: bool) -> None:
     @orchestration
     async def waits(ctx: OrchestrationContext) -> str:

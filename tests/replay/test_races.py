@@ -205,6 +205,7 @@ def queue_race(*, drain: bool, lazy: bool) -> Any:
 @pytest.mark.parametrize("drain", [False, True])
 @pytest.mark.parametrize("lazy", [False, True])
 @upstream("replay_engine/queue_races", "queue_timer_race_replays_timer_then_message_same_batch")
+@upstream("queue_event_tests", "immediate_0131_queue_race_replays_same_batch_after_restart")
 def test_a_reader_that_lost_to_a_timer_leaves_the_message_behind_it_to_the_next(drain: bool, lazy: bool) -> None:
     code = queue_race(drain=drain, lazy=lazy)
     assert (

@@ -56,6 +56,6 @@ def upstream(file: str, *tests: str, differs: str = "") -> pytest.MarkDecorator:
     return pytest.mark.upstream(file, *tests, differs=differs)
 
 
-def named(file: str, tests: Iterable[str]) -> list[str]:
+def named(file: str, tests: Iterable[str]) -> tuple[str, ...]:
     """The names of tests of one file."""
-    return [f"{file}::{test}" for test in tests]
+    return tuple(f"{file}::{test}" for test in tests)

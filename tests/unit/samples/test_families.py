@@ -112,6 +112,7 @@ async def waits_long_enough(ctx: OrchestrationContext) -> str:
 
 
 @upstream("e2e_samples", "sample_detached_orchestration_scheduling_fs")
+@upstream("dispatcher_queues_fs", "dispatcher_enqueues_start_orchestration_to_orch_queue")
 def test_detached_orchestrations_outlive_who_started_them() -> None:
     outcome = run(waits_long_enough, activities=[upper], orchestrations=[coordinator, later])
     assert outcome.output == "started"

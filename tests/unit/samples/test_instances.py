@@ -50,6 +50,19 @@ async def fails(ctx: OrchestrationContext) -> None:
     "orchestration_status_apis",
     differs="To ask for an instance that does not exist is an error.",
 )
+@upstream("errors_tests", "orchestration_immediate_fail_fs")
+@upstream(
+    "orchestration_status_tests",
+    "test_status_running",
+    "test_status_completed",
+    "test_status_failed",
+    "test_status_lifecycle_transitions",
+)
+@upstream(
+    "orchestration_status_tests",
+    "test_status_not_found",
+    differs="To ask for an instance that does not exist is an error.",
+)
 async def test_the_status_follows_the_instance(bench: Bench) -> None:
     with pytest.raises(InstanceNotFound):
         await bench.client.status("waits")
@@ -71,6 +84,7 @@ async def test_the_status_follows_the_instance(bench: Bench) -> None:
 
 
 @upstream("unit_tests", "runtime_duplicate_orchestration_deduped_single_execution")
+@upstream("errors_tests", "test_instance_id_idempotence")
 async def test_a_second_start_of_an_instance_changes_nothing(bench: Bench) -> None:
     async with bench.engine(orchestrations=[waits, tells]):
         handle = await bench.client.start(waits, instance="one")
@@ -123,6 +137,8 @@ async def counts(ctx: OrchestrationContext, number: int) -> str:
     "providers_fs_multi_execution_persistence_and_latest_read",
     "providers_inmem_multi_execution_persistence_and_latest_read",
 )
+@upstream("orchestration_status_tests", "test_status_after_continue_as_new")
+@upstream("scenarios/toygres", "continue_as_new_chain_5_iterations")
 async def test_each_execution_keeps_a_history_of_its_own_and_the_last_is_the_current(bench: Bench) -> None:
     async with bench.engine(orchestrations=[counts]):
         handle = await bench.client.start(counts, 0, instance="counts")

@@ -32,6 +32,7 @@ async def waits_late(ctx: OrchestrationContext) -> str:
 
 @pytest.mark.parametrize(("at", "said"), [(0, "timed out"), (1.5, "heard")])
 @upstream("cancellation_tests", "positional_arrival_before_sub_outstanding")
+@upstream("errors_tests", "event_before_subscription_after_start_is_ignored")
 def test_an_event_before_its_wait_is_lost(at: float, said: str) -> None:
     outcome = run(waits_late, script=[raise_event("e", "heard", at=at * SECOND)])
     assert outcome.output == said

@@ -34,6 +34,7 @@ async def one_after_another(ctx: OrchestrationContext) -> list[float]:
 
 
 @upstream("timer_tests", "single_timer_fires", "multiple_timers_fire_in_order")
+@upstream("dispatcher_queues_fs", "dispatcher_enqueues_timer_schedule_then_completes")
 def test_timers_that_follow_one_another_add_up() -> None:
     outcome = run(one_after_another)
     assert outcome.output == [100, 150, 225]
@@ -76,6 +77,7 @@ async def counts_from_the_call(ctx: OrchestrationContext) -> str:
 
 
 @upstream("timer_tests", "timer_fires_at_correct_time_after_previous_timer")
+@upstream("scenarios/toygres", "timer_fires_at_correct_time_regression")
 def test_a_timer_counts_from_its_call_and_not_from_the_timer_before() -> None:
     durations = {"slow": 2_000 * MS, "echo": 100 * MS}
     assert run(counts_from_the_call, activities=[echo, slow], durations=durations).output == "won"

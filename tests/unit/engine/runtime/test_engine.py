@@ -46,6 +46,7 @@ async def nap(ctx: OrchestrationContext, seconds: float) -> str:
     return "rested"
 
 
+@upstream("scenarios/single_thread", "single_thread_basic_orchestration", "single_thread_sequential_activities")
 async def test_three_activities_in_a_row(bench: Bench) -> None:
     async with nothing_left(), bench.engine(orchestrations=[greet_three], activities=[greet]) as engine:
         handle = await bench.client.start(greet_three, instance="hello-1")
@@ -78,6 +79,7 @@ async def test_a_fan_out_over_threads(bench: Bench) -> None:
         assert await handle.wait() == [f"hello {name}" for name in names]
 
 
+@upstream("scenarios/single_thread", "single_thread_timer_handling")
 async def test_a_timer_fires_when_the_clock_says_so(bench: Bench) -> None:
     async with bench.engine(orchestrations=[nap]):
         handle = await bench.client.start(nap, 60.0)
@@ -156,6 +158,7 @@ async def test_events_messages_and_a_child_reach_their_orchestration(bench: Benc
         assert await handle.wait() == 42
 
 
+@upstream("scenarios/single_thread", "single_thread_continue_as_new")
 async def test_continue_as_new_starts_the_next_execution(bench: Bench) -> None:
     @orchestration
     async def count_down(ctx: OrchestrationContext, number: int) -> str:
@@ -174,6 +177,11 @@ async def test_continue_as_new_starts_the_next_execution(bench: Bench) -> None:
         ]
 
 
+@upstream(
+    "orchestration_status_tests",
+    "test_status_cancelled",
+    differs="A cancelled instance has a status of its own, and does not count as failed.",
+)
 async def test_a_cancelled_orchestration_says_why_and_may_clean_up(bench: Bench) -> None:
     @orchestration
     async def wait_for_ever(ctx: OrchestrationContext) -> None:
