@@ -90,6 +90,7 @@ def test_queue_messages_are_kept_until_they_are_read_in_order(keep: bool) -> Non
     assert instance.output == ["a", "b", "c"]
 
 
+@upstream("cancellation_corner_cases", "q3_same_queue_select2_fifo")
 def test_a_reader_that_loses_a_race_leaves_the_message_where_it_was(keep: bool) -> None:
     @orchestration
     async def reads_one(ctx: OrchestrationContext) -> list[str]:
@@ -137,6 +138,7 @@ def test_a_message_given_back_goes_to_a_reader_that_waits(keep: bool) -> None:
     assert instance.output == "a"
 
 
+@upstream("cancellation_corner_cases", "q10_explicit_bound_drop_followed_by_message")
 def test_a_reader_whose_task_is_cancelled_before_it_looks_loses_nothing(keep: bool) -> None:
     @orchestration
     async def cancelled_reader(ctx: OrchestrationContext) -> str:
@@ -197,6 +199,7 @@ async def counter(ctx: OrchestrationContext, total: int) -> int:
 
 
 @upstream("replay_engine/fresh_execution", "continue_as_new")
+@upstream("cancellation_corner_cases", "ms4_sqlite_continue_as_new_preserves_unconsumed_queue_messages")
 def test_continuing_as_new_sends_the_next_start_with_unread_messages_and_status() -> None:
     @orchestration
     async def once(ctx: OrchestrationContext, number: int) -> int:
@@ -214,6 +217,11 @@ def test_continuing_as_new_sends_the_next_start_with_unread_messages_and_status(
     assert (sent.input, sent.custom_status, sent.incarnation) == (payload(2), "run 1", LIFE)
 
 
+@upstream(
+    "cancellation_corner_cases",
+    "sqlite_unread_messages_carry_across_two_continue_as_new_for_both_policies",
+    differs="There is one policy.",
+)
 def test_executions_follow_one_another_and_read_on_in_order(keep: bool) -> None:
     instance = Instance(counter, keep=keep)
     instance.start(0)

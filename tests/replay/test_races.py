@@ -53,6 +53,11 @@ async def replaces_its_wait(ctx: OrchestrationContext) -> str:
     "ms17a_unbound_replacement_requires_a_fresh_signal_after_binding",
     differs="Messages are looked at one by one: what was asked for in answer to one is open when the next comes.",
 )
+@upstream(
+    "cancellation_corner_cases",
+    "ms14_unbound_replacement_drops_same_batch_signal_as_early",
+    differs="Messages are looked at one by one: what was asked for in answer to one is open when the next comes.",
+)
 def test_a_wait_that_replaces_another_gets_what_arrives_after_it_was_asked_for(timer_at: int, got: str) -> None:
     def batch(instance: Instance) -> list[AnyMessage]:
         messages: list[AnyMessage] = [instance.raised("s", "a"), instance.raised("s", "b")]
@@ -112,6 +117,7 @@ async def ticks_and_waits_again(ctx: OrchestrationContext) -> str:
     "ms1_wait_dropped_before_bind_keeps_each_policy_outcome",
     differs="There is one policy.",
 )
+@upstream("cancellation_corner_cases", "ms1_positional_barrier_delivers_fresh_signal_and_replays")
 def test_what_arrives_while_nobody_waits_is_lost_and_the_next_wait_gets_the_next_event() -> None:
     def tick(instance: Instance) -> list[AnyMessage]:
         (asked,) = [event.event_id for event in instance.history if type(event).__name__ == "ActivityScheduled"]
@@ -219,6 +225,7 @@ def test_a_reader_that_lost_to_a_timer_leaves_the_message_behind_it_to_the_next(
 
 
 @upstream("replay_engine/queue_races", "dropped_unbound_queue_does_not_reserve_an_arrival")
+@upstream("cancellation_corner_cases", "q9_unbound_drop_followed_by_message")
 def test_a_reader_that_is_cancelled_at_once_keeps_no_message_for_itself() -> None:
     @orchestration
     async def reads(ctx: OrchestrationContext) -> list[str]:
@@ -230,3 +237,76 @@ def test_a_reader_that_is_cancelled_at_once_keeps_no_message_for_itself() -> Non
         return [instance.enqueued("q", "a"), instance.enqueued("q", "b"), instance.completed(2)]
 
     assert outputs(reads, batch) == ["a", "b"]
+
+
+def messages(*texts: str) -> Messages:
+    return lambda instance: [instance.enqueued("q", text) for text in texts]
+
+
+def timer(event_id: int) -> Messages:
+    return lambda instance: [instance.fired(event_id)]
+
+
+@orchestration
+async def two_readers_lose(ctx: OrchestrationContext) -> list[str]:
+    won = await ctx.select(ctx.dequeue("q", str), ctx.dequeue("q", str), ctx.schedule_timer(SECOND))
+    said = [] if won.value is None else [won.value]
+    return [*said, await ctx.dequeue("q", str), await ctx.dequeue("q", str)]
+
+
+@orchestration
+async def nested_readers_lose(ctx: OrchestrationContext) -> list[str]:
+    async def inner() -> str | None:
+        return (await ctx.select(ctx.dequeue("q", str), ctx.schedule_timer(5 * SECOND))).value
+
+    won = await ctx.select(inner(), ctx.schedule_timer(SECOND))
+    said = [] if won.value is None else [won.value]
+    return [*said, await ctx.dequeue("q", str), await ctx.dequeue("q", str)]
+
+
+@pytest.mark.parametrize(("code", "timer_id"), [(two_readers_lose, 4), (nested_readers_lose, 2)])
+@upstream(
+    "cancellation_corner_cases",
+    "queue_q1_select3_two_losers_preserves_fifo_and_legacy_outcome",
+    "sqlite_q1_two_dequeue_losers_restart",
+    "sqlite_q2_first_dequeue_wins_restart",
+    "q6_nested_select_queue_and_two_timers",
+    "sqlite_q6_nested_select_restart",
+)
+def test_readers_that_lost_leave_all_messages_in_their_order(code: Any, timer_id: int) -> None:
+    assert outputs(code, timer(timer_id), messages("a", "b")) == ["a", "b"]
+    assert outputs(code, messages("a", "b", "c")) == ["a", "b", "c"]
+
+
+@orchestration
+async def joins_in_time(ctx: OrchestrationContext) -> list[str]:
+    async def both() -> None:
+        await ctx.join(ctx.dequeue("q", str), ctx.wait_event("never"))
+
+    await ctx.select(both(), ctx.schedule_timer(SECOND))
+    return [await ctx.dequeue("q", str), await ctx.dequeue("q", str)]
+
+
+@upstream("cancellation_corner_cases", "q5_partial_join_resolved_child_drop_does_not_duplicate")
+def test_a_message_of_a_join_that_lost_is_read_once_by_the_next() -> None:
+    def fires(instance: Instance) -> list[AnyMessage]:
+        (asked,) = [event.event_id for event in instance.history if type(event).__name__ == "TimerCreated"]
+        return [instance.fired(asked)]
+
+    assert outputs(joins_in_time, messages("a"), fires, messages("b")) == ["a", "b"]
+
+
+@orchestration
+async def reads_fifty(ctx: OrchestrationContext) -> list[str]:
+    said: list[str] = []
+    while len(said) < 50:
+        won = await ctx.select(ctx.dequeue("q", str), ctx.schedule_timer(SECOND))
+        if won.value is not None:
+            said.append(won.value)
+    return said
+
+
+@upstream("cancellation_corner_cases", "q11_catch_up_batch_fifty_arrivals")
+def test_fifty_messages_in_a_batch_are_fifty() -> None:
+    texts = [str(number) for number in range(50)]
+    assert outputs(reads_fifty, messages(*texts)) == texts

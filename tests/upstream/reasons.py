@@ -107,7 +107,29 @@ REASONS: dict[str, tuple[str, ...]] = {
     "In memory of two processes there is nothing to recover: it shows that SQLite without a file forgets.": named(
         "recovery_tests", ["recovery_across_restart_sqlite_memory"]
     ),
-    "It is about stamps with which earlier releases of Duroxide marked a history.": named(
-        "runtime_version_warnings", ["invalid_stamp_warns_on_every_turn"]
+    "It is about stamps with which earlier releases of Duroxide marked a history.": (
+        *named("runtime_version_warnings", ["invalid_stamp_warns_on_every_turn"]),
+        *named(
+            "cancellation_corner_cases",
+            [
+                "legacy_diagnostic_template_rejects_non_numeric_set_elements",
+                "legacy_diagnostic_template_rejects_overflow_in_the_other_set",
+                "legacy_fingerprint_normalizes_only_named_numeric_diagnostic_sets",
+                "legacy_fingerprint_retains_history_and_live_decision_changes",
+                "ms10_legacy_hazard_remains_detectable_after_upgrade",
+                "ms8_gate_boundary_prerelease_build_and_invalid_are_replay_stable",
+                "q12_continue_as_new_retains_policy_and_fresh_execution_selects_its_own",
+                "q14_invalid_or_missing_stamp_retains_legacy_policy",
+                "q14_missing_version_field_is_a_deserialization_error_not_legacy",
+                "q14_missing_version_is_poisoned_by_sqlite_dispatcher",
+                "sqlite_legacy_hazard_keeps_the_retained_failure",
+                "sqlite_legacy_safe_history_keeps_old_decisions",
+                "sqlite_q13_legacy_continue_as_new_gets_new_execution_policy",
+            ],
+        ),
+        *named(
+            "provider_validation/race_replay",
+            ["test_legacy_queue_race_decision_preserved", "test_queue_replay_version_stamp_roundtrip"],
+        ),
     ),
 }

@@ -49,6 +49,7 @@ async def waits_twice(ctx: OrchestrationContext) -> list[str]:
 @upstream(
     "cancellation_tests", "positional_matching_fifo_without_cancellation", "duplicate_external_events_not_deduplicated"
 )
+@upstream("cancellation_corner_cases", "s5_two_signal_arrivals_match_active_waits_consistently")
 def test_each_event_serves_one_wait_in_order(data: tuple[str, str]) -> None:
     script = [raise_event("e", one, at=at * SECOND) for at, one in enumerate(data)]
     assert run(waits_twice, script=script).output == list(data)

@@ -78,6 +78,7 @@ async def failure_of_work(
 # What a call is given and what it gives
 
 
+@upstream("registry_tests", "activity_context_metadata")
 async def test_the_context_says_whose_call_it_is_and_records_carry_it(bench: Bench) -> None:
     seen: list[object] = []
 
