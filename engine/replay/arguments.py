@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from engine.errors import UsageError
 from engine.model.ids import root_instance_id_problem
+from engine.model.tags import TAG_BYTES_MAX
 from engine.registry import DEFAULT_VERSION, VERSION_FORM
 from engine.replay.retry import RetryPolicy
 
@@ -67,6 +68,18 @@ def name(value: str, what: str) -> str:
     if value == "":
         raise UsageError(f"expected {what}, but it is empty")
     return text(value, what)
+
+
+def tag(value: str) -> str:
+    """`value`, which is the tag of an activity.
+
+    Raises:
+        UsageError: It is no string, is empty, has no UTF-8 form, or is so long that no worker can serve it.
+    """
+    size = len(name(value, "tag").encode())
+    if size > TAG_BYTES_MAX:
+        raise UsageError(f"expected a tag of at most {TAG_BYTES_MAX} bytes, but {value[:40]!r}… has {size}")
+    return value
 
 
 def version(value: str | None, what: str) -> str | None:

@@ -36,7 +36,7 @@ class Selected(Struct, Generic[T], frozen=True):
 
 
 class Combinators:
-    """What a context waits with. Its methods are written here, for `staticmethod(f)` keeps one overload of a function."""
+    """What a context waits with. The methods are written out, for `staticmethod(f)` keeps one overload of `f`."""
 
     @overload
     @staticmethod

@@ -249,7 +249,7 @@ class OrchestrationContext(Combinators):
             name=name,
             input=self._converter.encode(value, f"input of activity {name}"),
             session_id=arguments.name(options["session_id"], "session_id") if "session_id" in options else None,
-            tag=arguments.name(options["tag"], "tag") if "tag" in options else None,
+            tag=arguments.tag(options["tag"]) if "tag" in options else None,
         )
 
         def call() -> AskedFuture[Any]:

@@ -33,6 +33,8 @@ REFUSED: list[tuple[Call, str]] = [
     (lambda ctx: ctx.dequeue(SURROGATE), "expected the name of a queue to have a UTF-8 form"),
     (lambda ctx: ctx.schedule_activity(""), "expected the name of an activity, but it is empty"),
     (lambda ctx: ctx.schedule_activity("a", tag=UNTYPED), "expected tag to be a str, but it is 5"),
+    (lambda ctx: ctx.schedule_activity("a", tag=""), "expected tag, but it is empty"),
+    (lambda ctx: ctx.schedule_activity("a", tag="ü" * 129), "expected a tag of at most 256 bytes, but 'üüü"),
     (lambda ctx: ctx.schedule_activity("a", session_id=""), "expected session_id, but it is empty"),
     (lambda ctx: ctx.schedule_activity("a", timeout=UNTYPED), "expected timeout to be a timedelta, but it is 5"),
     (lambda ctx: ctx.schedule_activity("a", deadline=UNTYPED), "expected deadline to be a timedelta, but it is 5"),
@@ -61,6 +63,7 @@ REFUSED: list[tuple[Call, str]] = [
     "empty_activity_name",
     differs="An empty name is refused where it is given.",
 )
+@upstream("tag_serde_tests", "e2e_oversized_tag_fails_orchestration")
 def test_it_is_refused_with_both_halves_and_nothing_is_asked_for(call: Call, message: str) -> None:
     @orchestration
     async def calls(ctx: OrchestrationContext) -> None:
@@ -86,12 +89,14 @@ def test_a_sleep_longer_than_time_is_refused_too() -> None:
     assert "before the year 10000" in result.metadata.failure.message
 
 
+@upstream("tag_serde_tests", "e2e_tag_at_boundary_succeeds")
 def test_what_is_right_is_asked_for() -> None:
     @orchestration
     async def calls(ctx: OrchestrationContext) -> None:
         ctx.set_custom_status("")
         ctx.set_custom_status("größer")
         ctx.schedule_activity(greet, "Ann", tag="gpu", session_id="s", retry=RetryPolicy())
+        ctx.schedule_activity(greet, "Ann", tag="ü" * 128)
         ctx.schedule_sub_orchestration("c", instance="c", version="1.2")
         ctx.schedule_timer(timedelta(microseconds=1))
         ctx.schedule_timer(timedelta(days=-1))
