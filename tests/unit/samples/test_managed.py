@@ -9,6 +9,7 @@ from engine import OrchestrationContext, OrchestrationFailed, Status, activity, 
 from engine.errors import InstanceNotFound, Refused
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted, SubOrchestrationScheduled
 from engine.model.removal import PruneOptions
+from engine.model.views import QueueDepths
 from tests.replay.given import payload
 from tests.unit.engine.runtime.running import Bench, cycles, ends
 from tests.upstream import upstream
@@ -97,7 +98,9 @@ EVERYTHING: dict[str, Any] = {
 )
 async def test_what_there_is_is_listed_and_counted(bench: Bench) -> None:
     assert await bench.client.list_instances() == []
-    assert (await bench.provider.get_system_metrics()).instances == 0
+    metrics = await bench.provider.get_system_metrics()
+    assert (metrics.instances, metrics.executions) == (0, 0)
+    assert await bench.provider.get_queue_depths() == QueueDepths(0, 0, 0)
     async with bench.engine(**EVERYTHING):
         for number in range(3):
             await (await bench.client.start(works, number, instance=f"works {number}")).wait()
@@ -115,6 +118,9 @@ async def test_what_there_is_is_listed_and_counted(bench: Bench) -> None:
     }
     for status, instances in by_status.items():
         assert [info.instance for info in await bench.client.list_instances(status=status)] == instances
+    assert await bench.provider.get_queue_depths() == QueueDepths(0, 0, 0)
+    await bench.client.start(works, 4, instance="nobody runs it")
+    assert await bench.provider.get_queue_depths() == QueueDepths(1, 0, 0)
     metrics = await bench.provider.get_system_metrics()
     assert (metrics.instances, metrics.executions) == (5, 5)
     assert metrics.by_status == {status: len(instances) for status, instances in by_status.items()}
