@@ -1,0 +1,132 @@
+"""Does the code swallow a cancellation, or drop what would have to be awaited? Rules TL401 and TL402.
+
+To catch a cancellation and do something about it is the orchestration's right; to catch it with all else, or to do
+nothing, is a mistake. A task that the code has cancelled itself is waited for with `except CancelledError: pass`.
+"""
+
+import ast
+from collections.abc import Iterator
+
+from engine.check.awaiting import is_coroutine
+from engine.check.program import Place
+from engine.check.rules import Seen, shown
+from engine.check.sources import FUNCTIONS
+
+EVERYTHING = "builtins.BaseException"
+CANCELLED = frozenset({"asyncio.CancelledError", "asyncio.exceptions.CancelledError"})
+SUPPRESS = "contextlib.suppress"
+WAITED_FOR = frozenset({"schedule_timer", "wait_event", "dequeue"})
+"""What a context asks for only to be waited for; a dropped activity or child still does its work."""
+
+SAYING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+RAISING = frozenset({"continue_as_new", "set_exception"})
+"""Methods that end or hand on what a handler has caught."""
+
+
+def swallowed(node: ast.AST, place: Place) -> Iterator[Seen]:
+    """Handlers and the like that a cancellation does not get past."""
+    if isinstance(node, ast.Try) and _waits(node.body):
+        yield from _handlers(node, place)
+        for inner in _own(node.finalbody):
+            if isinstance(inner, ast.Return):
+                yield Seen(inner, "TL401", "a return in finally", "a return after the try")
+    elif isinstance(node, ast.With) and _waits(node.body):
+        for item in node.items:
+            call = item.context_expr
+            if isinstance(call, ast.Call) and place.name(call.func) == SUPPRESS:
+                caught = {place.name(each) for each in call.args}
+                if EVERYTHING in caught or (caught & CANCELLED and not _cancels(node, place)):
+                    yield Seen(call, "TL401", shown(call), "try and except, with a `raise` at its end")
+
+
+def dropped(node: ast.AST, place: Place) -> Iterator[Seen]:
+    """Awaitables that nobody will await."""
+    match node:
+        case ast.Expr(value=ast.Call() as call):
+            if is_coroutine(call, place) or _is_only_waited_for(call, place):
+                yield Seen(call, "TL402", f"{shown(call.func)}()")
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) if is_coroutine(call, place):
+            if not any(_reads(each, name) for each in place.nodes()):
+                yield Seen(call, "TL402", f"{shown(call.func)}()")
+        case _:
+            pass
+
+
+def _handlers(node: ast.Try, place: Place) -> Iterator[Seen]:
+    for handler in node.handlers:
+        caught = _caught(handler, place)
+        if EVERYTHING in caught:
+            if not any(_raises(each, handler) for each in _own(handler.body)):
+                yield Seen(handler, "TL401", "except BaseException" if handler.type else "except without a type")
+            return
+        if caught & CANCELLED:
+            if all(_does_nothing(each) for each in handler.body) and not _cancels(handler, place):
+                yield Seen(handler, "TL401", "except CancelledError")
+            return
+
+
+def _caught(handler: ast.ExceptHandler, place: Place) -> set[str]:
+    if handler.type is None:
+        return {EVERYTHING}
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    names = {place.name(each) or "" for each in kinds}
+    calls = (place.name(each.func) for each in kinds if isinstance(each, ast.Call))
+    return names | {"asyncio.CancelledError" for name in calls if name == "anyio.get_cancelled_exc_class"}
+
+
+def _waits(body: list[ast.stmt]) -> bool:
+    """Whether a cancellation can arrive in it."""
+    return any(isinstance(each, (ast.Await, ast.AsyncFor, ast.AsyncWith)) for each in _own(body))
+
+
+def _raises(node: ast.AST, handler: ast.ExceptHandler) -> bool:
+    match node:
+        case ast.Raise():
+            return True
+        case ast.Call(func=ast.Attribute(attr=method)):
+            return method in RAISING
+        # Who looks at what was caught, or hands it on, has it in hand.
+        case ast.Call(args=arguments):
+            return any(isinstance(each, ast.Name) and each.id == handler.name for each in arguments)
+        case _:
+            return False
+
+
+def _does_nothing(node: ast.stmt) -> bool:
+    match node:
+        case ast.Pass() | ast.Continue() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=method))):
+            return method in SAYING
+        case _:
+            return False
+
+
+def _cancels(node: ast.stmt | ast.ExceptHandler, place: Place) -> bool:
+    """Whether something was cancelled before in this function, so that this may be its end."""
+    return any(
+        isinstance(each, ast.Call)
+        and isinstance(each.func, ast.Attribute)
+        and each.func.attr == "cancel"
+        and each.lineno <= node.lineno + len(getattr(node, "body", ()))
+        for each in place.nodes()
+    )
+
+
+def _is_only_waited_for(call: ast.Call, place: Place) -> bool:
+    func = call.func
+    return isinstance(func, ast.Attribute) and func.attr in WAITED_FOR and place.kind(func.value) == "ctx"
+
+
+def _reads(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+
+
+def _own(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """All nodes of statements, without those of functions in them."""
+    waiting: list[ast.AST] = list(reversed(body))
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, (*FUNCTIONS, ast.Lambda)):
+            waiting += reversed(list(ast.iter_child_nodes(node)))

@@ -1,0 +1,233 @@
+"""What does an expression stand for? The full name of what is imported, a function or class of the user's, or unknown.
+
+Unknown is the answer wherever two would be possible, for what is not certain is no finding.
+"""
+
+import ast
+from collections.abc import Callable
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from engine.check.outside import ANNOTATED, INSTANCE_OF
+from engine.check.sources import Assigned, Binding, Class, Function, Imported, Module, Scope
+
+ORCHESTRATION = frozenset({"engine.orchestration", "engine.registry.orchestration"})
+ACTIVITY = frozenset({"engine.activity", "engine.registry.activity"})
+CONTEXT_NAMES = frozenset({"ctx", "context"})
+DEPTH_MAX = 20
+"""Of aliases of aliases: a name may be defined by itself."""
+
+SAME_KIND_METHODS: dict[str, frozenset[str]] = {
+    "pathlib.Path": frozenset({"joinpath", "with_suffix", "with_name", "with_stem", "absolute", "relative_to"}),
+    "set": frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"}),
+}
+"""Methods that return another of their kind."""
+
+
+class Named(Struct, frozen=True):
+    """What an import or Python itself gives, by its full name: `time.time`, `builtins.open`."""
+
+    dotted: str
+
+
+Meaning: TypeAlias = Named | Function | Class | None
+Kind: TypeAlias = str | Class | None
+"""What something is an instance of: a key of the tables in `outside`, or a class of the user's."""
+
+
+class Resolver:
+    """Looks expressions up.
+
+    Args:
+        find: The module of a dotted name, if it is one of those to be read.
+    """
+
+    def __init__(self, find: Callable[[str], Module | None]) -> None:
+        self._find = find
+        self._marked: dict[Function, str] = {}
+
+    def meaning(self, node: ast.expr, scope: Scope, depth: int = 0) -> Meaning:
+        """What `node` stands for, read in `scope`."""
+        if depth > DEPTH_MAX:
+            return None
+        if isinstance(node, ast.Name):
+            return self._of_name(node.id, scope, depth)
+        if isinstance(node, ast.Attribute):
+            owner = self.meaning(node.value, scope, depth + 1)
+            if isinstance(owner, Named):
+                return self._named(f"{owner.dotted}.{node.attr}", depth)
+            kind = owner or self.kind(node.value, scope, depth + 1)
+            return kind.method(node.attr) if isinstance(kind, Class) else None
+        if isinstance(node, ast.Call) and node.args and self.marks(node.func, scope, depth):
+            return self.meaning(node.args[0], scope, depth + 1)
+        return None
+
+    def name(self, node: ast.expr, scope: Scope) -> str | None:
+        """The full name of what `node` stands for, if it has one."""
+        found = self.meaning(node, scope)
+        return found.dotted if isinstance(found, Named) else None
+
+    def kind(self, node: ast.expr, scope: Scope, depth: int = 0) -> Kind:
+        """What `node` is an instance of."""
+        if depth > DEPTH_MAX:
+            return None
+        match node:
+            case ast.Name(id=name):
+                found = scope.find(name)
+                kinds = {self._kind_of(each, found[0], name, depth + 1) for each in found[1]} if found else {None}
+                return kinds.pop() if len(kinds) == 1 else None
+            case ast.Call(func=func):
+                return self._kind_of_call(func, scope, depth + 1)
+            case ast.Set() | ast.SetComp():
+                return "set"
+            case ast.BinOp(left=left, op=ast.Div()):
+                return "pathlib.Path" if self.kind(left, scope, depth + 1) == "pathlib.Path" else None
+            case ast.BinOp(left=left, op=ast.BitOr() | ast.BitAnd() | ast.Sub() | ast.BitXor()):
+                return "set" if self.kind(left, scope, depth + 1) == "set" else None
+            case ast.NamedExpr(value=value):
+                return self.kind(value, scope, depth + 1)
+            case _:
+                return None
+
+    def annotated(self, annotation: ast.expr, scope: Scope) -> Kind:
+        """What something with this annotation is an instance of."""
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            try:
+                annotation = ast.parse(annotation.value, mode="eval").body
+            except SyntaxError:
+                return None
+        if isinstance(annotation, ast.Subscript):
+            annotation = annotation.value
+        found = self.meaning(annotation, scope)
+        return ANNOTATED.get(found.dotted) if isinstance(found, Named) else found if isinstance(found, Class) else None
+
+    def variable(self, node: ast.expr, scope: Scope) -> tuple[Module, str] | None:
+        """The module and the name of the variable of a module that `node` is."""
+        if isinstance(node, ast.Attribute):
+            owner = self.name(node.value, scope)
+            return self._variable_named(f"{owner}.{node.attr}", 0) if owner is not None else None
+        if not isinstance(node, ast.Name) or (found := scope.find(node.id)) is None:
+            return None
+        return self._variable_of(node.id, *found, depth=0)
+
+    def _variable_named(self, dotted: str, depth: int) -> tuple[Module, str] | None:
+        module_name, _, name = dotted.rpartition(".")
+        module = self._find(module_name) if module_name else None
+        if module is None or name not in module.scope.bindings or depth > DEPTH_MAX:
+            return None
+        return self._variable_of(name, module.scope, module.scope.bindings[name], depth=depth + 1)
+
+    def _variable_of(
+        self, name: str, scope: Scope, bindings: list[Binding], *, depth: int
+    ) -> tuple[Module, str] | None:
+        first = bindings[0]
+        if isinstance(first, Imported):
+            return self._variable_named(first.dotted, depth)
+        is_variable = scope.parent is None and not isinstance(first, Function)
+        return (scope.module, name) if is_variable else None
+
+    # Orchestrations and activities.
+
+    def role(self, function: Function) -> str:
+        """`orchestration`, `activity`, or nothing."""
+        for decorator in function.node.decorator_list:
+            call = decorator.func if isinstance(decorator, ast.Call) else decorator
+            if found := self.marks(call, function.around):
+                return found
+            # Whoever calls a decorator of theirs `activity` says what it makes, wherever it comes from.
+            if (call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "")) == "activity":
+                return "activity"
+        return self._marked.get(function, "")
+
+    def marks(self, func: ast.expr, scope: Scope, depth: int = 0) -> str:
+        """What a call of `func` with a function makes of that function; `activity(name="a")(f)` is one, too."""
+        if isinstance(func, ast.Call) and not func.args:
+            func = func.func
+        found = self.meaning(func, scope, depth + 1)
+        dotted = found.dotted if isinstance(found, Named) else ""
+        return "orchestration" if dotted in ORCHESTRATION else "activity" if dotted in ACTIVITY else ""
+
+    def mark(self, function: Function, role: str) -> None:
+        """Remember what a call made of `function`."""
+        self._marked.setdefault(function, role)
+
+    # Names.
+
+    def _of_name(self, name: str, scope: Scope, depth: int) -> Meaning:
+        found = scope.find(name)
+        if found is None:
+            return Named(f"builtins.{name}")
+        where, bindings = found
+        first, last = bindings[0], bindings[-1]
+        if isinstance(first, Imported) and all(isinstance(each, Imported) for each in bindings):
+            return self._named(first.dotted, depth)
+        # Of several definitions the last one counts, as after @overload.
+        if isinstance(last, Function) and all(isinstance(each, Function) for each in bindings):
+            return last
+        if len(bindings) > 1:
+            return None
+        if isinstance(first, Class):
+            return first
+        if isinstance(first, Assigned) and first.value is not None:
+            return self.meaning(first.value, where, depth + 1)
+        return None
+
+    def _named(self, dotted: str, depth: int) -> Meaning:
+        """What `dotted` is: if it is in a module to be read, what that module says."""
+        parts = dotted.split(".")
+        for length in range(len(parts), 0, -1):
+            module = self._find(".".join(parts[:length]))
+            if module is None:
+                continue
+            rest = parts[length:]
+            if not rest:
+                return Named(dotted)
+            if rest[0] not in module.scope.bindings or depth > DEPTH_MAX:
+                return None
+            found = self._of_name(rest[0], module.scope, depth + 1)
+            for attribute in rest[1:]:
+                found = self._attribute(found, attribute, depth)
+            return found
+        return Named(dotted)
+
+    def _attribute(self, owner: Meaning, attribute: str, depth: int) -> Meaning:
+        if isinstance(owner, Named):
+            return self._named(f"{owner.dotted}.{attribute}", depth + 1)
+        return owner.method(attribute) if isinstance(owner, Class) else None
+
+    # Kinds.
+
+    def _kind_of(self, binding: Binding, scope: Scope, name: str, depth: int) -> Kind:
+        if not isinstance(binding, Assigned):
+            return None
+        if binding.annotation is not None:
+            return self.annotated(binding.annotation, scope)
+        if binding.is_parameter:
+            return self._kind_of_parameter(scope, name)
+        return self.kind(binding.value, scope, depth) if binding.value is not None else None
+
+    def _kind_of_parameter(self, scope: Scope, name: str) -> Kind:
+        function = scope.owner
+        if not isinstance(function, Function) or not function.parameters or function.parameters[0].arg != name:
+            return None
+        around = function.around.owner
+        if isinstance(around, Class):
+            return None if _is_static(function) else around
+        return "ctx" if name in CONTEXT_NAMES or self.role(function) == "orchestration" else None
+
+    def _kind_of_call(self, func: ast.expr, scope: Scope, depth: int) -> Kind:
+        found = self.meaning(func, scope, depth)
+        if isinstance(found, Class):
+            return found
+        if isinstance(found, Named):
+            return INSTANCE_OF.get(found.dotted)
+        if isinstance(func, ast.Attribute):
+            kind = self.kind(func.value, scope, depth)
+            if isinstance(kind, str) and func.attr in SAME_KIND_METHODS.get(kind, ()):
+                return kind
+        return None
+
+
+def _is_static(function: Function) -> bool:
+    return any(isinstance(each, ast.Name) and each.id == "staticmethod" for each in function.node.decorator_list)
