@@ -24,6 +24,8 @@ PRIMITIVES = frozenset(
 )  # fmt: skip
 """Methods of asyncio's own that are coroutine functions."""
 
+NONE_SEEN: frozenset[ast.AST] = frozenset()
+
 COLLECTIONS = frozenset({"builtins.list", "builtins.tuple", "builtins.set", "builtins.frozenset"})
 
 
@@ -31,7 +33,7 @@ def is_coroutine(node: ast.expr, place: Place) -> bool:
     """Whether `node` is certainly a coroutine: a call of an async function, or a name for one."""
     if isinstance(node, ast.Name):
         value = value_of(node, place)
-        return value is not None and is_coroutine(value, place)
+        return isinstance(value, ast.Call) and is_coroutine(value, place)
     if not isinstance(node, ast.Call):
         return False
     if place.name(node.func) in COROUTINES:
@@ -66,20 +68,23 @@ def value_of(node: ast.expr, place: Place) -> ast.expr | None:
     return binding.value if isinstance(binding, Assigned) else None
 
 
-def elements(node: ast.expr, place: Place) -> Iterator[ast.expr]:
-    """Expressions for what is in a collection, as far as it is written out."""
+def elements(node: ast.expr, place: Place, seen: frozenset[ast.AST] = NONE_SEEN) -> Iterator[ast.expr]:
+    """Expressions for what is in a collection, as far as it is written out; `seen` are those that led here."""
     value = value_of(node, place)
+    if value is None or value in seen:
+        return
+    seen |= {value}
     match value:
         case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
             for part in parts:
                 if isinstance(part, ast.Starred):
-                    yield from elements(part.value, place)
+                    yield from elements(part.value, place, seen)
                 else:
                     yield part
         case ast.ListComp(elt=part) | ast.SetComp(elt=part) | ast.GeneratorExp(elt=part):
             yield part
         case ast.Call(func=func, args=[inner]) if place.name(func) in COLLECTIONS:
-            yield from elements(inner, place)
+            yield from elements(inner, place, seen)
         case _:
             pass
 

@@ -19,8 +19,8 @@ WAITED_FOR = frozenset({"schedule_timer", "wait_event", "dequeue"})
 """What a context asks for only to be waited for; a dropped activity or child still does its work."""
 
 SAYING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
-RAISING = frozenset({"continue_as_new", "set_exception"})
-"""Methods that end or hand on what a handler has caught."""
+SHOWING = frozenset({f"builtins.{name}" for name in ("str", "repr", "print", "type", "isinstance")})
+"""What makes no more of an exception than a text."""
 
 
 def swallowed(node: ast.AST, place: Place) -> Iterator[Seen]:
@@ -56,7 +56,7 @@ def _handlers(node: ast.Try, place: Place) -> Iterator[Seen]:
     for handler in node.handlers:
         caught = _caught(handler, place)
         if EVERYTHING in caught:
-            if not any(_raises(each, handler) for each in _own(handler.body)):
+            if not any(_goes_on(each, handler, place) for each in _own(handler.body)):
                 yield Seen(handler, "TL401", "except BaseException" if handler.type else "except without a type")
             return
         if caught & CANCELLED:
@@ -79,15 +79,25 @@ def _waits(body: list[ast.stmt]) -> bool:
     return any(isinstance(each, (ast.Await, ast.AsyncFor, ast.AsyncWith)) for each in _own(body))
 
 
-def _raises(node: ast.AST, handler: ast.ExceptHandler) -> bool:
+def _goes_on(node: ast.AST, handler: ast.ExceptHandler, place: Place) -> bool:
+    """Whether what was caught is raised again, or is handed on in a variable or an argument."""
     match node:
-        case ast.Raise():
+        case ast.Raise() | ast.Call(func=ast.Attribute(attr="continue_as_new")):
             return True
-        case ast.Call(func=ast.Attribute(attr=method)):
-            return method in RAISING
-        # Who looks at what was caught, or hands it on, has it in hand.
-        case ast.Call(args=arguments):
-            return any(isinstance(each, ast.Name) and each.id == handler.name for each in arguments)
+        case ast.Name(id=name, ctx=ast.Load()) if name == handler.name:
+            return not _is_only_shown(place.parent(node), place)
+        case _:
+            return False
+
+
+def _is_only_shown(around: ast.AST, place: Place) -> bool:
+    match around:
+        case ast.FormattedValue() | ast.Attribute():
+            return True
+        case ast.Call(func=ast.Attribute(attr=method)) if method in SAYING:
+            return True
+        case ast.Call(func=func):
+            return place.name(func) in SHOWING
         case _:
             return False
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from engine.check.rules import RULES
 
-MARK = re.compile(r"#\s*turnlog:\s*ignore\b\s*(?:\[(?P<codes>[^\]]*)\])?[\s:,–-]*(?P<reason>.*)$")
+MARK = re.compile(r"#\s*turnlog:\s*ignore\b\s*(?:\[(?P<codes>[^\]]*)\])?[\s:,–-]*(?P<reason>[^#]*)")
 OF_COMMENTS = "TL9"
 
 

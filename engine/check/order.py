@@ -7,7 +7,7 @@ tasks and futures of this loop, hash alike in every process: a set of them is it
 import ast
 from collections.abc import Iterator
 
-from engine.check.awaiting import elements, value_of
+from engine.check.awaiting import NONE_SEEN, elements
 from engine.check.program import Place
 from engine.check.rules import Seen, shown
 from engine.check.sources import Assigned
@@ -90,21 +90,24 @@ def _takes_any_order(around: ast.AST, place: Place) -> bool:
     return isinstance(around, ast.Call) and place.name(around.func) in ORDER_FREE
 
 
-def _is_settled_set(node: ast.expr, place: Place) -> bool:
-    """Whether all that is in a set hashes alike everywhere."""
+def _is_settled_set(node: ast.expr, place: Place, seen: frozenset[ast.AST] = NONE_SEEN) -> bool:
+    """Whether all that is in a set hashes alike everywhere; `seen` are the expressions that led here."""
+    if node in seen:
+        return False
+    seen |= {node}
     if isinstance(node, ast.BinOp):
-        return _is_settled_set(node.left, place) and _is_settled_set(node.right, place)
+        return _is_settled_set(node.left, place, seen) and _is_settled_set(node.right, place, seen)
     if isinstance(node, ast.Name):
-        return _is_settled_name(node, place)
+        return _is_settled_name(node, place, seen)
     if isinstance(node, ast.Call) and not node.args and place.name(node.func) in {"builtins.set", "builtins.frozenset"}:
         return True
     found = list(elements(node, place))
     if isinstance(node, ast.Call) and not found:
         return bool(node.args) and _is_range(node.args[0], place)
-    return bool(found) and all(_is_settled(each, place) for each in found)
+    return bool(found) and all(_is_settled(each, place, seen) for each in found)
 
 
-def _is_settled_name(node: ast.Name, place: Place) -> bool:
+def _is_settled_name(node: ast.Name, place: Place, seen: frozenset[ast.AST]) -> bool:
     found = place.scope(node).find(node.id)
     if found is None:
         return False
@@ -113,9 +116,9 @@ def _is_settled_name(node: ast.Name, place: Place) -> bool:
             return False
         if _is_annotated_settled(binding.annotation, place):
             continue
-        if binding.value is None or not _is_settled_set(binding.value, place):
+        if binding.value is None or not _is_settled_set(binding.value, place, seen):
             return False
-    return all(_is_settled(each, place) for each in _put_in(node.id, place))
+    return all(_is_settled(each, place, seen) for each in _put_in(node.id, place))
 
 
 def _put_in(name: str, place: Place) -> Iterator[ast.expr]:
@@ -132,21 +135,21 @@ def _put_in(name: str, place: Place) -> Iterator[ast.expr]:
                 pass
 
 
-def _is_settled(node: ast.expr, place: Place) -> bool:
+def _is_settled(node: ast.expr, place: Place, seen: frozenset[ast.AST]) -> bool:
     """Whether a value hashes alike in every process: a number, a task, a future."""
     match node:
         case ast.Constant(value=value):
             return isinstance(value, (int, float))
         case ast.UnaryOp(operand=operand):
-            return _is_settled(operand, place)
+            return _is_settled(operand, place, seen)
         case ast.BinOp(left=left, right=right):
-            return _is_settled(left, place) and _is_settled(right, place)
+            return _is_settled(left, place, seen) and _is_settled(right, place, seen)
         case ast.Tuple(elts=parts):
-            return all(_is_settled(each, place) for each in parts)
+            return all(_is_settled(each, place, seen) for each in parts)
         case ast.Call(func=func):
             return place.name(func) in NUMBERS | TASKS or _makes_a_future(func, place)
         case ast.Name():
-            return _is_settled_variable(node, place)
+            return _is_settled_variable(node, place, seen)
         case _:
             return False
 
@@ -157,23 +160,28 @@ def _makes_a_future(func: ast.expr, place: Place) -> bool:
     return func.attr == "create_task" or (func.attr in ASKED and place.kind(func.value) == "ctx")
 
 
-def _is_settled_variable(node: ast.Name, place: Place) -> bool:
-    """A name for one such value, or for what a range or a list of them gives one after the other."""
-    value = value_of(node, place)
-    if value is not None and not isinstance(value, ast.Name):
-        return _is_settled(value, place)
+def _is_settled_variable(node: ast.Name, place: Place, seen: frozenset[ast.AST]) -> bool:
+    """A name for nothing but such values, and for what a range or a list of them gives one after the other."""
     found = place.scope(node).find(node.id)
-    if found is None:
-        return False
-    for each in place.nodes():
-        if isinstance(each, (ast.For, ast.comprehension)) and isinstance(each.target, ast.Name):
-            if each.target.id != node.id:
-                continue
-            parts = list(elements(each.iter, place))
-            if not _is_range(each.iter, place) and not (parts and all(_is_settled(part, place) for part in parts)):
+    unknown = 0
+    for binding in () if found is None else found[1]:
+        if not isinstance(binding, Assigned):
+            return False
+        if binding.value is not None:
+            if binding.value in seen or not _is_settled(binding.value, place, seen | {binding.value}):
                 return False
-            return len(found[1]) == 1
-    return all(isinstance(each, Assigned) and _is_settled_type(each.annotation, place) for each in found[1])
+        elif not _is_settled_type(binding.annotation, place):
+            unknown += 1
+    loops = [each for each in place.nodes() if isinstance(each, (ast.For, ast.comprehension))]
+    given = [each.iter for each in loops if isinstance(each.target, ast.Name) and each.target.id == node.id]
+    return found is not None and unknown == len(given) and all(_gives_settled(each, place, seen) for each in given)
+
+
+def _gives_settled(iterated: ast.expr, place: Place, seen: frozenset[ast.AST]) -> bool:
+    if _is_range(iterated, place):
+        return True
+    parts = list(elements(iterated, place)) if iterated not in seen else []
+    return bool(parts) and all(_is_settled(part, place, seen | {iterated}) for part in parts)
 
 
 def _is_range(node: ast.expr, place: Place) -> bool:

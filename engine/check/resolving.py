@@ -15,8 +15,6 @@ from engine.check.sources import Assigned, Binding, Class, Function, Imported, M
 ORCHESTRATION = frozenset({"engine.orchestration", "engine.registry.orchestration"})
 ACTIVITY = frozenset({"engine.activity", "engine.registry.activity"})
 CONTEXT_NAMES = frozenset({"ctx", "context"})
-DEPTH_MAX = 20
-"""Of aliases of aliases: a name may be defined by itself."""
 
 SAME_KIND_METHODS: dict[str, frozenset[str]] = {
     "pathlib.Path": frozenset({"joinpath", "with_suffix", "with_name", "with_stem", "absolute", "relative_to"}),
@@ -46,21 +44,29 @@ class Resolver:
     def __init__(self, find: Callable[[str], Module | None]) -> None:
         self._find = find
         self._marked: dict[Function, str] = {}
+        # What is under way is unknown: a name may be defined by itself, and modules may import each other.
+        self._meanings: dict[ast.expr | tuple[Scope, str], Meaning] = {}
+        self._kinds: dict[ast.expr, Kind] = {}
+        self._variables: dict[tuple[Scope, str], tuple[Module, str] | None] = {}
 
-    def meaning(self, node: ast.expr, scope: Scope, depth: int = 0) -> Meaning:
+    def meaning(self, node: ast.expr, scope: Scope) -> Meaning:
         """What `node` stands for, read in `scope`."""
-        if depth > DEPTH_MAX:
-            return None
+        if node not in self._meanings:
+            self._meanings[node] = None
+            self._meanings[node] = self._meaning(node, scope)
+        return self._meanings[node]
+
+    def _meaning(self, node: ast.expr, scope: Scope) -> Meaning:
         if isinstance(node, ast.Name):
-            return self._of_name(node.id, scope, depth)
+            return self._of_name(node.id, scope)
         if isinstance(node, ast.Attribute):
-            owner = self.meaning(node.value, scope, depth + 1)
+            owner = self.meaning(node.value, scope)
             if isinstance(owner, Named):
-                return self._named(f"{owner.dotted}.{node.attr}", depth)
-            kind = owner or self.kind(node.value, scope, depth + 1)
+                return self._named(f"{owner.dotted}.{node.attr}")
+            kind = owner or self.kind(node.value, scope)
             return kind.method(node.attr) if isinstance(kind, Class) else None
-        if isinstance(node, ast.Call) and node.args and self.marks(node.func, scope, depth):
-            return self.meaning(node.args[0], scope, depth + 1)
+        if isinstance(node, ast.Call) and node.args and self.marks(node.func, scope):
+            return self.meaning(node.args[0], scope)
         return None
 
     def name(self, node: ast.expr, scope: Scope) -> str | None:
@@ -68,25 +74,29 @@ class Resolver:
         found = self.meaning(node, scope)
         return found.dotted if isinstance(found, Named) else None
 
-    def kind(self, node: ast.expr, scope: Scope, depth: int = 0) -> Kind:
+    def kind(self, node: ast.expr, scope: Scope) -> Kind:
         """What `node` is an instance of."""
-        if depth > DEPTH_MAX:
-            return None
+        if node not in self._kinds:
+            self._kinds[node] = None
+            self._kinds[node] = self._kind(node, scope)
+        return self._kinds[node]
+
+    def _kind(self, node: ast.expr, scope: Scope) -> Kind:
         match node:
             case ast.Name(id=name):
                 found = scope.find(name)
-                kinds = {self._kind_of(each, found[0], name, depth + 1) for each in found[1]} if found else {None}
+                kinds = {self._kind_of(each, found[0], name) for each in found[1]} if found else {None}
                 return kinds.pop() if len(kinds) == 1 else None
             case ast.Call(func=func):
-                return self._kind_of_call(func, scope, depth + 1)
+                return self._kind_of_call(func, scope)
             case ast.Set() | ast.SetComp():
                 return "set"
             case ast.BinOp(left=left, op=ast.Div()):
-                return "pathlib.Path" if self.kind(left, scope, depth + 1) == "pathlib.Path" else None
+                return "pathlib.Path" if self.kind(left, scope) == "pathlib.Path" else None
             case ast.BinOp(left=left, op=ast.BitOr() | ast.BitAnd() | ast.Sub() | ast.BitXor()):
-                return "set" if self.kind(left, scope, depth + 1) == "set" else None
+                return "set" if self.kind(left, scope) == "set" else None
             case ast.NamedExpr(value=value):
-                return self.kind(value, scope, depth + 1)
+                return self.kind(value, scope)
             case _:
                 return None
 
@@ -106,24 +116,25 @@ class Resolver:
         """The module and the name of the variable of a module that `node` is."""
         if isinstance(node, ast.Attribute):
             owner = self.name(node.value, scope)
-            return self._variable_named(f"{owner}.{node.attr}", 0) if owner is not None else None
+            return self._variable_named(f"{owner}.{node.attr}") if owner is not None else None
         if not isinstance(node, ast.Name) or (found := scope.find(node.id)) is None:
             return None
-        return self._variable_of(node.id, *found, depth=0)
+        return self._variable_of(node.id, *found)
 
-    def _variable_named(self, dotted: str, depth: int) -> tuple[Module, str] | None:
+    def _variable_named(self, dotted: str) -> tuple[Module, str] | None:
         module_name, _, name = dotted.rpartition(".")
         module = self._find(module_name) if module_name else None
-        if module is None or name not in module.scope.bindings or depth > DEPTH_MAX:
+        if module is None or name not in module.scope.bindings:
             return None
-        return self._variable_of(name, module.scope, module.scope.bindings[name], depth=depth + 1)
+        return self._variable_of(name, module.scope, module.scope.bindings[name])
 
-    def _variable_of(
-        self, name: str, scope: Scope, bindings: list[Binding], *, depth: int
-    ) -> tuple[Module, str] | None:
+    def _variable_of(self, name: str, scope: Scope, bindings: list[Binding]) -> tuple[Module, str] | None:
         first = bindings[0]
         if isinstance(first, Imported):
-            return self._variable_named(first.dotted, depth)
+            if (scope, name) not in self._variables:
+                self._variables[scope, name] = None
+                self._variables[scope, name] = self._variable_named(first.dotted)
+            return self._variables[scope, name]
         is_variable = scope.parent is None and not isinstance(first, Function)
         return (scope.module, name) if is_variable else None
 
@@ -140,28 +151,35 @@ class Resolver:
                 return "activity"
         return self._marked.get(function, "")
 
-    def marks(self, func: ast.expr, scope: Scope, depth: int = 0) -> str:
+    def marks(self, func: ast.expr, scope: Scope) -> str:
         """What a call of `func` with a function makes of that function; `activity(name="a")(f)` is one, too."""
         if isinstance(func, ast.Call) and not func.args:
             func = func.func
-        found = self.meaning(func, scope, depth + 1)
+        found = self.meaning(func, scope)
         dotted = found.dotted if isinstance(found, Named) else ""
         return "orchestration" if dotted in ORCHESTRATION else "activity" if dotted in ACTIVITY else ""
 
     def mark(self, function: Function, role: str) -> None:
         """Remember what a call made of `function`."""
         self._marked.setdefault(function, role)
+        self._kinds.clear()  # its first parameter may be a context now
 
     # Names.
 
-    def _of_name(self, name: str, scope: Scope, depth: int) -> Meaning:
+    def _of_name(self, name: str, scope: Scope) -> Meaning:
         found = scope.find(name)
         if found is None:
             return Named(f"builtins.{name}")
-        where, bindings = found
+        key = found[0], name
+        if key not in self._meanings:
+            self._meanings[key] = None
+            self._meanings[key] = self._of_bindings(*found)
+        return self._meanings[key]
+
+    def _of_bindings(self, where: Scope, bindings: list[Binding]) -> Meaning:
         first, last = bindings[0], bindings[-1]
         if isinstance(first, Imported) and all(isinstance(each, Imported) for each in bindings):
-            return self._named(first.dotted, depth)
+            return self._named(first.dotted)
         # Of several definitions the last one counts, as after @overload.
         if isinstance(last, Function) and all(isinstance(each, Function) for each in bindings):
             return last
@@ -170,10 +188,10 @@ class Resolver:
         if isinstance(first, Class):
             return first
         if isinstance(first, Assigned) and first.value is not None:
-            return self.meaning(first.value, where, depth + 1)
+            return self.meaning(first.value, where)
         return None
 
-    def _named(self, dotted: str, depth: int) -> Meaning:
+    def _named(self, dotted: str) -> Meaning:
         """What `dotted` is: if it is in a module to be read, what that module says."""
         parts = dotted.split(".")
         for length in range(len(parts), 0, -1):
@@ -183,29 +201,29 @@ class Resolver:
             rest = parts[length:]
             if not rest:
                 return Named(dotted)
-            if rest[0] not in module.scope.bindings or depth > DEPTH_MAX:
+            if rest[0] not in module.scope.bindings:
                 return None
-            found = self._of_name(rest[0], module.scope, depth + 1)
+            found = self._of_name(rest[0], module.scope)
             for attribute in rest[1:]:
-                found = self._attribute(found, attribute, depth)
+                found = self._attribute(found, attribute)
             return found
         return Named(dotted)
 
-    def _attribute(self, owner: Meaning, attribute: str, depth: int) -> Meaning:
+    def _attribute(self, owner: Meaning, attribute: str) -> Meaning:
         if isinstance(owner, Named):
-            return self._named(f"{owner.dotted}.{attribute}", depth + 1)
+            return self._named(f"{owner.dotted}.{attribute}")
         return owner.method(attribute) if isinstance(owner, Class) else None
 
     # Kinds.
 
-    def _kind_of(self, binding: Binding, scope: Scope, name: str, depth: int) -> Kind:
+    def _kind_of(self, binding: Binding, scope: Scope, name: str) -> Kind:
         if not isinstance(binding, Assigned):
             return None
         if binding.annotation is not None:
             return self.annotated(binding.annotation, scope)
         if binding.is_parameter:
             return self._kind_of_parameter(scope, name)
-        return self.kind(binding.value, scope, depth) if binding.value is not None else None
+        return self.kind(binding.value, scope) if binding.value is not None else None
 
     def _kind_of_parameter(self, scope: Scope, name: str) -> Kind:
         function = scope.owner
@@ -216,14 +234,14 @@ class Resolver:
             return None if _is_static(function) else around
         return "ctx" if name in CONTEXT_NAMES or self.role(function) == "orchestration" else None
 
-    def _kind_of_call(self, func: ast.expr, scope: Scope, depth: int) -> Kind:
-        found = self.meaning(func, scope, depth)
+    def _kind_of_call(self, func: ast.expr, scope: Scope) -> Kind:
+        found = self.meaning(func, scope)
         if isinstance(found, Class):
             return found
         if isinstance(found, Named):
             return INSTANCE_OF.get(found.dotted)
         if isinstance(func, ast.Attribute):
-            kind = self.kind(func.value, scope, depth)
+            kind = self.kind(func.value, scope)
             if isinstance(kind, str) and func.attr in SAME_KIND_METHODS.get(kind, ()):
                 return kind
         return None

@@ -149,7 +149,10 @@ class Module:
         self.parents: dict[ast.AST, ast.AST] = {}
         self.scope_of: dict[ast.AST, Scope] = {}
         self.function_of: dict[ast.AST, Function] = {}
-        self._read(self.tree, self.scope)
+        try:
+            self._read(self.tree, self.scope)
+        except RecursionError:
+            raise NotPython(f"{source.path}:1: it is nested too deeply to be read") from None
 
     def absolute(self, module: str | None, level: int) -> str:
         """The dotted name that `from ..module import` means here."""

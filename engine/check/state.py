@@ -124,11 +124,11 @@ def _is_made_by(value: ast.expr, made_by: frozenset[str], module: Module, resolv
 
 
 def _in_functions(module: Module) -> Iterator[ast.AST]:
-    """All nodes that run when a function is called; not of decorators, which are called by the import."""
-    decorators = {function for function in module.functions if _is_decorator(function)}
+    """All nodes that run when a function is called, and not by the import."""
+    by_import = _called_by_import(module)
     for node in module.scope_of:
         around = _functions_around(node, module)
-        if around and not decorators.intersection(around):
+        if around and not any(each.name in by_import for each in around):
             yield node
 
 
@@ -141,14 +141,26 @@ def _functions_around(node: ast.AST, module: Module) -> list[Function]:
     return found
 
 
-def _is_decorator(function: Function) -> bool:
-    """Whether its module decorates with it."""
-    for other in ast.walk(function.module.tree):
-        if isinstance(other, (*FUNCTIONS, ast.ClassDef)):
-            for each in other.decorator_list:
-                name = each.func if isinstance(each, ast.Call) else each
-                if isinstance(name, ast.Name) and name.id == function.name:
-                    return True
+def _called_by_import(module: Module) -> set[str]:
+    """Names of functions that fill a global while the module is imported: its decorators, and what its body calls."""
+    found: set[str] = set()
+    for node in module.scope_of:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            called = [each.func if isinstance(each, ast.Call) else each for each in node.decorator_list]
+        elif isinstance(node, ast.Call) and module.scope_of[node] is module.scope and not _is_for_main(node, module):
+            called = [node.func]
+        else:
+            continue
+        found.update(each.id for each in called if isinstance(each, ast.Name))
+    return found
+
+
+def _is_for_main(node: ast.AST, module: Module) -> bool:
+    """Whether it is under `if __name__ == "__main__"`."""
+    while node in module.parents:
+        node = module.parents[node]
+        if isinstance(node, ast.If) and any(getattr(each, "id", "") == "__name__" for each in ast.walk(node.test)):
+            return True
     return False
 
 

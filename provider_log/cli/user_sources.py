@@ -36,7 +36,7 @@ class Root:
             for path in (base.with_name(base.name + ".py"), base / PACKAGE):
                 if path.is_file():
                     try:
-                        return source_text(name, path)
+                        return source_text(name, _shortened(path, self._places[-1]))
                     except UsageError:
                         return None  # whoever imports it will hear of that
         return None
