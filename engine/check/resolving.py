@@ -23,6 +23,13 @@ SAME_KIND_METHODS: dict[str, frozenset[str]] = {
 """Methods that return another of their kind."""
 
 
+OPERATORS_OF: dict[str, tuple[type[ast.operator], ...]] = {
+    "pathlib.Path": (ast.Div,),
+    "set": (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor),
+}
+"""Operators that do."""
+
+
 class Named(Struct, frozen=True):
     """What an import or Python itself gives, by its full name: `time.time`, `builtins.open`."""
 
@@ -91,10 +98,13 @@ class Resolver:
                 return self._kind_of_call(func, scope)
             case ast.Set() | ast.SetComp():
                 return "set"
-            case ast.BinOp(left=left, op=ast.Div()):
-                return "pathlib.Path" if self.kind(left, scope) == "pathlib.Path" else None
-            case ast.BinOp(left=left, op=ast.BitOr() | ast.BitAnd() | ast.Sub() | ast.BitXor()):
-                return "set" if self.kind(left, scope) == "set" else None
+            case ast.BinOp(op=operator):
+                kind = "pathlib.Path" if isinstance(operator, ast.Div) else "set"
+                same = OPERATORS_OF[kind]
+                first: ast.expr = node
+                while isinstance(first, ast.BinOp) and isinstance(first.op, same):
+                    first = first.left
+                return kind if first is not node and self.kind(first, scope) == kind else None
             case ast.NamedExpr(value=value):
                 return self.kind(value, scope)
             case _:

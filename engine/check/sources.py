@@ -140,7 +140,7 @@ class Module:
     def __init__(self, source: SourceText) -> None:
         try:
             self.tree = ast.parse(source.text)
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None) or 1
             raise NotPython(f"{source.path}:{line}: {getattr(error, 'msg', None) or error}") from None
         self.source = source
@@ -149,10 +149,7 @@ class Module:
         self.parents: dict[ast.AST, ast.AST] = {}
         self.scope_of: dict[ast.AST, Scope] = {}
         self.function_of: dict[ast.AST, Function] = {}
-        try:
-            self._read(self.tree, self.scope)
-        except RecursionError:
-            raise NotPython(f"{source.path}:1: it is nested too deeply to be read") from None
+        self._read()
 
     def absolute(self, module: str | None, level: int) -> str:
         """The dotted name that `from ..module import` means here."""
@@ -162,15 +159,16 @@ class Module:
         base = parts[: len(parts) - level + self.source.is_package]
         return ".".join([*base, *([module] if module else [])])
 
-    def _read(self, node: ast.AST, scope: Scope) -> None:
-        declared = _declared(node) if isinstance(node, FUNCTIONS) else ()
-        for statement in declared:
-            scope.elsewhere.update(statement.names)
-            if isinstance(statement, ast.Global):
-                scope.globals.update(statement.names)
-        for child in ast.iter_child_nodes(node):
-            self.parents[child] = node
-            self._visit(child, self._scope_inside(node, child, scope))
+    def _read(self) -> None:
+        """Go over all nodes in the order of the text; with a list, because a sum of a thousand parts is deep."""
+        waiting: list[tuple[ast.AST, Scope]] = [(self.tree, self.scope)]
+        while waiting:
+            node, scope = waiting.pop()
+            self.scope_of[node] = scope
+            inside = self._enter(node, scope)
+            children = list(ast.iter_child_nodes(node))
+            self.parents.update(dict.fromkeys(children, node))
+            waiting += ((child, self._scope_inside(node, child, inside)) for child in reversed(children))
 
     def _scope_inside(self, node: ast.AST, child: ast.AST, scope: Scope) -> Scope:
         """Decorators, defaults and annotations of a function belong to what is around it; so do bases of a class."""
@@ -180,23 +178,26 @@ class Module:
             return scope if child in node.body else scope.parent or scope
         return scope
 
-    def _visit(self, node: ast.AST, scope: Scope) -> None:
-        self.scope_of[node] = scope
+    def _enter(self, node: ast.AST, scope: Scope) -> Scope:
+        """Bind what `node` binds, and say in which scope its body is."""
         if isinstance(node, FUNCTIONS):
             function = Function(node, scope)
             scope.bind(node.name, function)
             self.functions.append(function)
             self.function_of[node] = function
+            for statement in _declared(node):
+                function.scope.elsewhere.update(statement.names)
+                if isinstance(statement, ast.Global):
+                    function.scope.globals.update(statement.names)
             _bind_parameters(node.args, function.scope)
-            self._read(node, function.scope)
-        elif isinstance(node, ast.ClassDef):
+            return function.scope
+        if isinstance(node, ast.ClassDef):
             made = Class(node, scope)
             scope.bind(node.name, made)
-            self._read(node, made.scope)
-        else:
-            for name, binding in self._bound(node):
-                scope.bind(name, binding)
-            self._read(node, scope)
+            return made.scope
+        for name, binding in self._bound(node):
+            scope.bind(name, binding)
+        return scope
 
     def _bound(self, node: ast.AST) -> Iterator[tuple[str, Binding]]:
         """What a node other than a definition binds."""

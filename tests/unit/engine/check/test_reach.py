@@ -175,9 +175,15 @@ def test_what_does_not_parse_is_told_with_its_place(text: str) -> None:
         report(text)
 
 
-def test_what_is_nested_too_deeply_is_told_as_well() -> None:
-    with pytest.raises(NotPython, match=r"^shop\.py"):
-        report("x = " + "-" * 900 + "1")
+def test_a_sum_of_a_thousand_parts_is_read() -> None:
+    head = "import time\nfrom engine import orchestration\n@orchestration\nasync def o(ctx, x):\n"
+    for operator in "+|/":
+        assert said(f"{head}    list({operator.join(['x'] * 1_000)})\n    time.time()\n") == [(6, "TL101")]
+
+
+def test_what_is_nested_too_deeply_for_python_is_told_as_well() -> None:
+    with pytest.raises(NotPython, match=r"^shop\.py:1: "):
+        report("(" * 300 + ")" * 300)
 
 
 def test_reports_of_several_directories_are_one() -> None:
