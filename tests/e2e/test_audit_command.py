@@ -103,7 +103,7 @@ async def test_code_that_is_to_be_deployed_is_asked_about_every_history(shop: Pa
 
 async def test_code_that_opens_a_file_is_told_as_a_node_would_tell_it(shop: Path) -> None:
     source = (shop / "shop.py").read_text()
-    changed = source.replace('    return {"said": await', "    open('shop.py')\n    return {\"said\": await")
+    changed = source.replace("    return await ctx", "    open('shop.py')\n    return await ctx", 1)
     assert changed != source
     (shop / "shop3.py").write_text(changed)
     ran = await turnlog("audit", "check-code", "shop3:registry", "--ended", directory=shop)
