@@ -1,7 +1,8 @@
 """Does the code swallow a cancellation, or drop what would have to be awaited? Rules TL401 and TL402.
 
 To catch a cancellation and do something about it is the orchestration's right; to catch it with all else, or to do
-nothing, is a mistake. A task that the code has cancelled itself is waited for with `except CancelledError: pass`.
+nothing, is a mistake. A task that the code has cancelled itself is waited for with `except CancelledError: pass`, and
+may end with it.
 """
 
 import ast
@@ -35,7 +36,7 @@ def swallowed(node: ast.AST, place: Place) -> Iterator[Seen]:
             call = item.context_expr
             if isinstance(call, ast.Call) and place.name(call.func) == SUPPRESS:
                 caught = {place.name(each) for each in call.args}
-                if EVERYTHING in caught or (caught & CANCELLED and not _cancels(node, place)):
+                if EVERYTHING in caught or (caught & CANCELLED and _is_cancelled_from_outside(node, place)):
                     yield Seen(call, "TL401", shown(call), "try and except, with a `raise` at its end")
 
 
@@ -60,7 +61,7 @@ def _handlers(node: ast.Try, place: Place) -> Iterator[Seen]:
                 yield Seen(handler, "TL401", "except BaseException" if handler.type else "except without a type")
             return
         if caught & CANCELLED:
-            if all(_does_nothing(each) for each in handler.body) and not _cancels(handler, place):
+            if all(_does_nothing(each) for each in handler.body) and _is_cancelled_from_outside(handler, place):
                 yield Seen(handler, "TL401", "except CancelledError")
             return
 
@@ -112,9 +113,18 @@ def _does_nothing(node: ast.stmt) -> bool:
             return False
 
 
-def _cancels(node: ast.stmt | ast.ExceptHandler, place: Place) -> bool:
-    """Whether something was cancelled before in this function, so that this may be its end."""
-    return any(
+def _is_cancelled_from_outside(node: ast.stmt | ast.ExceptHandler, place: Place) -> bool:
+    """Whether what is caught is the cancellation of the orchestration.
+
+    It is that in its own body. Other functions may be tasks, which end so when nobody needs them any more; and
+    if something was cancelled before, this may be the wait for its end.
+    """
+    around: ast.AST = node
+    while not isinstance(around, (*FUNCTIONS, ast.Lambda)):
+        around = place.parent(around)
+    if around is not place.function.node or place.resolver.role(place.function) != "orchestration":
+        return False
+    return not any(
         isinstance(each, ast.Call)
         and isinstance(each.func, ast.Attribute)
         and each.func.attr == "cancel"

@@ -506,6 +506,20 @@ async def o(ctx):
     return [served, CHAPTERS["one"], TABLE["a"]]
 """,
     "TL401": """
+async def tick(ctx):
+    try:
+        await ctx.wait_event("a")
+    except asyncio.CancelledError:
+        pass
+
+@orchestration
+async def ends_a_task(ctx):
+    async def tock():
+        with contextlib.suppress(asyncio.CancelledError):
+            await ctx.wait_event("a")
+
+    await ctx.select(tick(ctx), tock(), ctx.schedule_timer(1))
+
 @orchestration
 async def o(ctx):
     task = asyncio.create_task(asyncio.sleep(1))

@@ -63,8 +63,8 @@ NOT_FOUND = {
 """Of the names in the nets' families, those that are no finding, and why."""
 
 MODULES = (
-    "import asyncio, codecs, datetime, io, os, pathlib, random, shutil, socket, sqlite3, subprocess, tempfile, threading, "
-    "time, _thread, urllib.request"
+    "import asyncio, codecs, datetime, io, os, pathlib, random, shutil, socket, sqlite3, subprocess, tempfile, "
+    "threading, time, _thread, urllib.request"
 )
 
 
