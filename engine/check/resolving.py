@@ -72,8 +72,6 @@ class Resolver:
                 return self._named(f"{owner.dotted}.{node.attr}")
             kind = owner or self.kind(node.value, scope)
             return kind.method(node.attr) if isinstance(kind, Class) else None
-        if isinstance(node, ast.Call) and node.args and self.marks(node.func, scope):
-            return self.meaning(node.args[0], scope)
         return None
 
     def name(self, node: ast.expr, scope: Scope) -> str | None:
@@ -208,21 +206,13 @@ class Resolver:
             module = self._find(".".join(parts[:length]))
             if module is None:
                 continue
-            rest = parts[length:]
-            if not rest:
+            if length == len(parts):
                 return Named(dotted)
-            if rest[0] not in module.scope.bindings:
-                return None
-            found = self._of_name(rest[0], module.scope)
-            for attribute in rest[1:]:
-                found = self._attribute(found, attribute)
-            return found
+            # An attribute of it; of that one further attributes are looked up one by one.
+            name = parts[length]
+            known = length + 1 == len(parts) and name in module.scope.bindings
+            return self._of_name(name, module.scope) if known else None
         return Named(dotted)
-
-    def _attribute(self, owner: Meaning, attribute: str) -> Meaning:
-        if isinstance(owner, Named):
-            return self._named(f"{owner.dotted}.{attribute}")
-        return owner.method(attribute) if isinstance(owner, Class) else None
 
     # Kinds.
 

@@ -97,6 +97,8 @@ NOT_CALLED = {
     ),
     "a parameter of that name": ("(lambda read: read())(1)", "def read():\n    return time.time()"),
     "a method of something unknown": ("group.read()", "class Saga:\n    def read(self):\n        return time.time()"),
+    "what a match may have caught": ("1\n    match group:\n        case {**read}:\n            read()", ""),
+    "what is annotated by nothing that is one": ("1\n    x: 'a b' = group\n    x.read()", ""),
     "an annotation": ("1\n    x: time.time() = 2", ""),
 }
 
@@ -110,7 +112,8 @@ def test_what_does_not_run_in_one_is_not_read(way: str) -> None:
 
 PACKAGE = {
     "shop": "from shop.times import late\n",
-    "shop.times": "import time\nfrom .deep import deeper\ndef now():\n    return time.time()\nlate = now\n",
+    "shop.times": "import time\nfrom .deep import deeper\ndef now():\n    return time.time()\nlate = now\n"
+    "class Clock:\n    def read(self=1):\n        return now()\n",
     "shop.deep": "from . import times\nfrom shop import orders\ndef deeper():\n    return times.now()\n",
     "shop.acts": "import time\nfrom engine import activity\n@activity\ndef read():\n    return time.time()\n",
     "shop.broken": "def (",
@@ -127,6 +130,8 @@ PACKAGE = {
         "from . import times\n{o}    times.now()\n",
         "import shop.times\n{o}    shop.times.now()\n",
         "import shop\n{o}    shop.late()\n",
+        "import shop.times\n{o}    shop.times.Clock.read()\n",
+        "from .times import Clock\n{o}    Clock().read()\n",
         "from .times import deeper\n{o}    deeper()\n",
         "{o}    from shop.times import now\n    now()\n",
     ],

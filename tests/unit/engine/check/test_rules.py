@@ -3,8 +3,9 @@
 import pytest
 
 from engine.check.rules import RULES
-from tests.unit.engine.check.cases import IMPORTS, PASSES, TRIPS
+from tests.unit.engine.check.near import PASSES
 from tests.unit.engine.check.reading import marked, report, said
+from tests.unit.engine.check.tripping import IMPORTS, TRIPS
 
 
 def with_imports(text: str) -> str:
