@@ -9,12 +9,12 @@ import pytest
 from engine.errors import ActivityError, TimedOut, UsageError
 from engine.model.events import OrchestrationFailed
 from engine.model.failure import Category, Failure
-from engine.model.messages import CancelInstance, FailSubOrchestration, StartOrchestration
+from engine.model.messages import CancelInstance, StartOrchestration
 from engine.model.turn import TimerRef, TurnResult
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
-from tests.replay.given import LIFE, NOW_MS, Instance, boom, kinds
+from tests.replay.given import NOW_MS, Instance, boom, kinds
 
 POLICY = RetryPolicy(attempts=3, backoff="fixed", delay=timedelta(seconds=2))
 
@@ -210,15 +210,11 @@ async def persistent_parent(ctx: OrchestrationContext) -> str:
         return f"gave up: {error}"
 
 
-def child_failed(event_id: int, failure: Failure) -> FailSubOrchestration:
-    return FailSubOrchestration(instance="i", incarnation=LIFE, execution_id=1, event_id=event_id, failure=failure)
-
-
 def test_each_attempt_of_a_child_is_another_child(keep: bool) -> None:
     instance = Instance(persistent_parent, keep=keep)
     first = instance.start()
     assert [start.instance for start in started(first)] == ["i::sub::2"]
-    instance.give(child_failed(2, boom()))
+    instance.give(instance.child_failed(2))
     second = instance.give(instance.fired(6, NOW_MS + 2000))
     assert [start.instance for start in started(second)] == ["i::sub::8"]
     instance.give(instance.child_completed(8, "at last"))
@@ -232,7 +228,7 @@ def started(result: TurnResult) -> list[StartOrchestration]:
 def test_a_child_that_was_cancelled_is_not_started_again(keep: bool) -> None:
     instance = Instance(persistent_parent, keep=keep)
     instance.start()
-    instance.give(child_failed(2, Failure(Category.CANCELLED, "Cancelled", "enough", retryable=False)))
+    instance.give(instance.child_failed(2, Failure(Category.CANCELLED, "Cancelled", "enough", retryable=False)))
     assert instance.output == "gave up: Cancelled: enough"
 
 
@@ -256,7 +252,7 @@ def test_the_coroutine_form_of_a_child_is_tried_again_too(keep: bool) -> None:
 
     instance = Instance(groups, keep=keep)
     assert [start.instance for start in started(instance.start())] == ["i::sub::2", "i::sub::3"]
-    instance.give(child_failed(2, boom()), instance.child_completed(3, "two"))
+    instance.give(instance.child_failed(2), instance.child_completed(3, "two"))
     instance.give(instance.fired(5, NOW_MS + 2000))
     instance.give(instance.child_completed(8, "one"))
     assert instance.output == "one two"
