@@ -35,60 +35,71 @@ class Selected(Struct, Generic[T], frozen=True):
     value: T
 
 
-@overload
-async def join(a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
-@overload
-async def join(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
-@overload
-async def join(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /) -> tuple[A, B, C, D]: ...
-@overload
-async def join(*awaitables: Awaitable[T]) -> tuple[T, ...]: ...
-async def join(*awaitables: Awaitable[Any]) -> tuple[Any, ...]:
-    """Wait for all and return their results in the order of the arguments.
+class Combinators:
+    """What a context waits with. Its methods are written here: `staticmethod(f)` keeps one overload of a function."""
 
-    The first failure is raised at once, and the others are cancelled, so that nothing is left running unseen.
-    """
-    futures = _as_futures(awaitables)
-    try:
-        await _all_done(futures)
-        return tuple(future.result() for future in futures)
-    except (Exception, asyncio.CancelledError):
-        _cancel(futures)
-        raise
+    @overload
+    @staticmethod
+    async def join(a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
+    @overload
+    @staticmethod
+    async def join(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
+    @overload
+    @staticmethod
+    async def join(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /) -> tuple[A, B, C, D]: ...
+    @overload
+    @staticmethod
+    async def join(*awaitables: Awaitable[T]) -> tuple[T, ...]: ...
+    @staticmethod
+    async def join(*awaitables: Awaitable[Any]) -> tuple[Any, ...]:
+        """Wait for all and return their results in the order of the arguments.
 
+        The first failure is raised at once, and the others are cancelled, so that nothing is left running unseen.
+        """
+        futures = _as_futures(awaitables)
+        try:
+            await _all_done(futures)
+            return tuple(future.result() for future in futures)
+        except (Exception, asyncio.CancelledError):
+            _cancel(futures)
+            raise
 
-@overload
-async def select(a: Awaitable[A], b: Awaitable[B], /) -> Selected[A | B]: ...
-@overload
-async def select(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> Selected[A | B | C]: ...
-@overload
-async def select(*awaitables: Awaitable[T]) -> Selected[T]: ...
-async def select(*awaitables: Awaitable[Any]) -> Selected[Any]:
-    """Wait for the first to finish, cancel all others, and say which it was.
+    @overload
+    @staticmethod
+    async def select(a: Awaitable[A], b: Awaitable[B], /) -> Selected[A | B]: ...
+    @overload
+    @staticmethod
+    async def select(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> Selected[A | B | C]: ...
+    @overload
+    @staticmethod
+    async def select(*awaitables: Awaitable[T]) -> Selected[T]: ...
+    @staticmethod
+    async def select(*awaitables: Awaitable[Any]) -> Selected[Any]:
+        """Wait for the first to finish, cancel all others, and say which it was.
 
-    If the winner failed, its exception is raised. A queue message that a loser had got goes back to its queue.
+        If the winner failed, its exception is raised. A queue message that a loser had got goes back to its queue.
 
-    Raises:
-        UsageError: There is nothing to wait for.
-    """
-    if not awaitables:
-        raise UsageError("expected something to select from, but there are no arguments")
-    futures = _as_futures(awaitables)
-    losers = futures
-    try:
-        winner = await _first_done(futures)
-        losers = [future for future in futures if future is not futures[winner]]
-        return Selected(winner, futures[winner].result())
-    finally:
-        _cancel(losers)
+        Raises:
+            UsageError: There is nothing to wait for.
+        """
+        if not awaitables:
+            raise UsageError("expected something to select from, but there are no arguments")
+        futures = _as_futures(awaitables)
+        losers = futures
+        try:
+            winner = await _first_done(futures)
+            losers = [future for future in futures if future is not futures[winner]]
+            return Selected(winner, futures[winner].result())
+        finally:
+            _cancel(losers)
 
+    @staticmethod
+    def as_completed(*awaitables: Awaitable[T]) -> "Completions[T]":
+        """`async for future in ctx.as_completed(...)`: each future, done, in order of completion.
 
-def as_completed(*awaitables: Awaitable[T]) -> "Completions[T]":
-    """`async for future in ctx.as_completed(...)`: each future, done, in order of completion.
-
-    Coroutines come back as the tasks they were made. Leaving the loop early cancels nothing.
-    """
-    return Completions(_as_futures(awaitables))
+        Coroutines come back as the tasks they were made. Leaving the loop early cancels nothing.
+        """
+        return Completions(_as_futures(awaitables))
 
 
 class Completions(Generic[T]):

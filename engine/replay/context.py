@@ -31,8 +31,9 @@ from engine.model.actions import (
 )
 from engine.model.payload import Payload
 from engine.registry import activity_definition, orchestration_definition
-from engine.replay import arguments, combinators
+from engine.replay import arguments
 from engine.replay.call_options import ActivityOptions, ChildOptions, TrialOptions
+from engine.replay.combinators import Combinators
 from engine.replay.futures import AskedFuture, DurableFuture
 from engine.replay.ledger import Ledger
 from engine.replay.loop import DeterministicLoop
@@ -61,7 +62,7 @@ class OrchestrationLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-class OrchestrationContext:
+class OrchestrationContext(Combinators):
     """Given to every orchestration as its first argument.
 
     Attributes:
@@ -71,10 +72,6 @@ class OrchestrationContext:
         version: The one this execution is pinned to.
         logger: Logs what happens now and is silent about what is replayed.
     """
-
-    join = staticmethod(combinators.join)
-    select = staticmethod(combinators.select)
-    as_completed = staticmethod(combinators.as_completed)
 
     def __init__(
         self, name: str, version: str, *, ledger: Ledger, loop: DeterministicLoop, converter: Converter

@@ -5,6 +5,7 @@ orchestration code and replays like any other.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from itertools import count
@@ -62,10 +63,16 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             case "linear":
                 pause = min(self.delay * failed_attempts, self.delay_max)
             case "exponential":
-                # The exponent is bounded before it is raised: 2.0**1024 is an OverflowError.
-                grown = self.delay.total_seconds() * self.factor ** min(failed_attempts - 1, 64)
-                pause = timedelta(seconds=min(grown, self.delay_max.total_seconds()))
+                pause = timedelta(seconds=min(self._grown(failed_attempts), self.delay_max.total_seconds()))
         return min(pause, self.delay_max) * (1.0 - self.jitter * chance)
+
+    def _grown(self, failed_attempts: int) -> float:
+        """The exponential pause in seconds, without the bound."""
+        first = self.delay.total_seconds()
+        try:
+            return first * self.factor ** (failed_attempts - 1)
+        except OverflowError:  # 2.0**1024 is one
+            return math.inf if first else 0.0
 
     def tries_again(self, failed_attempts: int, failure: Failure) -> bool:
         """Whether there is another attempt after this failure."""

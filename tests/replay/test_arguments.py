@@ -12,6 +12,7 @@ from engine.registry import activity, orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
 from tests.replay.given import Instance, kinds
+from tests.upstream import upstream
 
 UNTYPED: Any = 5
 SURROGATE = "\ud800"
@@ -55,6 +56,11 @@ REFUSED: list[tuple[Call, str]] = [
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED, ids=[message for _, message in REFUSED])
+@upstream(
+    "replay_engine/history_corruption",
+    "empty_activity_name",
+    differs="An empty name is refused where it is given.",
+)
 def test_it_is_refused_with_both_halves_and_nothing_is_asked_for(call: Call, message: str) -> None:
     @orchestration
     async def calls(ctx: OrchestrationContext) -> None:

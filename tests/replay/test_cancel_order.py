@@ -22,6 +22,7 @@ from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
 from engine.testing import replay
 from tests.replay.given import Instance
+from tests.upstream import upstream
 
 REPOSITORY = Path(__file__).parents[2]
 REPLAYS = 30
@@ -236,6 +237,11 @@ def test_another_hash_seed_gives_the_same_order() -> None:
     assert digests != {""}
 
 
+@upstream(
+    "cancellation_corner_cases",
+    "ms16_cancellation_blocks_are_deterministic_by_type_and_id",
+    differs="All that one callback takes back is recorded by event id, whatever its kind.",
+)
 def test_what_one_callback_takes_back_is_recorded_by_event_id_and_before_what_it_asks_for_next() -> None:
     @orchestration
     async def backwards(ctx: OrchestrationContext) -> None:

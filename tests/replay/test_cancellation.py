@@ -16,6 +16,7 @@ from engine.registry import orchestration
 from engine.replay.bounds import TurnOptions
 from engine.replay.context import OrchestrationContext
 from tests.replay.given import LIFE, Instance, kinds, payload
+from tests.upstream import upstream
 
 
 @pytest.fixture(params=[True, False], ids=["kept", "replayed"])
@@ -47,6 +48,7 @@ async def keeps_its_result(ctx: OrchestrationContext) -> str:
     return "done"
 
 
+@upstream("replay_engine/cancellation", "cancel_via_message", "cancel_with_pending_activity")
 def test_a_cancel_that_is_let_through_ends_the_instance_and_takes_its_work_back(keep: bool) -> None:
     instance = Instance(lets_it_through, keep=keep)
     instance.start(parent=ParentLink("p", 5, 1, 9))
@@ -67,6 +69,11 @@ def test_a_cancel_that_is_let_through_ends_the_instance_and_takes_its_work_back(
     assert (told.failure.category, told.failure.message) == (Category.CANCELLED, "too late")
 
 
+@upstream(
+    "replay_engine/cancellation",
+    "cancel_in_history",
+    differs="The code sees the cancel and may do work before it ends; then it ends as cancelled.",
+)
 def test_compensation_runs_and_may_call_activities(keep: bool) -> None:
     instance = Instance(compensates, keep=keep)
     instance.start()
@@ -86,6 +93,7 @@ def test_code_that_catches_the_cancel_keeps_its_result(keep: bool) -> None:
     assert result.metadata.output == payload("partly done")
 
 
+@upstream("replay_engine/cancellation", "cancel_duplicate_filtered")
 def test_cancel_reaches_the_code_once(keep: bool) -> None:
     instance = Instance(compensates, keep=keep)
     instance.start()
@@ -145,6 +153,14 @@ def test_what_is_still_open_at_the_end_is_taken_back(keep: bool) -> None:
     assert result.messages == (CancelInstance(instance="c", reason="i: the orchestration ended"),)
 
 
+@upstream(
+    "replay_engine/unobserved_futures",
+    "explicit_drop_activity_gets_cancelled",
+    "explicit_drop_timer_no_cancel_needed",
+    "explicit_drop_external_wait",
+    "sub_orch_drop_after_schedule_cancelled",
+    differs="A future is taken back by its cancel(); so is a timer, which then never fires.",
+)
 def test_work_asked_for_and_taken_back_in_one_turn_is_never_handed_out() -> None:
     @orchestration
     async def changes_its_mind(ctx: OrchestrationContext) -> None:
@@ -163,6 +179,17 @@ def test_work_asked_for_and_taken_back_in_one_turn_is_never_handed_out() -> None
     ]  # fmt: skip
 
 
+@upstream(
+    "replay_engine/unobserved_futures",
+    "select2_timer_wins_activity_cancelled",
+    "replay_select_loser_same_cancellation",
+    "cross_turn_activity_cancellation_emits_both_signals",
+)
+@upstream(
+    "replay_engine/unobserved_futures",
+    "replay_tolerates_completion_after_cancel_request",
+    differs="The late answer is dropped as stale and never becomes an event.",
+)
 def test_the_losers_of_a_select_are_cancelled_and_a_late_answer_is_stale(keep: bool) -> None:
     @orchestration
     async def races(ctx: OrchestrationContext) -> int:
@@ -180,6 +207,16 @@ def test_the_losers_of_a_select_are_cancelled_and_a_late_answer_is_stale(keep: b
     assert instance.output == 1
 
 
+@upstream(
+    "replay_engine/unobserved_futures",
+    "explicit_drop_then_await_captures_cancellation",
+    differs="Losing the last reference does nothing, for when garbage is collected is not deterministic.",
+)
+@upstream(
+    "cancellation_tests",
+    "activity_out_of_scope_triggers_cancellation",
+    differs="Losing the last reference does nothing, for when garbage is collected is not deterministic.",
+)
 def test_losing_the_last_reference_cancels_nothing(keep: bool) -> None:
     @orchestration
     async def forgets(ctx: OrchestrationContext) -> None:
@@ -257,6 +294,25 @@ def test_a_cancelled_error_of_its_own_making_is_a_failure() -> None:
     assert result.metadata.status is Status.FAILED
     assert result.metadata.failure is not None
     assert result.metadata.failure.type == "CancelledError"
+
+
+@pytest.mark.parametrize("cancel_first", [True, False], ids=["cancel first", "start first"])
+@upstream(
+    "replay_engine/cancellation",
+    "cancel_precedence_over_completion",
+    differs="Code that ends before it looks at the cancel keeps its result, and the cancel is too late.",
+)
+def test_code_that_waits_for_nothing_has_ended_before_a_cancel_of_the_same_batch(cancel_first: bool) -> None:
+    @orchestration
+    async def ends_at_once(ctx: OrchestrationContext) -> str:
+        return "done"
+
+    instance = Instance(ends_at_once)
+    messages = [instance.cancelled(), instance.start_message()]
+    result = instance.give(*(messages if cancel_first else reversed(messages)))
+    assert set(result.dispositions) == {Disposition.APPLIED, Disposition.STALE}
+    assert result.metadata.status is Status.COMPLETED
+    assert instance.output == "done"
 
 
 @orchestration

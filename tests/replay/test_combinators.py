@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.futures import DurableFuture
 from tests.replay.given import Instance, boom
+from tests.upstream import upstream
 
 
 @pytest.fixture(params=[True, False], ids=["kept", "replayed"])
@@ -67,6 +69,11 @@ def test_a_failure_among_the_completed_is_raised_where_it_is_awaited(keep: bool)
     assert instance.output == ["ValueError: boom", "a"]
 
 
+@upstream(
+    "replay_engine/composition",
+    "join_one_fails",
+    differs="The join raises with the first failure and cancels the others.",
+)
 def test_a_join_that_fails_raises_at_once_and_cancels_the_others(keep: bool) -> None:
     @orchestration
     async def joins(ctx: OrchestrationContext) -> str:
@@ -206,3 +213,51 @@ def test_several_tasks_may_take_from_one_as_completed(keep: bool) -> None:
     for activity_id in (4, 2, 3):
         instance.give(instance.completed(activity_id, str(activity_id)))
     assert instance.output == [["4", "2", "3"], []]
+
+
+@orchestration
+async def activity_or_timer(ctx: OrchestrationContext) -> str:
+    won = await ctx.select(ctx.schedule_activity("a", output=str), ctx.schedule_timer(timedelta(seconds=1)))
+    return won.value or "timed out"
+
+
+@upstream("replay_engine/composition", "select2_activity_wins", "select2_timer_wins", "select2_both_pending")
+def test_a_select_waits_until_one_is_done(keep: bool) -> None:
+    for_work, for_time = Instance(activity_or_timer, keep=keep), Instance(activity_or_timer, keep=keep)
+    for instance in (for_work, for_time):
+        instance.start()
+        assert instance.give().history_delta == ()
+    for_work.give(for_work.completed(2, "worked"))
+    for_time.give(for_time.fired(3))
+    assert (for_work.output, for_time.output) == ("worked", "timed out")
+
+
+@upstream("replay_engine/composition", "join_large_completed_sub_orchestration_fan_in_reaches_terminal")
+def test_a_join_of_1024_children_ends_with_the_last_of_them(keep: bool) -> None:
+    @orchestration
+    async def many(ctx: OrchestrationContext) -> int:
+        return sum(await ctx.join(*(ctx.schedule_sub_orchestration("c", n, output=int) for n in range(1024))))
+
+    instance = Instance(many, keep=keep)
+    assert len(instance.start().messages) == 1024
+    instance.give(*(instance.child_completed(2 + number, 1) for number in range(1023)))
+    result = instance.give(instance.child_completed(1025, 1))
+    assert (result.messages, result.work_items) == ((), ())
+    assert instance.output == 1024
+
+
+@pytest.mark.parametrize("with_a_timer", [False, True])
+@upstream("futures_tests", "select2_two_externals_first_delivery_wins", "select3_mixed_branch_order_winner")
+def test_of_two_events_in_one_batch_the_first_to_arrive_wins(with_a_timer: bool, keep: bool) -> None:
+    @orchestration
+    async def waits(ctx: OrchestrationContext) -> str:
+        futures: list[DurableFuture[Any]] = [ctx.wait_event("a"), ctx.wait_event("b")]
+        if with_a_timer:
+            futures.insert(1, ctx.schedule_timer(timedelta(seconds=1)))
+        won = await ctx.select(*futures)
+        return f"{won.index} {won.value}"
+
+    instance = Instance(waits, keep=keep)
+    instance.start()
+    instance.give(instance.raised("b", "vb"), instance.raised("a", "va"))
+    assert instance.output == ("2 vb" if with_a_timer else "1 vb")

@@ -11,6 +11,7 @@ from engine.model.turn import Disposition
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from tests.replay.given import LIFE, Instance, kinds, payload
+from tests.upstream import upstream
 
 
 @pytest.fixture(params=[True, False], ids=["kept", "replayed"])
@@ -32,6 +33,9 @@ def test_the_nth_wait_of_a_name_gets_the_nth_event_of_that_name(keep: bool) -> N
     assert instance.output == [2, 1]
 
 
+@upstream("replay_engine/history_corruption", "orphan_external_event")
+@upstream("replay_engine/completion_messages", "external_without_subscription")
+@upstream("continue_as_new_tests", "event_drop_then_retry_after_subscribe")
 def test_an_event_nobody_waits_for_is_recorded_and_lost(keep: bool) -> None:
     @orchestration
     async def later(ctx: OrchestrationContext) -> int:
@@ -86,6 +90,7 @@ def test_queue_messages_are_kept_until_they_are_read_in_order(keep: bool) -> Non
     assert instance.output == ["a", "b", "c"]
 
 
+@upstream("cancellation_corner_cases", "q3_same_queue_select2_fifo")
 def test_a_reader_that_loses_a_race_leaves_the_message_where_it_was(keep: bool) -> None:
     @orchestration
     async def reads_one(ctx: OrchestrationContext) -> list[str]:
@@ -133,6 +138,7 @@ def test_a_message_given_back_goes_to_a_reader_that_waits(keep: bool) -> None:
     assert instance.output == "a"
 
 
+@upstream("cancellation_corner_cases", "q10_explicit_bound_drop_followed_by_message")
 def test_a_reader_whose_task_is_cancelled_before_it_looks_loses_nothing(keep: bool) -> None:
     @orchestration
     async def cancelled_reader(ctx: OrchestrationContext) -> str:
@@ -168,6 +174,7 @@ def test_a_queue_message_with_the_id_of_an_earlier_one_is_a_duplicate(keep: bool
     assert instance.output == ["a", "b"]
 
 
+@upstream("errors_tests", "typed_event_decode_error_fs")
 def test_data_of_the_wrong_type_is_the_codes_to_handle(keep: bool) -> None:
     @orchestration
     async def wants_int(ctx: OrchestrationContext) -> str:
@@ -191,6 +198,8 @@ async def counter(ctx: OrchestrationContext, total: int) -> int:
     return ctx.continue_as_new(total + number)
 
 
+@upstream("replay_engine/fresh_execution", "continue_as_new")
+@upstream("cancellation_corner_cases", "ms4_sqlite_continue_as_new_preserves_unconsumed_queue_messages")
 def test_continuing_as_new_sends_the_next_start_with_unread_messages_and_status() -> None:
     @orchestration
     async def once(ctx: OrchestrationContext, number: int) -> int:
@@ -208,6 +217,11 @@ def test_continuing_as_new_sends_the_next_start_with_unread_messages_and_status(
     assert (sent.input, sent.custom_status, sent.incarnation) == (payload(2), "run 1", LIFE)
 
 
+@upstream(
+    "cancellation_corner_cases",
+    "sqlite_unread_messages_carry_across_two_continue_as_new_for_both_policies",
+    differs="There is one policy.",
+)
 def test_executions_follow_one_another_and_read_on_in_order(keep: bool) -> None:
     instance = Instance(counter, keep=keep)
     instance.start(0)
@@ -240,6 +254,11 @@ def test_a_second_start_of_the_next_execution_is_a_duplicate() -> None:
     assert instance.give(sent).dispositions == (Disposition.DUPLICATE,)
 
 
+@upstream(
+    "continue_as_new_tests",
+    "continue_as_new_event_drop_then_process",
+    differs="An event behind the end of an execution is for the next one, and is lost only if nobody waits there.",
+)
 def test_events_and_cancels_behind_the_end_of_an_execution_reach_the_next() -> None:
     @orchestration
     async def twice(ctx: OrchestrationContext, number: int) -> str:
@@ -265,6 +284,8 @@ def test_a_continue_as_new_that_is_not_returned_is_a_failure() -> None:
     assert "expected `return ctx.continue_as_new(...)`" in failure.message
 
 
+@upstream("continue_as_new_tests", "old_execution_completions_are_ignored")
+@upstream("nondeterminism_tests", "execution_id_filtering_prevents_cross_execution_completions")
 def test_an_answer_to_an_earlier_execution_is_stale(keep: bool) -> None:
     @orchestration
     async def restarts(ctx: OrchestrationContext, number: int) -> None:
@@ -282,6 +303,11 @@ def test_an_answer_to_an_earlier_execution_is_stale(keep: bool) -> None:
     assert instance.give(late).dispositions == (Disposition.STALE,)
 
 
+@upstream(
+    "queue_event_tests",
+    "continue_as_new_carries_the_oldest_100_unread_arrivals_across_names",
+    differs="The oldest 1000 are carried.",
+)
 def test_of_very_many_unread_messages_the_oldest_are_carried_and_the_loss_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -292,7 +318,7 @@ def test_of_very_many_unread_messages_the_oldest_are_carried_and_the_loss_is_sai
 
     instance = Instance(swamped)
     instance.start()
-    instance.give(*(instance.enqueued("q", number) for number in range(1_003)))
+    instance.give(*(instance.enqueued(f"q{number % 3}", number) for number in range(1_003)))
     (sent,) = instance.give(instance.raised("go")).messages
     assert isinstance(sent, ContinueInstance)
     assert [message.data for message in sent.carried] == [payload(number) for number in range(1_000)]

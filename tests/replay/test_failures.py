@@ -12,12 +12,14 @@ from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.failures import failure_of
 from tests.replay.given import Instance, boom, kinds
+from tests.upstream import upstream
 
 
 class OutOfStock(Exception):
     retryable = False
 
 
+@upstream("replay_engine/fresh_execution", "immediate_return_err")
 def test_an_exception_that_leaves_the_code_fails_the_instance_with_the_users_own_frames() -> None:
     def deep() -> None:
         raise KeyError("item")
@@ -42,6 +44,30 @@ def test_an_exception_that_leaves_the_code_fails_the_instance_with_the_users_own
     assert "engine" not in failure.stack
     assert failure.cause.stack is not None
     assert failure.cause.stack.splitlines()[-1].strip() == 'raise KeyError("item")'
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "replayed"])
+@pytest.mark.parametrize(
+    ("error", "message"), [(ValueError("oops"), "oops"), (ValueError(42), "42"), (AssertionError(), "")]
+)
+@upstream("replay_engine/panic_handling", "panic_string", "panic_other", "panic_during_await")
+@upstream("errors_tests", "orchestration_panic_is_caught_and_fails_with_message")
+def test_whatever_the_code_raises_behind_an_await_ends_the_instance_and_not_the_turn(
+    error: Exception, message: str, keep: bool
+) -> None:
+    @orchestration
+    async def breaks(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity("a")
+        raise error
+
+    instance = Instance(breaks, keep=keep)
+    instance.start()
+    result = instance.give(instance.completed(2))
+    assert kinds(result.history_delta) == ["ActivityCompleted", "OrchestrationFailed"]
+    failure = result.metadata.failure
+    assert failure is not None
+    assert (failure.category, failure.type) == (Category.APPLICATION, type(error).__name__)
+    assert failure.message == message
 
 
 def test_names_and_retryability_come_from_the_class() -> None:
@@ -79,6 +105,7 @@ def test_a_chain_without_end_is_cut() -> None:
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "replayed"])
+@upstream("errors_tests", "orchestration_propagates_activity_failure_fs")
 def test_an_activity_failure_that_nobody_catches_is_the_cause_of_the_end(keep: bool) -> None:
     @orchestration
     async def trusts(ctx: OrchestrationContext) -> None:

@@ -22,7 +22,9 @@ from engine.model.events import (
     QueueMessageReceived,
     QueueSubscribed,
     QueueSubscriptionCancelled,
+    SubOrchestrationCancelRequested,
     SubOrchestrationCompleted,
+    SubOrchestrationFailed,
     SubOrchestrationScheduled,
     TimerCancelled,
     TimerCreated,
@@ -30,11 +32,13 @@ from engine.model.events import (
 )
 from engine.model.failure import Category
 from engine.model.payload import NULL
+from engine.model.turn import Disposition, TurnResult
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.history import open_work, require_well_formed
-from engine.replay.turn import Held
-from tests.replay.given import LIFE, Instance, StoredHistory, boom
+from engine.replay.turn import Held, Waiting
+from tests.replay.given import LIFE, Instance, StoredHistory, boom, payload
+from tests.upstream import upstream
 
 T = 1_700_000_000_000
 
@@ -69,6 +73,22 @@ def fired(event_id: int, source: int) -> TimerFired:
     return TimerFired(event_id=event_id, timestamp_ms=T, source_event_id=source)
 
 
+def child(event_id: int) -> SubOrchestrationScheduled:
+    return SubOrchestrationScheduled(event_id=event_id, timestamp_ms=T, name="c", instance="c1", input=NULL)
+
+
+def child_completed(event_id: int, source: int) -> SubOrchestrationCompleted:
+    return SubOrchestrationCompleted(event_id=event_id, timestamp_ms=T, source_event_id=source, result=NULL)
+
+
+def activity_taken_back(event_id: int, source: int) -> ActivityCancelRequested:
+    return ActivityCancelRequested(event_id=event_id, timestamp_ms=T, source_event_id=source, reason="r")
+
+
+def child_taken_back(event_id: int, source: int) -> SubOrchestrationCancelRequested:
+    return SubOrchestrationCancelRequested(event_id=event_id, timestamp_ms=T, source_event_id=source, reason="r")
+
+
 BROKEN: dict[str, tuple[list[AnyEvent], str]] = {
     "empty": ([], "expected a history to begin with OrchestrationStarted, but it is empty"),
     "start missing": ([scheduled(1)], "but it begins with ActivityScheduled"),
@@ -80,15 +100,12 @@ BROKEN: dict[str, tuple[list[AnyEvent], str]] = {
     "backwards": ([started(), scheduled(2), completed(1, 2)], "expected event 3, but"),
     "answer without ask": ([started(), completed(2, 9)], "no event 9 before it asked for one"),
     "answer before ask": ([started(), completed(2, 3), scheduled(3)], "no event 3 before it"),
+    "timer fires before it is made": ([started(), fired(2, 3), timer(3)], "no event 3 before it"),
     "answer to itself": ([started(), completed(2, 2)], "no event 2 before it"),
     "answer of another kind": ([started(), timer(2), completed(3, 2)], "but event 2 is TimerCreated"),
     "timer of an activity": ([started(), scheduled(2), fired(3, 2)], "but event 2 is ActivityScheduled"),
     "child of an activity": (
-        [
-            started(),
-            scheduled(2),
-            SubOrchestrationCompleted(event_id=3, timestamp_ms=T, source_event_id=2, result=NULL),
-        ],
+        [started(), scheduled(2), child_completed(3, 2)],
         "to answer SubOrchestrationScheduled, but event 2 is ActivityScheduled",
     ),
     "two answers": ([started(), scheduled(2), completed(3, 2), completed(4, 2)], "expected one answer to"),
@@ -99,6 +116,31 @@ BROKEN: dict[str, tuple[list[AnyEvent], str]] = {
             completed(3, 2),
             ActivityFailed(event_id=4, timestamp_ms=T, source_event_id=2, failure=boom()),
         ],
+        "expected one answer to ActivityScheduled (event 2)",
+    ),
+    "child answers twice": (
+        [started(), child(2), child_completed(3, 2), child_completed(4, 2)],
+        "expected one answer to SubOrchestrationScheduled (event 2)",
+    ),
+    "child answers and fails": (
+        [
+            started(),
+            child(2),
+            child_completed(3, 2),
+            SubOrchestrationFailed(event_id=4, timestamp_ms=T, source_event_id=2, failure=boom()),
+        ],
+        "expected one answer to SubOrchestrationScheduled (event 2)",
+    ),
+    "activity taken back twice": (
+        [started(), scheduled(2), activity_taken_back(3, 2), activity_taken_back(4, 2)],
+        "expected one answer to ActivityScheduled (event 2)",
+    ),
+    "child taken back twice": (
+        [started(), child(2), child_taken_back(3, 2), child_taken_back(4, 2)],
+        "expected one answer to SubOrchestrationScheduled (event 2)",
+    ),
+    "answer after it was taken back": (
+        [started(), scheduled(2), activity_taken_back(3, 2), completed(4, 2)],
         "expected one answer to ActivityScheduled (event 2)",
     ),
     "timer fires twice": ([started(), timer(2), fired(3, 2), fired(4, 2)], "expected one answer to TimerCreated"),
@@ -124,6 +166,7 @@ BROKEN: dict[str, tuple[list[AnyEvent], str]] = {
         "expected OrchestrationContinuedAsNew (event 2) to be last",
     ),
     "ends twice": ([started(), ended(2), ended(3)], "to be last"),
+    "cancelled after its end": ([started(), ended(2), asked_to_end(3)], "to be last"),
     "cancelled twice": ([started(), asked_to_end(2), asked_to_end(3)], "expected one OrchestrationCancelRequested"),
 }
 
@@ -134,6 +177,12 @@ async def calls(ctx: OrchestrationContext) -> None:
 
 
 @pytest.mark.parametrize("case", BROKEN)
+@upstream("replay_engine/history_corruption", "empty_history")
+@upstream(
+    "replay_engine/history_corruption",
+    "event_id_zero",
+    differs="Event ids count from 1; a history that begins with another counts as corrupted.",
+)
 def test_a_broken_history_is_refused_and_the_message_says_where(case: str) -> None:
     history, message = BROKEN[case]
     with pytest.raises(HistoryCorrupted) as refused:
@@ -142,6 +191,44 @@ def test_a_broken_history_is_refused_and_the_message_says_where(case: str) -> No
 
 
 @pytest.mark.parametrize("case", [case for case, (history, _) in BROKEN.items() if history and history[-1].event_id])
+@upstream(
+    "replay_engine/history_corruption",
+    "missing_started_event",
+    "started_not_first",
+    "timer_fired_before_created",
+    "activity_completed_before_scheduled",
+    differs="The instance is held, not failed.",
+)
+@upstream(
+    "replay_engine/history_corruption",
+    "event_id_gap",
+    "non_monotonic_event_ids",
+    "multiple_terminal_events",
+    "events_after_terminal",
+    "cancel_after_completed",
+    differs="The history counts as corrupted: the instance is held and no code runs.",
+)
+@upstream(
+    "replay_engine/event_allocation",
+    "allocation_with_gaps",
+    differs="The history counts as corrupted: the instance is held and no code runs.",
+)
+@upstream(
+    "replay_engine/nondeterminism",
+    "activity_completed_for_timer_in_history",
+    "timer_completion_for_closed_schedule",
+    "sub_orch_completion_for_closed_schedule",
+    "activity_completion_for_closed_schedule",
+    "activity_failed_for_closed_schedule",
+    "sub_orch_failed_for_closed_schedule",
+    differs="The history counts as corrupted: the instance is held and no code runs.",
+)
+@upstream(
+    "replay_engine/unobserved_futures",
+    "duplicate_activity_cancel_requested_is_benign",
+    "duplicate_sub_orch_cancel_requested_is_benign",
+    differs="The history counts as corrupted: the instance is held and no code runs.",
+)
 def test_a_broken_history_holds_the_instance_and_no_code_runs(case: str) -> None:
     outcome = Instance(calls, history=BROKEN[case][0]).turn(Instance.raised("go"))
     assert isinstance(outcome, Held)
@@ -162,6 +249,44 @@ def test_a_history_that_cannot_be_decoded_holds_the_instance(monkeypatch: pytest
 @pytest.mark.parametrize("text", ["ünïcode ☃", "", "x" * 10_000, 'quo"te\\', "\u0000"])
 def test_odd_texts_are_no_corruption(text: str) -> None:
     require_well_formed([started(), scheduled(2, text), completed(3, 2)])
+
+
+@pytest.mark.parametrize("text", ["Grüß Gott 🎉 日本語", "x" * 10_000, "tab\tand\r\nnewline", 'quo"te\\', "nul\u0000"])
+@upstream("replay_engine/history_corruption", "unicode_in_names", "very_long_strings", "special_characters")
+def test_odd_texts_are_names_inputs_and_results_like_others(text: str) -> None:
+    @orchestration
+    async def echoes(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity(text, text, output=str)
+
+    instance = Instance(echoes, keep=False)
+    (item,) = instance.start().work_items
+    assert (item.name, item.input) == (text, payload(text))
+    instance.give(instance.completed(2, text))
+    assert instance.output == text
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ended(2),
+        OrchestrationFailed(event_id=2, timestamp_ms=T, failure=boom()),
+        OrchestrationCancelled(event_id=2, timestamp_ms=T, reason="r"),
+    ],
+    ids=["completed", "failed", "cancelled"],
+)
+@upstream("replay_engine/history_corruption", "terminal_completed", "terminal_failed")
+@upstream("errors_tests", "event_after_completion_is_ignored_fs")
+def test_behind_the_end_no_code_runs_and_nothing_is_recorded(end: AnyEvent) -> None:
+    instance = Instance(calls, history=[started(), end])
+    result = instance.give(instance.raised("go"), instance.cancelled("too late"), instance.completed(2))
+    assert result == TurnResult(execution_id=1, dispositions=(Disposition.STALE,) * 3)
+
+
+@upstream("replay_engine/history_corruption", "terminal_continued_as_new")
+def test_behind_a_continue_as_new_no_code_runs_before_the_next_start_is_there() -> None:
+    end = OrchestrationContinuedAsNew(event_id=2, timestamp_ms=T, input=NULL)
+    outcome = Instance(calls, history=[started(), end]).turn(Instance.raised("go"), Instance.cancelled())
+    assert isinstance(outcome, Waiting)
 
 
 def test_two_activities_of_one_name_and_input_are_two() -> None:
@@ -231,5 +356,4 @@ def test_carried_messages_serve_readers_first() -> None:
 
 
 def test_open_children_are_known() -> None:
-    child = SubOrchestrationScheduled(event_id=2, timestamp_ms=T, name="c", instance="c1", input=NULL)
-    assert open_work([started(), child]) == [child]
+    assert open_work([started(), child(2)]) == [child(2)]

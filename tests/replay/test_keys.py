@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from engine.errors import UsageError
-from engine.model.events import AnyEvent, KeptKey, KeysRead, KeyValueCleared, KeyValueRead
+from engine.model.events import (
+    AnyEvent,
+    KeptKey,
+    KeysRead,
+    KeyValueCleared,
+    KeyValueRead,
+    KeyValuesCleared,
+    KeyValueSet,
+)
 from engine.model.key_values import KeyValue, KeyValueChange
 from engine.model.payload import Payload
 from engine.model.status import Status
@@ -17,6 +25,7 @@ from engine.replay.context import OrchestrationContext
 from engine.replay.turn import Held
 from engine.testing import replay
 from tests.replay.given import NOW_MS, Instance, StoredHistory, kinds, payload
+from tests.upstream import upstream
 
 
 @activity
@@ -138,6 +147,150 @@ def test_what_an_execution_puts_there_itself_it_does_not_read() -> None:
     assert {key: kept.value for key, kept in instance.began_with.items()} == {"c": payload(3)}
 
 
+@upstream("replay_engine/kv", "action_to_event_kv_variants", "new_kv_events_after_replay", "replay_kv_no_token_binding")
+def test_each_call_is_an_event_and_none_makes_the_code_wait() -> None:
+    @orchestration
+    async def all_kinds(ctx: OrchestrationContext) -> int | None:
+        ctx.set_key_value("x", "y")
+        ctx.clear_key_value("z")
+        ctx.clear_key_values()
+        ctx.set_key_value("a", 1)
+        return ctx.get_key_value("a", int)
+
+    instance = Instance(all_kinds)
+    placed = {"timestamp_ms": NOW_MS}
+    assert instance.start().history_delta[1:-1] == (
+        KeyValueSet(event_id=2, **placed, key="x", value=payload("y")),
+        KeyValueCleared(event_id=3, **placed, key="z"),
+        KeyValuesCleared(event_id=4, **placed),
+        KeyValueSet(event_id=5, **placed, key="a", value=payload(1)),
+    )
+    assert (instance.status, instance.output) == (Status.COMPLETED, 1)
+
+
+# What earlier executions left, what the code does one after the other, and what each call returns.
+SCENARIOS: dict[str, tuple[dict[str, object], list[list[Any]], list[Any]]] = {
+    "set and read": ({}, [["set_key_value", "a", "1"], ["get_key_value", "a"]], [None, "1"]),
+    "the last set wins": (
+        {},
+        [["set_key_value", "a", 1], ["set_key_value", "a", 2], ["get_key_value", "a"]],
+        [None, None, 2],
+    ),
+    "all cleared, then one set": (
+        {"old": "stale"},
+        [
+            ["set_key_value", "a", 1],
+            ["clear_key_values"],
+            ["set_key_value", "b", 2],
+            ["get_key_value", "a"],
+            ["get_key_value", "b"],
+            ["get_key_value", "old"],
+        ],
+        [None, None, None, None, 2, None],
+    ),
+    "one cleared, the other stays": (
+        {},
+        [
+            ["set_key_value", "a", 1],
+            ["set_key_value", "b", 2],
+            ["clear_key_value", "a"],
+            ["get_key_value", "a"],
+            ["get_key_value", "b"],
+        ],
+        [None, None, None, None, 2],
+    ),
+    "left by an earlier execution": (
+        {"status": "old", "config": 4},
+        [["get_key_value", "status"], ["get_key_value", "config"], ["get_key_value", "absent"]],
+        ["old", 4, None],
+    ),
+    "left by an earlier execution and set anew": (
+        {"x": "old"},
+        [["set_key_value", "x", "new"], ["get_key_value", "x"]],
+        [None, "new"],
+    ),
+    "left by an earlier execution, cleared, beside one that changes": (
+        {"session": "abc", "counter": 3},
+        [
+            ["clear_key_value", "session"],
+            ["get_key_value", "counter"],
+            ["set_key_value", "counter", 4],
+            ["get_key_value", "session"],
+            ["get_key_value", "counter"],
+        ],
+        [None, 3, None, None, 4],
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@upstream(
+    "replay_engine/kv",
+    "replay_set_value_reconstructs_state",
+    "replay_multiple_sets_last_wins",
+    "replay_clear_then_set",
+    "replay_clear_single_key",
+    "replay_set_value_matches_action",
+    "replay_clear_all_values_matches_action",
+    "replay_clear_value_matches_action",
+    "replay_kv_interleaved_with_activities",
+    "kv_get_value_same_turn",
+    "kv_get_value_previous_turn",
+    "kv_get_value_previous_execution",
+    "kv_state_seeded_from_snapshot",
+    "kv_state_snapshot_overridden_by_code",
+    "kv_clear_all_then_set_replay",
+    "kv_clear_single_snapshot_key_then_rmw",
+)
+def test_the_code_sees_what_it_did_whether_it_was_just_now_or_is_replayed(scenario: str, keep: bool) -> None:
+    began_with, calls, returned = SCENARIOS[scenario]
+    instance = after(began_with, keep=keep)
+    assert run(instance, calls) == returned
+    replay(does, instance.history)
+
+
+@upstream(
+    "replay_engine/kv",
+    "kv_read_modify_write_across_turns_replay",
+    "kv_read_modify_write_every_turn_snapshot_poisons_replay",
+    "kv_read_modify_write_with_can_snapshot",
+)
+@pytest.mark.parametrize("before", [None, 5])
+def test_a_counter_that_is_read_and_set_in_every_turn_counts_on(before: int | None, keep: bool) -> None:
+    @orchestration
+    async def counts(ctx: OrchestrationContext) -> int | None:
+        for number in range(4):
+            ctx.set_key_value("counter", (ctx.get_key_value("counter", int) or 0) + 1)
+            await ctx.schedule_activity(step, number)
+        return ctx.get_key_value("counter", int)
+
+    instance = Instance(counts, keep=keep)
+    if before is not None:
+        instance.began_with = {"counter": KeyValue(payload(before), 5)}
+    assert run(instance, None) == (before or 0) + 4
+    assert len(reads(instance.history)) == 1
+
+
+@upstream(
+    "replay_engine/kv",
+    "kv_set_timestamp_mismatch_ok",
+    differs="The event holds no time of its own; a value was put there when its turn was taken.",
+)
+def test_a_replay_at_another_time_is_no_difference_and_the_value_keeps_its_time(keep: bool) -> None:
+    @orchestration
+    async def keeps(ctx: OrchestrationContext) -> None:
+        ctx.set_key_value("a", 1)
+        await ctx.wait_event("go")
+        ctx.set_key_value("b", 2)
+        await ctx.wait_event("go")
+
+    instance = Instance(keeps, keep=keep)
+    instance.start()
+    instance.now_ms += 60_000
+    instance.give(instance.raised("go"))
+    assert instance.changed == {"a": KeyValue(payload(1), NOW_MS), "b": KeyValue(payload(2), NOW_MS + 60_000)}
+
+
 def test_a_turn_says_its_changes_in_order() -> None:
     instance = Instance(keeps_many)
     result = instance.start(2)
@@ -146,6 +299,7 @@ def test_a_turn_says_its_changes_in_order() -> None:
     assert instance.start([["clear_key_values"], ["clear_key_value", ""]]).key_values == (KeyValueChange(),)
 
 
+@upstream("replay_engine/kv", "prune_and_key_listing_use_key_order_and_accept_recorded_clear_order")
 def test_old_keys_are_pruned_in_order() -> None:
     instance = Instance(prunes)
     instance.began_with = {key: KeyValue(payload(1), at_ms) for key, at_ms in (("b", 5), ("a", 6), ("c", 7))}
@@ -210,11 +364,23 @@ def test_an_instant_without_a_zone_is_refused() -> None:
     ("recorded", "asked", "expected", "found"),
     [
         (["set_key_value", "a", 1], ["set_key_value", "a", 2], "KeyValueSet(key='a', value=1)", "value=2"),
+        (["set_key_value", "a", 1], ["set_key_value", "b", 1], "KeyValueSet(key='a', value=1)", "key='b'"),
+        (["clear_key_value", "a"], ["clear_key_value", "b"], "KeyValueCleared(key='a')", "KeyValueCleared(key='b')"),
+        (["clear_key_value", "a"], ["utc_now"], "KeyValueCleared(key='a')", "ActivityScheduled"),
         (["set_key_value", "a", 1], ["clear_key_value", "a"], "KeyValueSet", "KeyValueCleared(key='a')"),
         (["get_key_value", "a"], ["get_key_value", "b"], "KeyValueRead(key='a')", "KeyValueRead(key='b')"),
         (["clear_key_values"], ["get_keys"], "KeyValuesCleared()", "KeysRead()"),
         (["set_key_value", "a", 1], ["utc_now"], "KeyValueSet", "ActivityScheduled"),
     ],
+)
+@upstream(
+    "replay_engine/kv",
+    "replay_set_value_mismatch_nondeterminism",
+    "replay_clear_value_mismatch_nondeterminism",
+    "kv_set_key_mismatch_nondeterminism",
+    "kv_set_value_mismatch_nondeterminism",
+    "kv_clear_key_mismatch_nondeterminism",
+    differs="The instance is held, not failed.",
 )
 def test_code_that_does_something_else_with_its_keys_is_held(
     recorded: list[Any], asked: list[Any], expected: str, found: str

@@ -16,6 +16,7 @@ from engine.replay.context import OrchestrationContext
 from engine.replay.matching import PYTHON
 from engine.replay.turn import Committed, Held, TurnOptions
 from tests.replay.given import Instance, kinds
+from tests.upstream import upstream
 
 Code = Callable[[OrchestrationContext], Any]
 
@@ -41,11 +42,20 @@ async def asks_a_with_a_tag(ctx: OrchestrationContext) -> None:
     await ctx.schedule_activity("a", 1, tag="gpu")
 
 
+async def asks_a_with_another_tag(ctx: OrchestrationContext) -> None:
+    await ctx.schedule_activity("a", 1, tag="cpu")
+
+
 async def asks_a_in_a_session(ctx: OrchestrationContext) -> None:
     await ctx.schedule_activity("a", 1, session_id="s")
 
 
 async def asks_a_timer(ctx: OrchestrationContext) -> None:
+    await ctx.schedule_timer(timedelta(seconds=1))
+
+
+async def asks_a_timer_twice(ctx: OrchestrationContext) -> None:
+    ctx.schedule_timer(timedelta(seconds=1))
     await ctx.schedule_timer(timedelta(seconds=1))
 
 
@@ -56,6 +66,12 @@ async def returns_early(ctx: OrchestrationContext) -> None:
 async def asks_a_and_more(ctx: OrchestrationContext) -> None:
     first = ctx.schedule_activity("a", 1)
     ctx.schedule_activity("more", 1)
+    await first
+
+
+async def asks_a_twice(ctx: OrchestrationContext) -> None:
+    first = ctx.schedule_activity("a", 1)
+    ctx.schedule_activity("a", 1)
     await first
 
 
@@ -106,6 +122,11 @@ async def waits_for_x(ctx: OrchestrationContext) -> None:
     await ctx.wait_event("x")
 
 
+async def waits_for_x_twice(ctx: OrchestrationContext) -> None:
+    ctx.wait_event("x")
+    await ctx.wait_event("x")
+
+
 async def waits_for_y(ctx: OrchestrationContext) -> None:
     await ctx.wait_event("y")
 
@@ -116,6 +137,16 @@ async def reads_x(ctx: OrchestrationContext) -> None:
 
 async def detaches(ctx: OrchestrationContext) -> None:
     ctx.start_detached("d", 1, instance="one")
+    await wait(ctx)
+
+
+async def detaches_another(ctx: OrchestrationContext) -> None:
+    ctx.start_detached("e", 1, instance="one")
+    await wait(ctx)
+
+
+async def detaches_with_another_input(ctx: OrchestrationContext) -> None:
+    ctx.start_detached("d", 2, instance="one")
     await wait(ctx)
 
 
@@ -148,8 +179,11 @@ def replayed(code: Code, history: list[AnyEvent], options: TurnOptions | None = 
         (asks_a, [], asks_b, "event 2: expected ActivityScheduled(name='a'", "asks for ActivityScheduled(name='b'"),
         (asks_a, [], asks_a_otherwise, "input=1", "input=2"),
         (asks_a, [], asks_a_with_a_tag, "tag=None", "tag='gpu'"),
+        (asks_a_with_a_tag, [], asks_a_with_another_tag, "tag='gpu'", "tag='cpu'"),
+        (asks_a_with_a_tag, [], asks_a, "tag='gpu'", "tag=None"),
         (asks_a, [], asks_a_in_a_session, "session_id=None", "session_id='s'"),
         (asks_a, [], asks_a_timer, "event 2: expected ActivityScheduled", "asks for TimerCreated()"),
+        (asks_a_timer, [], asks_a, "event 2: expected TimerCreated()", "asks for ActivityScheduled(name='a'"),
         (asks_a, [], returns_early, "event 2: expected ActivityScheduled", "asks for OrchestrationCompleted"),
         (asks_a, [], asks_a_and_more, "event 3: expected nothing, for the history ends", "name='more'"),
         (asks_a, [], asks_a_and_shows_it, "event 3: expected nothing", "CustomStatusUpdated(status='asked')"),
@@ -158,6 +192,9 @@ def replayed(code: Code, history: list[AnyEvent], options: TurnOptions | None = 
         (asks_a_then_shows_it, [2], asks_a, "event 4: expected CustomStatusUpdated", "ExternalSubscribed"),
         (asks_a, [2], asks_a_then_shows_it, "event 4: expected ExternalSubscribed", "CustomStatusUpdated"),
         (asks_a_and_more, [], asks_a, "event 3: expected ActivityScheduled(name='more'", "asks for nothing there"),
+        (asks_a_twice, [], asks_a, "event 3: expected ActivityScheduled(name='a'", "asks for nothing there"),
+        (asks_a_timer_twice, [], asks_a_timer, "event 3: expected TimerCreated()", "asks for nothing there"),
+        (waits_for_x_twice, [], waits_for_x, "event 3: expected ExternalSubscribed(name='x')", "nothing there"),
         (asks_a_then_cancels, [3], asks_a_then_keeps, "event 5: expected ActivityCancelRequested", "ExternalSubsc"),
         (asks_a_then_keeps, [3], asks_a_then_cancels, "event 5: expected ExternalSubscribed", "ActivityCancelReq"),
         (starts_a_child, [], starts_a_child_elsewhere, "instance='c1'", "instance='c2'"),
@@ -165,7 +202,47 @@ def replayed(code: Code, history: list[AnyEvent], options: TurnOptions | None = 
         (waits_for_x, [], waits_for_y, "ExternalSubscribed(name='x')", "ExternalSubscribed(name='y')"),
         (waits_for_x, [], reads_x, "ExternalSubscribed(name='x')", "QueueSubscribed(name='x')"),
         (detaches, [], detaches_otherwise, "instance='one'", "instance='two'"),
+        (detaches, [], detaches_another, "OrchestrationChained(name='d'", "OrchestrationChained(name='e'"),
+        (detaches, [], detaches_with_another_input, "input=1", "input=2"),
+        (detaches, [], wait, "event 2: expected OrchestrationChained", "asks for ExternalSubscribed"),
     ],
+)
+@upstream(
+    "replay_engine/nondeterminism",
+    "schedule_mismatch_activity_vs_timer",
+    "schedule_mismatch_timer_vs_activity",
+    "schedule_mismatch_wrong_activity_name",
+    "schedule_mismatch_wrong_input",
+    "schedule_mismatch_wrong_external_name",
+    "orchestration_chained_no_matching_action",
+    "orchestration_chained_name_mismatch",
+    differs="The instance is held, not failed.",
+)
+@upstream(
+    "replay_engine/nondeterminism",
+    "history_schedule_no_emitted_action",
+    differs="Code that ends earlier than recorded has left its path too, and is held.",
+)
+@upstream(
+    "replay_engine/action_to_event",
+    "schedule_activity_on_session_session_id_mismatch_causes_nondeterminism",
+    "tag_mismatch_on_replay_causes_nondeterminism",
+    "tag_value_change_on_replay_causes_nondeterminism",
+    "tag_removal_on_replay_causes_nondeterminism",
+    differs="The instance is held, not failed.",
+)
+@upstream(
+    "replay_engine/history_corruption",
+    "duplicate_activity_schedule_in_history",
+    "duplicate_timer_schedule_in_history",
+    "duplicate_external_subscription_in_history",
+    differs="The instance is held, not failed.",
+)
+@upstream(
+    "replay_engine/unobserved_futures",
+    "replay_fails_when_cancellation_decisions_differ",
+    "replay_fails_if_persisted_dropped_future_cancel_is_no_longer_emitted_by_code",
+    differs="The instance is held, not failed.",
 )
 def test_a_difference_holds_the_instance_and_says_both_halves(
     before: Code, answers: list[int], after: Code, expected: str, found: str

@@ -14,6 +14,7 @@ from engine.registry import activity, orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.turn import Unregistered, Waiting
 from tests.replay.given import LIFE, NOW_MS, Instance, kinds, payload
+from tests.upstream import upstream
 
 
 @activity
@@ -55,6 +56,7 @@ def keep(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+@upstream("replay_engine/fresh_execution", "immediate_return_ok")
 def test_an_orchestration_that_waits_for_nothing_ends_in_its_first_turn() -> None:
     instance = Instance(nothing)
     result = instance.start()
@@ -78,6 +80,8 @@ def test_the_first_turn_says_who_the_instance_is() -> None:
     assert result.work_items[0].orchestration == "three"
 
 
+@upstream("replay_engine/event_allocation", "allocation_after_replay")
+@upstream("replay_engine/sequential_progress", "two_activities_first_done", "two_activities_both_done")
 def test_steps_follow_one_another(keep: bool) -> None:
     instance = Instance(three, keep=keep)
     instance.start("bob")
@@ -96,6 +100,7 @@ def test_steps_follow_one_another(keep: bool) -> None:
     assert result.work_items == ()
 
 
+@upstream("replay_engine/composition", "join_fresh_schedule")
 def test_asking_is_eager_and_all_work_is_handed_out_in_one_turn() -> None:
     result = Instance(fan_out).start(3)
     assert [item.activity_id for item in result.work_items] == [2, 3, 4]
@@ -108,6 +113,7 @@ def test_a_fan_in_of_1024_keeps_the_order_of_asking(keep: bool) -> None:
     assert instance.output == [str(number) for number in range(1024)]
 
 
+@upstream("replay_engine/composition", "join_all_complete", "join_partial_complete")
 def test_part_of_the_answers_wakes_nobody_too_early(keep: bool) -> None:
     instance = Instance(fan_out, keep=keep)
     instance.start(3)
@@ -235,6 +241,14 @@ def test_a_guid_is_derived_for_ever_in_the_same_way() -> None:
     assert instance.output == "30524d8b-27e5-5cc9-8171-e698ce76d591"
 
 
+@upstream(
+    "replay_engine/is_replaying",
+    "fresh_execution_not_replaying",
+    "replay_is_replaying",
+    "transitions_after_history",
+    "fresh_start_with_zero_persisted",
+    differs="The context does not say whether it replays; its logger is silent about what happened before.",
+)
 def test_the_logger_speaks_once(caplog: pytest.LogCaptureFixture) -> None:
     @orchestration
     async def talks(ctx: OrchestrationContext) -> None:
@@ -275,3 +289,77 @@ def test_context_variables_of_the_host_do_not_reach_the_code() -> None:
         instance = Instance(divides)
         instance.start()
     assert instance.output == "0.3333333333333333333333333333"
+
+
+@upstream(
+    "replay_engine/sequential_progress",
+    "identical_activities_both_done_routes_correctly",
+    "identical_activities_routes_correctly_across_restart_boundary",
+    "activity_then_timer",
+    "timer_then_activity",
+)
+def test_two_calls_that_are_alike_get_their_own_answers_with_a_timer_in_between(keep: bool) -> None:
+    @orchestration
+    async def twice(ctx: OrchestrationContext) -> list[str]:
+        first = await ctx.schedule_activity(greet, "Ann")
+        await ctx.schedule_timer(timedelta(minutes=1))
+        return [first, await ctx.schedule_activity(greet, "Ann")]
+
+    instance = Instance(twice, keep=keep)
+    assert [item.activity_id for item in instance.start().work_items] == [2]
+    result = instance.give(instance.completed(2, "first"))
+    assert (result.work_items, kinds(result.history_delta)) == ((), ["ActivityCompleted", "TimerCreated"])
+    result = instance.give(instance.fired(4))
+    assert [item.activity_id for item in result.work_items] == [6]
+    assert result.messages == ()
+    instance.give(instance.completed(6, "second"))
+    assert instance.output == ["first", "second"]
+
+
+@upstream("replay_engine/sequential_progress", "many_sequential_activities")
+@upstream("replay_engine/edge_cases", "handler_invoked_once")
+def test_each_of_ten_steps_is_taken_once_and_the_code_begins_once_a_replay(keep: bool) -> None:
+    began: list[str] = []
+
+    @orchestration
+    async def ten(ctx: OrchestrationContext) -> list[str]:
+        began.append("began")
+        return [await ctx.schedule_activity(greet, str(number)) for number in range(10)]
+
+    instance = Instance(ten, keep=keep)
+    (item,) = instance.start().work_items
+    for number in range(10):
+        result = instance.give(instance.completed(item.activity_id, str(number)))
+        assert len(result.work_items) == (number < 9)
+        item = result.work_items[0] if result.work_items else item
+    assert instance.output == [str(number) for number in range(10)]
+    assert len(began) == (1 if keep else 11)
+
+
+@upstream("replay_engine/edge_cases", "large_result_string")
+def test_a_result_of_a_million_characters_comes_through(keep: bool) -> None:
+    @orchestration
+    async def passes_on(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity("large", output=str)
+
+    instance = Instance(passes_on, keep=keep)
+    instance.start()
+    instance.give(instance.completed(2, "x" * 1_000_000))
+    assert instance.output == "x" * 1_000_000
+
+
+@upstream("replay_engine/edge_cases", "multiple_external_events_same_name")
+@upstream("nondeterminism_tests", "duplicate_external_events_are_handled_gracefully")
+def test_one_wait_takes_the_first_of_several_events(keep: bool) -> None:
+    @orchestration
+    async def waits(ctx: OrchestrationContext) -> str:
+        got = await ctx.wait_event("go", str)
+        await ctx.schedule_timer(timedelta(seconds=1))
+        return got
+
+    instance = Instance(waits, keep=keep)
+    instance.start()
+    result = instance.give(instance.raised("go", "first"), instance.raised("go", "second"))
+    assert result.dispositions == (Disposition.APPLIED, Disposition.EARLY)
+    instance.give(instance.fired(4))
+    assert instance.output == "first"

@@ -15,6 +15,7 @@ from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
 from tests.replay.given import NOW_MS, Instance, boom, kinds
+from tests.upstream import upstream
 
 POLICY = RetryPolicy(attempts=3, backoff="fixed", delay=timedelta(seconds=2))
 
@@ -32,6 +33,7 @@ async def persistent(ctx: OrchestrationContext) -> str:
         return f"gave up: {error}"
 
 
+@upstream("schedule_with_retry_tests", "test_retry_with_fixed_backoff")
 def test_each_attempt_and_each_pause_is_an_event(keep: bool) -> None:
     instance = Instance(persistent, keep=keep)
     instance.start()
@@ -50,6 +52,7 @@ def test_each_attempt_and_each_pause_is_an_event(keep: bool) -> None:
     ]  # fmt: skip
 
 
+@upstream("schedule_with_retry_tests", "test_activity_exhausts_all_attempts")
 def test_the_last_failure_is_raised_when_the_attempts_are_used_up(keep: bool) -> None:
     instance = Instance(persistent, keep=keep)
     instance.start()
@@ -121,6 +124,7 @@ def test_the_deadline_ends_attempts_and_pauses_together(keep: bool) -> None:
     )
 
 
+@upstream("schedule_with_retry_tests", "test_success_before_timeout")
 def test_a_success_in_time_leaves_no_timer(keep: bool) -> None:
     @orchestration
     async def in_time(ctx: OrchestrationContext) -> None:
@@ -157,14 +161,41 @@ def test_cancelling_a_retried_activity_takes_its_attempt_back(keep: bool) -> Non
         (RetryPolicy(backoff="linear", delay=timedelta(seconds=2), delay_max=timedelta(seconds=5)), [2, 4, 5, 5]),
         (RetryPolicy(delay=timedelta(seconds=1), factor=3, delay_max=timedelta(seconds=10)), [1, 3, 9, 10]),
         (RetryPolicy(backoff="fixed", delay=timedelta(seconds=4), jitter=0.5), [3, 3, 3, 3]),
+        (RetryPolicy(backoff="fixed", delay=timedelta(0)), [0, 0, 0, 0]),
+        (RetryPolicy(backoff="linear", delay=timedelta(0)), [0, 0, 0, 0]),
+        (RetryPolicy(delay=timedelta(0)), [0, 0, 0, 0]),
+        (RetryPolicy(delay=timedelta(seconds=5), factor=1), [5, 5, 5, 5]),
+        (RetryPolicy(delay=timedelta(milliseconds=100)), [0.1, 0.2, 0.4, 0.8]),
     ],
+)
+@upstream(
+    "schedule_with_retry_tests",
+    "test_backoff_fixed_same_delay",
+    "test_backoff_fixed_zero_delay",
+    "test_backoff_linear_multiplies_by_attempt",
+    "test_backoff_linear_respects_max",
+    "test_backoff_linear_zero_base",
+    "test_backoff_exponential_doubles",
+    "test_backoff_exponential_respects_max",
+    "test_backoff_exponential_different_multiplier",
+    "test_backoff_exponential_multiplier_one",
+    "test_backoff_exponential_zero_base",
+    "test_policy_delay_for_attempt_delegates",
+)
+@upstream(
+    "schedule_with_retry_tests",
+    "test_backoff_none_always_zero",
+    differs="To try again at once is a pause of no time.",
 )
 def test_pauses_grow_as_the_policy_says(policy: RetryPolicy, pauses: list[int]) -> None:
     assert [policy.pause(number, 0.5).total_seconds() for number in range(1, 5)] == pauses
 
 
-def test_a_pause_after_very_many_attempts_is_the_longest_and_no_overflow() -> None:
-    assert RetryPolicy(attempts=10_000).pause(9_999, 0.0) == timedelta(seconds=30)
+@pytest.mark.parametrize("factor", [1.001, 2.0, 1e6, 1e300])
+@upstream("schedule_with_retry_tests", "test_backoff_exponential_large_attempt_no_overflow")
+def test_a_pause_after_very_many_attempts_is_the_longest_and_no_overflow(factor: float) -> None:
+    assert RetryPolicy(attempts=10_000, factor=factor).pause(9_999, 0.0) == timedelta(seconds=30)
+    assert RetryPolicy(attempts=10_000, factor=factor, delay=timedelta(0)).pause(9_999, 0.0) == timedelta(0)
 
 
 def test_jitter_is_the_same_on_replay() -> None:
@@ -180,6 +211,28 @@ def test_jitter_is_the_same_on_replay() -> None:
     assert first != (instances[0].fired(4, NOW_MS + 10_000),)
 
 
+@upstream(
+    "schedule_with_retry_tests",
+    "test_retry_policy_default",
+    "test_retry_policy_new",
+    "test_retry_policy_new_single_attempt",
+    "test_retry_policy_builder_with_backoff",
+    "test_large_max_attempts",
+)
+def test_a_policy_is_what_it_is_given_and_has_defaults() -> None:
+    assert RetryPolicy() == RetryPolicy(
+        attempts=3,
+        backoff="exponential",
+        delay=timedelta(milliseconds=100),
+        delay_max=timedelta(seconds=30),
+        factor=2.0,
+        jitter=0.0,
+        non_retryable=(),
+    )
+    assert RetryPolicy(attempts=1).attempts == 1
+    assert RetryPolicy(attempts=1_000, backoff="fixed").backoff == "fixed"
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
@@ -189,6 +242,7 @@ def test_jitter_is_the_same_on_replay() -> None:
         ({"jitter": 2.0}, "expected a jitter from 0 to 1, but it is 2.0"),
     ],
 )
+@upstream("schedule_with_retry_tests", "test_retry_policy_new_zero_panics")
 def test_a_policy_that_cannot_be_followed_is_refused(policy: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         msgspec.structs.replace(RetryPolicy(), **policy)

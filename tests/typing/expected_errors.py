@@ -53,13 +53,21 @@ async def infers(ctx: OrchestrationContext) -> str:
     i: float = await ctx.schedule_sub_orchestration(childless)
     o: str = await ctx.sub_orchestration(child, 1, retry=RetryPolicy(attempts=2), deadline=timedelta(hours=1))
     j: tuple[str, int] = await ctx.join(ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"))
+    of_three: tuple[str, int, None] = await ctx.join(
+        ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"), ctx.schedule_timer(timedelta(seconds=1))
+    )
+    of_many: tuple[str, ...] = await ctx.join(*(ctx.schedule_activity(greet, name) for name in "abcde"))
     won = await ctx.select(ctx.schedule_activity(greet, "x"), ctx.schedule_timer(timedelta(seconds=1)))
+    first = await ctx.select(
+        ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"), ctx.schedule_timer(timedelta(seconds=1))
+    )
+    p: str | int | None = first.value
     k: str | None = won.value
     m: int = await ctx.wait_event("n", int)
     n: DurableFuture[str] = ctx.dequeue("q", str)
     if b > c:
         return ctx.continue_as_new()
-    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}"
+    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}{p}{of_three}{of_many}"
 
 
 @orchestration

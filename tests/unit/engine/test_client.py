@@ -33,6 +33,7 @@ from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance
 from engine.testing.memory import MemoryProvider
 from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -252,6 +253,7 @@ async def test_status_and_history_of_an_instance(bench: Bench) -> None:
         assert list(await handle.history(2)) == []
 
 
+@upstream("orchestration_status_tests", "test_status_independence")
 async def test_instances_are_listed_by_status_and_name(bench: Bench) -> None:
     async with bench.engine(orchestrations=SERVED):
         for instance in ("c", "a", "b"):

@@ -8,6 +8,7 @@ import pytest
 from engine import ActivityContext, NotRegistered, OrchestrationContext, Registry, UsageError, activity, orchestration
 from engine.registry import activity_definition, orchestration_definition
 from engine.testing import run
+from tests.upstream import upstream
 
 
 @activity
@@ -48,6 +49,7 @@ def test_decorators_return_the_very_function() -> None:
     assert activity(name="x")(plain) is plain
 
 
+@upstream("registry_tests", "test_activity_register_typed", "test_register_versioned_typed")
 def test_definitions_know_how_to_call_and_what_types_there_are() -> None:
     for function, wants, asynchronous, input_type, output_type in [
         (greet, False, True, str, str),
@@ -68,6 +70,18 @@ def test_a_function_without_annotations_takes_and_returns_anything() -> None:
     assert (definition.name, definition.input_type, definition.output_type) == ("<lambda>", Any, Any)
 
 
+@upstream("versioning_tests", "register_multiple_versions_latest_is_highest")
+@upstream("versioning_tests", "non_monotonic_registration_panics", differs="Versions may be registered in any order.")
+@upstream("versioning_tests", "register_default_is_1_0_0_and_list_versions")
+@upstream(
+    "registry_tests",
+    "test_orchestration_registry_list_names",
+    "test_orchestration_registry_has_and_count",
+    "test_orchestration_registry_list_versions",
+    "test_list_versions_ordering",
+    "test_resolve_version_exact",
+    "test_resolve_version_latest",
+)
 def test_the_latest_version_is_by_number_and_a_pin_is_exact() -> None:
     registry = Registry(orchestrations=[ship, ship_new, ship_old])
     assert registry.orchestration("ship").version == "1.10.0"
@@ -75,12 +89,29 @@ def test_the_latest_version_is_by_number_and_a_pin_is_exact() -> None:
     assert [definition.version for definition in registry.orchestrations()] == ["1.0.0", "1.9", "1.10.0"]
 
 
+@upstream(
+    "registry_tests",
+    "test_activity_registry_list_names",
+    "test_activity_registry_has",
+    "test_activity_registry_count",
+)
 def test_activities_are_found_by_name() -> None:
     registry = Registry(activities=[greet, length])
     assert registry.activity("shop.length").function is length
     assert [definition.name for definition in registry.activities()] == ["greet", "shop.length"]
 
 
+@upstream(
+    "versioning_tests",
+    "resolve_handler_exact_missing_returns_none",
+    differs="What is not registered is an error that says what is.",
+)
+@upstream(
+    "registry_tests",
+    "test_empty_registry_resolution",
+    "test_registry_default",
+    differs="What is not registered is an error that says what is.",
+)
 def test_what_is_not_there_is_said_with_what_is() -> None:
     registry = Registry(orchestrations=[ship], activities=[greet])
     with pytest.raises(NotRegistered, match="expected orchestration 'shop' to be registered, but only these are: ship"):
@@ -93,6 +124,8 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
         Registry().activity("x")
 
 
+@upstream("versioning_tests", "duplicate_default_version_returns_error", "duplicate_specific_version_returns_error")
+@upstream("registry_tests", "test_activity_registry_builder_detects_duplicates")
 def test_two_functions_of_one_name_are_refused() -> None:
     other = activity(name="greet")(lambda: None)
     with pytest.raises(UsageError, match="expected one function for activity greet, but there are two"):

@@ -23,6 +23,7 @@ from engine.replay.context import OrchestrationContext
 from engine.runtime.host import Engine
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, cycles, ends, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +78,7 @@ async def failure_of_work(
 # What a call is given and what it gives
 
 
+@upstream("registry_tests", "activity_context_metadata")
 async def test_the_context_says_whose_call_it_is_and_records_carry_it(bench: Bench) -> None:
     seen: list[object] = []
 
@@ -138,6 +140,7 @@ async def test_whatever_a_thread_raises_is_its_failure_too(bench: Bench, error: 
     assert type(error).__name__ in f"{failure.type} {failure.cause and failure.cause.type}"
 
 
+@upstream("errors_tests", "typed_activity_decode_error_fs")
 async def test_an_input_of_another_type_fails_with_both_halves(bench: Bench) -> None:
     failure = await failure_of_work(bench, [echo], work_item("echo", b'"seven"'))
     assert failure.message.startswith("expected the input of activity echo of type int, but")
@@ -202,6 +205,16 @@ async def test_an_activity_nobody_registered_waits_for_an_engine_that_has_it(ben
     assert isinstance(bench.provider.completions[0], CompleteActivity)
 
 
+@upstream(
+    "errors_tests",
+    "unknown_activity_fails_fs",
+    differs="The activity fails as poison, and what awaits it may catch that.",
+)
+@upstream(
+    "unregistered_backoff_tests",
+    "unknown_activity_fails_with_poison",
+    differs="The activity fails as poison, and what awaits it may catch that.",
+)
 async def test_an_activity_delivered_too_often_is_poison(bench: Bench) -> None:
     options = EngineOptions(attempts_max=3)
     await bench.provider.enqueue_for_worker(work_item("unheard_of"))
@@ -354,6 +367,8 @@ async def give_up_after_a_second(ctx: OrchestrationContext, name: str) -> str:
     return "in time"
 
 
+@upstream("cancellation_tests", "select2_loser_activity_receives_cancellation_signal")
+@upstream("scenarios/single_thread", "single_thread_1x1_cooperative_activity_cancellation")
 async def test_a_running_async_activity_is_told_at_once_that_nobody_waits_for_it(bench: Bench) -> None:
     told: list[str] = []
 
@@ -376,6 +391,8 @@ async def test_a_running_async_activity_is_told_at_once_that_nobody_waits_for_it
     assert bench.provider.completions == []
 
 
+@upstream("cancellation_tests", "activity_aborted_after_cancellation_grace")
+@upstream("scenarios/single_thread", "single_thread_1x1_runaway_activity_aborted")
 async def test_an_activity_that_does_not_listen_is_interrupted_after_the_grace(bench: Bench) -> None:
     ended: list[str] = []
 

@@ -15,6 +15,7 @@ from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, ends, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,7 @@ async def nap(ctx: OrchestrationContext, seconds: float) -> str:
     return "rested"
 
 
+@upstream("scenarios/single_thread", "single_thread_basic_orchestration", "single_thread_sequential_activities")
 async def test_three_activities_in_a_row(bench: Bench) -> None:
     async with nothing_left(), bench.engine(orchestrations=[greet_three], activities=[greet]) as engine:
         handle = await bench.client.start(greet_three, instance="hello-1")
@@ -61,6 +63,7 @@ async def test_a_suspended_orchestration_is_kept_between_turns(bench: Bench) -> 
     assert (engine.counters.live_hits, engine.counters.live_misses) == (3, 1)
 
 
+@upstream("unit_tests", "deterministic_replay_activity_only")
 async def test_without_a_cache_every_turn_replays_and_the_result_is_the_same(bench: Bench) -> None:
     options = EngineOptions(cache_bytes_max=0)
     async with bench.engine(orchestrations=[greet_three], activities=[greet], options=options) as engine:
@@ -76,6 +79,7 @@ async def test_a_fan_out_over_threads(bench: Bench) -> None:
         assert await handle.wait() == [f"hello {name}" for name in names]
 
 
+@upstream("scenarios/single_thread", "single_thread_timer_handling")
 async def test_a_timer_fires_when_the_clock_says_so(bench: Bench) -> None:
     async with bench.engine(orchestrations=[nap]):
         handle = await bench.client.start(nap, 60.0)
@@ -85,6 +89,7 @@ async def test_a_timer_fires_when_the_clock_says_so(bench: Bench) -> None:
         assert 60_000 <= bench.clock.now_ms() - started_ms <= 61_000
 
 
+@upstream("schedule_with_retry_tests", "test_activity_fails_then_succeeds")
 async def test_an_activity_is_retried_by_its_policy(bench: Bench) -> None:
     attempts: list[int] = []
 
@@ -153,6 +158,7 @@ async def test_events_messages_and_a_child_reach_their_orchestration(bench: Benc
         assert await handle.wait() == 42
 
 
+@upstream("scenarios/single_thread", "single_thread_continue_as_new")
 async def test_continue_as_new_starts_the_next_execution(bench: Bench) -> None:
     @orchestration
     async def count_down(ctx: OrchestrationContext, number: int) -> str:
@@ -171,6 +177,11 @@ async def test_continue_as_new_starts_the_next_execution(bench: Bench) -> None:
         ]
 
 
+@upstream(
+    "orchestration_status_tests",
+    "test_status_cancelled",
+    differs="A cancelled instance has a status of its own, and does not count as failed.",
+)
 async def test_a_cancelled_orchestration_says_why_and_may_clean_up(bench: Bench) -> None:
     @orchestration
     async def wait_for_ever(ctx: OrchestrationContext) -> None:

@@ -18,6 +18,7 @@ from engine.replay.context import OrchestrationContext
 from engine.runtime.host import Engine, Stage
 from engine.runtime.options import EngineOptions, back_off_ms
 from tests.unit.engine.runtime.running import Bench, cycles, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -285,6 +286,7 @@ def test_options_that_cannot_be_followed_are_refused(changes: dict[str, Any], co
         EngineOptions(**changes)
 
 
+@upstream("unregistered_backoff_tests", "test_backoff_calculation", "test_backoff_custom_config")
 def test_the_back_off_doubles_up_to_its_bound() -> None:
     waits = [back_off_ms(1_000, 60_000, attempt) for attempt in (1, 2, 3, 6, 7, 1_000)]
     assert waits == [1_000, 2_000, 4_000, 32_000, 60_000, 60_000]

@@ -35,6 +35,7 @@ from engine.replay.context import OrchestrationContext
 from engine.runtime.host import Engine
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, ScriptedProvider, cycles, ends, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -254,6 +255,7 @@ async def test_an_orchestration_nobody_registered_waits_for_an_engine_that_has_i
         assert await ends(bench.clock, handle.wait()) == 12
 
 
+@upstream("unregistered_backoff_tests", "unknown_orchestration_fails_with_poison")
 async def test_an_orchestration_nobody_ever_registers_fails_as_poison_and_its_parent_hears_of_it(bench: Bench) -> None:
     @orchestration
     async def parent(ctx: OrchestrationContext) -> None:
@@ -295,6 +297,7 @@ async def test_a_running_instance_whose_code_went_away_fails_as_poison_and_takes
         assert (await bench.provider.get_queue_depths()).worker_queue == 0
 
 
+@upstream("unregistered_backoff_tests", "continue_as_new_to_missing_version_fails_with_poison")
 async def test_an_execution_whose_next_version_is_missing_fails_as_poison(bench: Bench) -> None:
     @orchestration
     async def move_on(ctx: OrchestrationContext) -> None:
@@ -320,6 +323,7 @@ def two_versions_of_one_orchestration() -> tuple[Any, Any]:
     return written("first"), written("another")
 
 
+@upstream("nondeterminism_tests", "code_swap_triggers_nondeterminism", differs="The instance is held, not failed.")
 async def test_code_that_left_the_recorded_path_holds_the_instance_until_fixed_code_resumes_it(bench: Bench) -> None:
     good, bad = two_versions_of_one_orchestration()
     async with bench.engine(orchestrations=[good]):
