@@ -1,13 +1,14 @@
 """Which partitions does this node own, and how does a call find the one it is about?"""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Protocol
 
 from engine.clock import Clock
-from engine.errors import Fatal, LeaseLost, OwnershipLost, Retryable
+from engine.errors import Fatal, LeaseLost, OwnershipLost, ProviderError, Retryable
 from engine.runtime.doors import Chance, Tasks, Threads
 from provider_log.log.port import Log
 from provider_log.log.wakeup import Wakeup
@@ -129,12 +130,19 @@ class Partitions:
         parts = [self._open(number) for number in range(self.count)]
         await asyncio.gather(*(part.start(self._progress_of(number)) for number, part in enumerate(parts)))
 
-    async def hold(self, number: int, drain_ms: int) -> None:
+    async def hold(
+        self,
+        number: int,
+        drain_ms: int,
+        stays: Callable[[frozenset[str], ProviderError], Awaitable[None]] | None = None,
+    ) -> None:
         """Acquire and own a partition; return when another node has taken it, release it cleanly if cancelled.
 
         Args:
             number: Which; not one that is held already.
             drain_ms: How long a release waits for the activities that run.
+            stays: Called when it has failed, with the nodes it failed on and why: until this returns it stays here all
+                the same, so that whoever asks for it is told why.
 
         Raises:
             ProviderError: It cannot run here; the sentence says why.
@@ -143,9 +151,12 @@ class Partitions:
             await asyncio.wait({releasing})
         part = self._open(number)
         try:
-            await part.start(self._progress_of(number))
+            with contextlib.suppress(ProviderError):  # it is the part's error, too
+                await part.start(self._progress_of(number))
             await part.ended()
             if part.error is not None:
+                if stays is not None:
+                    await stays(part.tried, part.error)
                 raise part.error
         finally:
             # In a task of its own: who holds may be cancelled more than once, and a release that is broken off leaves
@@ -213,6 +224,11 @@ class Partitions:
     def fenced_commits(self) -> int:
         """Commits that were refused because another node had taken the partition, since this was made."""
         return self._fenced_commits + sum(part.fenced_commits for part in self._parts.values())
+
+    def error(self, number: int) -> ProviderError | None:
+        """Why the partition has failed, if it is here and has."""
+        part = self._parts.get(number)
+        return None if part is None else part.error
 
     # Found
 

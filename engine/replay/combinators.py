@@ -36,7 +36,7 @@ class Selected(Struct, Generic[T], frozen=True):
 
 
 class Combinators:
-    """What a context waits with. The methods are written out, for `staticmethod(f)` keeps one overload of `f`."""
+    """What a context waits with. Its methods are written here: `staticmethod(f)` keeps one overload of a function."""
 
     @overload
     @staticmethod

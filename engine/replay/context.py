@@ -9,7 +9,7 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Never, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Never, TypeVar, Unpack, cast, overload
 
 from engine.activity_context import ActivityContext
 from engine.converter import Converter
@@ -32,47 +32,18 @@ from engine.model.actions import (
 from engine.model.payload import Payload
 from engine.registry import activity_definition, orchestration_definition
 from engine.replay import arguments
+from engine.replay.call_options import ActivityOptions, ChildOptions, TrialOptions
 from engine.replay.combinators import Combinators
 from engine.replay.futures import AskedFuture, DurableFuture
 from engine.replay.ledger import Ledger
 from engine.replay.loop import DeterministicLoop
-from engine.replay.retry import ONCE, Attempts, AttemptsFuture, RetryPolicy
+from engine.replay.retry import ONCE, Attempts, AttemptsFuture
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
 O = TypeVar("O")  # noqa: E741  # output, beside I for input
 
 LOGGER = logging.getLogger("turnlog.orchestration")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class ActivityOptions(TypedDict, total=False):
-    """How an activity is called.
-
-    Attributes:
-        retry: Tried again by this policy; once if absent.
-        timeout: For each attempt.
-        deadline: For all attempts and pauses together, from the call on.
-        session_id: Activities of one session go to one worker.
-        tag: Only workers that serve the tag take it.
-    """
-
-    retry: RetryPolicy
-    timeout: timedelta
-    deadline: timedelta
-    session_id: str
-    tag: str
-
-
-class ChildOptions(TypedDict, total=False):
-    """How a sub-orchestration is started.
-
-    Attributes:
-        instance: Its id; made from the parent's and the call's if absent.
-        version: Exactly this one; the latest when it starts if absent.
-    """
-
-    instance: str
-    version: str
 
 
 class OrchestrationLogger(logging.LoggerAdapter[logging.Logger]):
@@ -180,10 +151,7 @@ class OrchestrationContext(Combinators):
             ConversionError: The input has no payload.
             UsageError: The function is not decorated with `@activity`, or an option is unknown or of the wrong type.
         """
-        attempts = self._attempts(activity, value, output, options)
-        if isinstance(attempts, DurableFuture):
-            return attempts
-        return AttemptsFuture(self._loop, attempts, lambda: self._ledger.last_event_id)
+        return self._future_of(self._activity(activity, value, output, options))
 
     @overload
     async def activity(
@@ -231,10 +199,10 @@ class OrchestrationContext(Combinators):
         **options: Unpack[ActivityOptions],
     ) -> Any:
         """`schedule_activity` as a coroutine, for `tg.create_task`: asked for when it first runs."""
-        attempts = self._attempts(activity, value, output, options)
+        attempts = self._activity(activity, value, output, options)
         return await (attempts if isinstance(attempts, DurableFuture) else attempts.run())
 
-    def _attempts(
+    def _activity(
         self, activity: Callable[..., Any] | str, value: object, output: Any, options: ActivityOptions
     ) -> AskedFuture[Any] | Attempts[Any]:
         arguments.options(options, ActivityOptions.__annotations__, "an activity")
@@ -252,8 +220,15 @@ class OrchestrationContext(Combinators):
             tag=arguments.tag(options["tag"]) if "tag" in options else None,
         )
 
+        return self._tried(f"activity {name}", action, output, options)
+
+    def _tried(
+        self, what: str, action: AnyAction, output: Any, options: TrialOptions
+    ) -> AskedFuture[Any] | Attempts[Any]:
+        """Ask once, or as often as the options say."""
+
         def call() -> AskedFuture[Any]:
-            return self._asked(self._ask(action), output, f"output of activity {name}")
+            return self._asked(self._ask(action), output, f"output of {what}")
 
         retry = arguments.policy(options.get("retry"))
         timeout = arguments.duration(options.get("timeout"), "timeout")
@@ -261,7 +236,7 @@ class OrchestrationContext(Combinators):
         if retry is None and timeout is None and deadline is None:
             return call()
         return Attempts(
-            name,
+            what,
             call=call,
             pause=self.schedule_timer,
             policy=retry or ONCE,
@@ -269,6 +244,11 @@ class OrchestrationContext(Combinators):
             deadline=deadline,
             chance=self._chance,
         )
+
+    def _future_of(self, tried: AskedFuture[Any] | Attempts[Any]) -> DurableFuture[Any]:
+        if isinstance(tried, DurableFuture):
+            return tried
+        return AttemptsFuture(self._loop, tried, lambda: self._ledger.last_event_id)
 
     # Children.
 
@@ -307,13 +287,55 @@ class OrchestrationContext(Combinators):
         """Start a child. A function gives its name alone: which version runs is `version`, or the latest.
 
         The future raises SubOrchestrationError if the child failed, was cancelled, or has the id of an instance that
-        exists already. Cancelling it cancels the child.
+        exists already; TimedOut if it took too long, and is cancelled then. Cancelling the future cancels the child.
+        With `retry` each attempt is another child.
 
         Raises:
             ConversionError: The input has no payload.
-            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, `version` is
-                none, or an option is unknown.
+            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id or stands beside
+                `retry`, `version` is none, or an option is unknown.
         """
+        return self._future_of(self._child(orchestration, value, output, options))
+
+    @overload
+    async def sub_orchestration(
+        self,
+        orchestration: "Callable[[OrchestrationContext, I], Coroutine[Any, Any, O]]",
+        input: I,
+        /,
+        **options: Unpack[ChildOptions],
+    ) -> O: ...
+    @overload
+    async def sub_orchestration(
+        self,
+        orchestration: "Callable[[OrchestrationContext], Coroutine[Any, Any, O]]",
+        /,
+        **options: Unpack[ChildOptions],
+    ) -> O: ...
+    @overload
+    async def sub_orchestration(
+        self, orchestration: str, input: object = None, /, *, output: type[O], **options: Unpack[ChildOptions]
+    ) -> O: ...
+    @overload
+    async def sub_orchestration(
+        self, orchestration: str, input: object = None, /, **options: Unpack[ChildOptions]
+    ) -> Any: ...
+    async def sub_orchestration(
+        self,
+        orchestration: Callable[..., Any] | str,
+        value: object = None,
+        /,
+        *,
+        output: Any = Any,
+        **options: Unpack[ChildOptions],
+    ) -> Any:
+        """`schedule_sub_orchestration` as a coroutine, for `tg.create_task`: asked for when it first runs."""
+        child = self._child(orchestration, value, output, options)
+        return await (child if isinstance(child, DurableFuture) else child.run())
+
+    def _child(
+        self, orchestration: Callable[..., Any] | str, value: object, output: Any, options: ChildOptions
+    ) -> AskedFuture[Any] | Attempts[Any]:
         arguments.options(options, ChildOptions.__annotations__, "a sub-orchestration")
         name = _orchestration_name(orchestration)
         if not isinstance(orchestration, str):
@@ -324,7 +346,12 @@ class OrchestrationContext(Combinators):
             instance=arguments.instance_id(options.get("instance")),
             version=arguments.version(options.get("version"), "version"),
         )
-        return self._asked(self._ask(action), output, f"output of orchestration {name}")
+        if action.instance is not None and "retry" in options:
+            raise UsageError(
+                f"expected no `instance` beside `retry`, for each attempt is an instance of its own, "
+                f"but sub-orchestration {name} has {action.instance!r}"
+            )
+        return self._tried(f"orchestration {name}", action, output, options)
 
     @overload
     def start_detached(

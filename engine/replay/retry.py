@@ -1,7 +1,7 @@
-"""When is an activity tried again, and how long may it take? The policy, and the loop that lives in the history.
+"""When is an activity or a child tried again, and how long may it take? The policy, and the loop that follows it.
 
-Each attempt is an activity of its own and each delay a timer of its own, both events: the loop below is orchestration
-code and replays like any other.
+Each attempt is an activity or a child of its own and each pause a timer of its own, all events: the loop below is
+orchestration code and replays like any other.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """How often, and after which pause, a failed activity is tried again.
+    """How often, and after which pause, a failed activity or child is tried again.
 
     Attributes:
         attempts: Calls in all, the first included; at least 1.
@@ -84,10 +84,10 @@ ONCE = RetryPolicy(attempts=1)
 
 
 class Attempts(Generic[T]):
-    """One activity called until it succeeds, fails for good, or time is up. The first call is made at once.
+    """One activity or child called until it succeeds, fails for good, or time is up. The first call is made at once.
 
     Args:
-        name: Of the activity, for messages.
+        name: What is called, for messages.
         call: Asks for one attempt.
         pause: Asks for a timer.
         policy: How often, and when.
@@ -153,7 +153,7 @@ class Attempts(Generic[T]):
             raise self._timed_out("timeout", self._timeout) from None
 
     def _timed_out(self, what: str, limit: timedelta | None, cause: Failure | None = None) -> TimedOut:
-        message = f"expected activity {self._name} within its {what} of {limit}, but it took longer"
+        message = f"expected {self._name} within its {what} of {limit}, but it took longer"
         if cause is not None:
             message += f"; its last attempt failed with {cause.type}: {cause.message}"
         return TimedOut(Failure(category=Category.APPLICATION, type="TimedOut", message=message, cause=cause))

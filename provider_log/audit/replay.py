@@ -7,6 +7,7 @@ import enum
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -14,6 +15,7 @@ from engine.clock import SystemClock
 from engine.errors import HistoryCorrupted, InstanceNotFound, NotRegistered, UsageError
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.registry import Registry
+from engine.replay.matching import Nondeterminism
 from engine.testing import ScenarioFailed
 from engine.testing import replay as replay_code
 from provider_log import codec
@@ -24,7 +26,7 @@ from provider_log.log.port import LogCorrupted, LogView, StoredRecord
 from provider_log.routing import partition_of, root_of
 from provider_log.topics import Topics
 
-_RECORDS_A_BREATH = 1_000
+RECORDS_A_BREATH = 1_000
 
 Progress = Callable[[int, int], None]
 """Called with the history records read and those there are."""
@@ -40,12 +42,21 @@ class Answer(enum.Enum):
     NOT_ASKED = "not_asked"  # no code was given
 
 
+class Said(NamedTuple):
+    """An answer, why, and of which event that is said."""
+
+    answer: Answer
+    sentence: str = ""
+    event_id: int | None = None
+
+
 class ReplayedExecution(Struct, frozen=True, kw_only=True):
     """One execution.
 
     Attributes:
         events: In order of event id, those up to the first that cannot be decoded.
         answer: What the code says; `sentence` says why, empty if it agrees.
+        event_id: Where the code left the recorded path; None if it did not, or that is no event's matter.
         first_offset, last_offset: Of the history records that hold its events.
     """
 
@@ -55,6 +66,7 @@ class ReplayedExecution(Struct, frozen=True, kw_only=True):
     events: tuple[AnyEvent, ...]
     answer: Answer
     sentence: str
+    event_id: int | None
     first_offset: int
     last_offset: int
 
@@ -150,7 +162,7 @@ async def replay_log(
             if (until_offset is not None and offset > until_offset) or not reading.take(offset, record):
                 break
             done += 1
-            if done % _RECORDS_A_BREATH == 0:
+            if done % RECORDS_A_BREATH == 0:
                 if progress is not None:
                     progress(offset - bounds.first, bounds.end - bounds.first)
                 await SystemClock().sleep_ms(0)
@@ -164,12 +176,17 @@ async def replay_log(
         until_offset=reading.offset,
         deleted=reading.is_deleted,
         unreadable=tuple(reading.unreadable),
-        executions=tuple(_replayed(instance, one, registry) for one in reading.executions.values()),
+        executions=tuple(replayed(instance, one, registry) for one in reading.executions.values()),
     )
 
 
-class _Recorded:
-    """The events of one execution as they lie in the log."""
+class Recorded:
+    """The events of one execution as they lie in the log.
+
+    Attributes:
+        first_offset, last_offset: Of the history records that hold them.
+        blobs: The events, encoded.
+    """
 
     def __init__(self, execution_id: int, offset: int) -> None:
         self.execution_id = execution_id
@@ -191,7 +208,7 @@ class _Reading:
         self.is_known = False
         self.is_deleted = False
         self.unreadable: list[int] = []
-        self.executions: dict[int, _Recorded] = {}
+        self.executions: dict[int, Recorded] = {}
 
     def take(self, offset: int, record: StoredRecord | LogCorrupted) -> bool:
         """Look at the next record; False if it is after the time asked for."""
@@ -230,44 +247,48 @@ class _Reading:
         self._parts += record.events
         if record.part + 1 < record.parts or not self._parts:
             return
-        execution = self.executions.setdefault(record.execution_id, _Recorded(record.execution_id, offset))
+        execution = self.executions.setdefault(record.execution_id, Recorded(record.execution_id, offset))
         execution.blobs += self._parts
         execution.last_offset = offset
         self._parts = []
 
 
-def _replayed(instance: str, recorded: _Recorded, registry: Registry | None) -> ReplayedExecution:
+def replayed(instance: str, recorded: Recorded, registry: Registry | None) -> ReplayedExecution:
+    """One execution, with what `registry` says to it."""
     events: list[AnyEvent] = []
-    answer, sentence = Answer.NOT_ASKED, ""
+    said = Said(Answer.NOT_ASKED)
     for blob in recorded.blobs:
         try:
             events.append(codec.decode_event(blob.data))
         except (codec.Malformed, codec.UnknownSchema) as error:
-            answer, sentence = Answer.CORRUPTED, f"event {blob.event_id}: {error}"
+            said = Said(Answer.CORRUPTED, f"event {blob.event_id}: {error}", blob.event_id)
             break
     else:
         if registry is not None:
-            answer, sentence = _asked(instance, recorded.execution_id, events, registry)
+            said = _asked(instance, recorded.execution_id, events, registry)
     started = events[0] if events and isinstance(events[0], OrchestrationStarted) else None
     return ReplayedExecution(
         execution_id=recorded.execution_id,
         name="" if started is None else started.name,
         version="" if started is None else started.version,
         events=tuple(events),
-        answer=answer,
-        sentence=sentence,
+        answer=said.answer,
+        sentence=said.sentence,
+        event_id=said.event_id,
         first_offset=recorded.first_offset,
         last_offset=recorded.last_offset,
     )
 
 
-def _asked(instance: str, execution_id: int, events: Sequence[AnyEvent], registry: Registry) -> tuple[Answer, str]:
+def _asked(instance: str, execution_id: int, events: Sequence[AnyEvent], registry: Registry) -> Said:
     try:
         replay_code(registry, events, instance=instance, execution_id=execution_id)
     except ScenarioFailed as error:
-        return Answer.NONDETERMINISM, str(error)
+        # One that reached outside is none of any event's: its sentence names the call.
+        event_id = error.__cause__.event_id if isinstance(error.__cause__, Nondeterminism) else None
+        return Said(Answer.NONDETERMINISM, str(error), event_id)
     except NotRegistered as error:
-        return Answer.NOT_REGISTERED, str(error)
+        return Said(Answer.NOT_REGISTERED, str(error))
     except HistoryCorrupted as error:
-        return Answer.CORRUPTED, str(error)
-    return Answer.AGREES, ""
+        return Said(Answer.CORRUPTED, str(error))
+    return Said(Answer.AGREES)

@@ -67,8 +67,11 @@ class _Outsider:
         self._input = JsonConverter().encode(workload.input, "the input of the workload")
         self._clock = SystemClock()
         self._ends: dict[str, asyncio.Future[str]] = {}
+        self._error: BaseException | None = None
 
     async def output_of(self, instance: str) -> str:
+        if self._error is not None:
+            raise self._error
         end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ends[instance] = end
         start = StartOrchestration(instance=instance, name=self._workload.name, input=self._input, message_id=instance)
@@ -95,7 +98,8 @@ class _Outsider:
             await reader.close()
 
     def fail(self, error: BaseException) -> None:
-        """Nobody is told an end any more: whoever waits for one gets `error`."""
+        """Nobody is told an end any more: whoever waits for one gets `error`, and so does whoever comes."""
+        self._error = self._error or error
         for end in self._ends.values():
             if not end.done():
                 end.set_exception(error)

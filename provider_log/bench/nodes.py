@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE, STDOUT
@@ -25,7 +25,9 @@ _SAID_MAX = 2_000
 
 
 @asynccontextmanager
-async def running_nodes(bootstrap: str, app: str, directory: Path, count: int) -> AsyncGenerator[None]:
+async def running_nodes(
+    bootstrap: str, app: str, directory: Path, count: int
+) -> AsyncGenerator[Sequence[asyncio.subprocess.Process]]:
     """`count` nodes that serve the workloads, stopped at the end.
 
     Args:
@@ -35,16 +37,15 @@ async def running_nodes(bootstrap: str, app: str, directory: Path, count: int) -
         count: How many; they have `PARTITIONS_A_NODE` partitions each.
 
     Raises:
-        UsageError: One ended before it was ready; the text is what it said.
+        UsageError: One ended before it was ready, or before the block did; the text is what it said.
     """
     async with AsyncExitStack() as stack:
-        for number in range(count):
-            await stack.enter_async_context(_node(bootstrap, app, directory / f"node-{number}", count))
-        yield
+        nodes = [_node(bootstrap, app, directory / f"node-{number}", count) for number in range(count)]
+        yield [await stack.enter_async_context(node) for node in nodes]
 
 
 @asynccontextmanager
-async def _node(bootstrap: str, app: str, data: Path, count: int) -> AsyncGenerator[None]:
+async def _node(bootstrap: str, app: str, data: Path, count: int) -> AsyncGenerator[asyncio.subprocess.Process]:
     arguments = {
         "--app-module": "provider_log.bench.workloads:REGISTRY",
         "--log": "kafka",
@@ -72,7 +73,15 @@ async def _node(bootstrap: str, app: str, data: Path, count: int) -> AsyncGenera
                 raise UsageError(f"expected a node that runs, but it ended: {said[-_SAID_MAX:]}")
             said += line.decode(errors="replace")
         drained = tasks.spawn("drain", process.stdout.read())
-        yield
+        try:
+            yield process
+        finally:
+            if process.returncode is not None:  # in place of whatever went wrong because of it
+                said += (await drained).decode(errors="replace")
+                raise UsageError(
+                    f"expected a node that runs to the end of the measurement, but it ended with {process.returncode}, "
+                    f"so what was measured is the others: {said[-_SAID_MAX:]}"
+                )
         process.terminate()
         await within(SystemClock(), drained, _STOP_MS)
     finally:

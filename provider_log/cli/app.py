@@ -10,6 +10,7 @@ import typer
 from engine.errors import EngineError, ProviderError
 from provider_log.cli.audit_commands import audit
 from provider_log.cli.bench_command import bench
+from provider_log.cli.check_command import check
 from provider_log.cli.client_commands import COMMANDS
 from provider_log.cli.dead_letter_commands import dead_letter
 from provider_log.cli.dev_commands import dev
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("node")(node)
 app.command("bench")(bench)
 app.command("simulate")(simulate)
+app.command("check")(check)
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 

@@ -1,7 +1,9 @@
 """What does the log say, without a node? `turnlog audit`."""
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 from rich import box
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from engine.errors import UsageError
 from engine.registry import Registry
+from engine.replay.nets import install_audit_net
 from provider_log.cli import show
 from provider_log.cli.calling import AsJson, InstanceId, Url, ask, print_json, resolved
 from provider_log.cli.exits import Exit
@@ -23,6 +27,7 @@ from provider_log.cli.user_code import fix_hash_seed, load_registry
 
 if TYPE_CHECKING:
     from provider_log.answers import PartitionDigest
+    from provider_log.audit.code_check import CodeCheck
     from provider_log.audit.replay import Replayed
     from provider_log.audit.verify import Verdict
     from provider_log.cli.calling import Node
@@ -106,6 +111,49 @@ def replay(
         _print_replayed(found, execution)
     if not found.agrees:
         raise typer.Exit(Exit.DIFFERS)
+
+
+@audit.command("check-code")
+def check_code(
+    app_module: Annotated[
+        str, typer.Argument(metavar="MODULE:REGISTRY", help="The code that is to be deployed.", show_default=False)
+    ],
+    ended: Annotated[bool, typer.Option("--ended", help="Take it through what has ended, too.")] = False,
+    data: Data = None,
+    app: App = None,
+    log: LogName = None,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay every instance that runs with code that is not deployed yet, and name those that would be held."""
+    settings = resolved(data=data, app=app, log=log, bootstrap=bootstrap).for_log()
+    fix_hash_seed()
+    # What the code prints, while it is imported or replayed, is none of the answer.
+    with redirect_stdout(sys.stderr):
+        registry = load_registry(app_module, Path.cwd())
+        install_audit_net()  # as a node does: what would be refused there is told here
+        with show.progress() as bars:
+            found = anyio.run(_code_checked, settings, registry, ended, bars)
+    if as_json:
+        print_json(found)
+    else:
+        _print_code_check(found, ended)
+    if not found.agrees:
+        raise typer.Exit(Exit.DIFFERS)
+
+
+async def _code_checked(settings: Settings, registry: Registry, ended: bool, bars: Progress) -> "CodeCheck":
+    from provider_log.audit.code_check import check_code as check
+
+    async with open_log(settings) as log:
+        return await check(
+            log,
+            registry,
+            app=settings.app,
+            ended=ended,
+            reading=_advancing(bars, "reading the log"),
+            replaying=_advancing(bars, "replaying"),
+        )
 
 
 async def _replayed(
@@ -195,9 +243,48 @@ def _print_replayed(found: "Replayed", execution: int | None) -> None:
         console.print(show.history(shown.events))
 
 
+def _print_code_check(found: "CodeCheck", ended: bool) -> None:
+    console = show.console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("instance", "execution", "orchestration", "events", "the code"):
+        table.add_column(heading, overflow="fold")
+    for each in found.departures[:DEPARTURES_SHOWN_MAX]:
+        table.add_row(
+            each.instance,
+            str(each.execution_id),
+            f"{each.name} {each.version}",
+            str(each.events),
+            Text(f"{each.answer.value.replace('_', ' ')}: {each.sentence}", style="red"),
+        )
+    if found.departures:
+        console.print(table)
+    if len(found.departures) > DEPARTURES_SHOWN_MAX:
+        console.print(f"and {len(found.departures) - DEPARTURES_SHOWN_MAX:,} more; --json has all")
+    kinds = Counter((each.name, each.version, each.answer.value) for each in found.departures)
+    for (name, version, answer), number in sorted(kinds.items()):
+        console.print(f"{name} {version}: {number:,} {answer.replace('_', ' ')}")
+    for each in found.unreadable:
+        console.print(Text(f"unreadable, so nobody knows whose: {each.partition}/{each.offset}", style="red"))
+    what = "" if ended else " that have not ended"
+    replayed = f"{found.executions:,} executions{what}, {found.events:,} events, in {found.partitions} partitions"
+    if found.agrees:
+        console.print(Text.assemble(("the code agrees", "green"), f" with {replayed}"))
+    else:
+        console.print(Text.assemble((f"{len(found.departures):,} differ", "bold red"), f" of {replayed}"))
+
+
+DEPARTURES_SHOWN_MAX = 50
+"""A change that many instances do not fit shows with the first of them."""
+
+
 @contextmanager
 def _bar(text: str) -> Generator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing elsewhere."""
     with show.progress() as bars:
-        bar = bars.add_task(text, total=None)
-        yield lambda done, total: bars.update(bar, completed=done, total=total)
+        yield _advancing(bars, text)
+
+
+def _advancing(bars: Progress, text: str) -> Callable[[int, int], None]:
+    """What advances a new bar."""
+    bar = bars.add_task(text, total=None)
+    return lambda done, total: bars.update(bar, completed=done, total=total)

@@ -36,7 +36,7 @@ SAYS: dict[Exit, str] = {
     Exit.NOT_FOUND: "no such instance",
     Exit.TIMED_OUT: "not done in the time given",
     Exit.UNREACHABLE: "no node answers, or the node cannot go on",
-    Exit.DIFFERS: "log, store and code do not agree, or a history is damaged",
+    Exit.DIFFERS: "log, store and code do not agree, a history is damaged, or a check found something",
     Exit.INTERRUPTED: "ended by Ctrl-C",
 }
 

@@ -297,9 +297,12 @@ class ClusterProvider:
 
         Raises:
             OwnershipLost: Nobody does now.
+            StateCorrupted, Fatal: It is here, and has failed.
         """
         if self.local.held.is_current(number):
             return self.local
+        if (stuck := self.local.held.error(number)) is not None:
+            raise stuck
         owners = self.local.held.owners
         assert owners is not None
         owner = owners.standing(number).owner

@@ -2,11 +2,14 @@
 
 placed here ─▶ wait until nobody who lives has it ─▶ acquire, restore, run ─▶ placed elsewhere: drain, release
                     ▲                                        │
-                    └──────────── fenced by another ◀────────┘
+                    ├──────────── fenced by another ◀────────┤
+                    │                                        ▼
+    another node tries, twice at most ◀───────────── it cannot be run ─▶ stuck: stays here, and says why
 """
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -23,6 +26,9 @@ from provider_log.partitions import Partitions
 
 log = logger("cluster")
 known_marks("sharing.by_force", "sharing.taken")
+
+MOVES_MAX = 2
+"""So often a partition moves because of one record that nobody can use: more nodes would find what these found."""
 
 
 class SharingOptions(Struct, frozen=True, kw_only=True):
@@ -72,6 +78,7 @@ class Sharing:
         self._holding: dict[int, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
         self._unfit: set[int] = set()
+        self._stuck: set[int] = set()
         self._moves = Wakeup()
         self._given_up = given_up
         self._tasks = Tasks("sharing", lambda error: log.critical("a partition is held no more: %s", error))
@@ -107,12 +114,13 @@ class Sharing:
         return self._membership.placement is not None and self._owners is not None and self._owners.is_known
 
     def is_settled(self, held: Partitions) -> bool:
-        """Whether every partition that is placed here runs here."""
+        """Whether every partition that is placed here, and that this node can run, runs here."""
         placement = self._membership.placement
         if placement is None:
             return False
         phases = held.phases()
-        return all(phases.get(number) is Phase.RUNNING for number in placement.of(self._node) - self._unfit)
+        wanted = placement.of(self._node) - self._unfit - self._stuck
+        return all(phases.get(number) is Phase.RUNNING for number in wanted)
 
     async def run(self, held: Partitions) -> None:
         """Hold what is placed here, until cancelled; then release it all."""
@@ -150,7 +158,7 @@ class Sharing:
         try:
             while True:
                 await self._until_free(number)
-                await held.hold(number, self._options.drain_ms)
+                await held.hold(number, self._options.drain_ms, functools.partial(self._stays, number))
                 mark("sharing.taken")
                 log.warning("partition %d was taken by another node", number)
                 await self._clock.sleep_ms(int(self._chance.uniform(0, self._options.again_ms_max)))
@@ -160,12 +168,44 @@ class Sharing:
             log.critical("partition %d cannot be run here: %s", number, error, exc_info=is_defect)
             self._unfit.add(number)
             self._membership.refuse([number])
-            if self._given_up is not None:
-                self._given_up(number, error)
+            self._say_given_up(number, error)
         finally:
             del self._holding[number]
             self._leaving.discard(number)
             self._moves.signal()
+
+    async def _stays(self, number: int, tried: frozenset[str], error: ProviderError) -> None:
+        """Return when another node may try a partition that cannot be run here: at once, as a rule.
+
+        Where nobody is left who might run it, it stays: it would tour the cluster, each node restoring it in vain, and
+        end with none that could say why.
+        """
+        said = False
+        try:
+            while self._is_stuck(tried):
+                if not said:
+                    said = True
+                    self._stuck.add(number)
+                    log.critical(
+                        "partition %d is stuck: %s could not run it, and it stays here. Correct what is said, or start "
+                        "a version that can read it: %s",
+                        number,
+                        ", ".join(sorted(tried)),
+                        error,
+                    )
+                    self._say_given_up(number, error)
+                await self._membership.changed()
+        finally:
+            self._stuck.discard(number)
+
+    def _is_stuck(self, tried: frozenset[str]) -> bool:
+        placement = self._membership.placement
+        others = set(() if placement is None else placement.nodes) - {self._node}
+        return bool(tried) and (len(tried) > MOVES_MAX or not others - tried)
+
+    def _say_given_up(self, number: int, error: Exception) -> None:
+        if self._given_up is not None:
+            self._given_up(number, error)
 
     async def _until_free(self, number: int) -> None:
         """Return when nobody else who lives has the partition, or has not given it up in time."""

@@ -17,11 +17,14 @@ class ChangelogBroken(Exception):
 
     Attributes:
         offset: Of the record that does not continue.
+        tried: The nodes that acquired the partition since and came no further, the newest one included; empty if one
+            of them did.
     """
 
     def __init__(self, offset: int, message: str) -> None:
         super().__init__(f"history offset {offset}: {message}")
         self.offset = offset
+        self.tried: frozenset[str] = frozenset()
 
 
 class Followed(Struct, frozen=True):

@@ -126,6 +126,7 @@ class Partition:
         self._stopped = False
         self._phase = Phase.IDLE
         self._error: ProviderError | None = None
+        self._tried: frozenset[str] = frozenset()
         self._owning: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self.owned_times = 0
@@ -153,6 +154,11 @@ class Partition:
     def error(self) -> ProviderError | None:
         """Why it failed, in phase FAILED."""
         return self._error
+
+    @property
+    def tried(self) -> frozenset[str]:
+        """In phase FAILED: the nodes that are known to have failed at the same place of the history, this one too."""
+        return self._tried
 
     def live(self, operation: str) -> LivePartition:
         """The running partition.
@@ -544,6 +550,7 @@ class Partition:
             else kind("own", f"partition {self._place.partition}: {error or type(error).__name__}")
         )
         self._error.__cause__ = error if error is not self._error else error.__cause__
+        self._tried = error.tried if isinstance(error, ChangelogBroken) else frozenset()
         self._phase = Phase.FAILED
         self._arrivals.fail_all(self._error)
         self._settled.set()

@@ -4,6 +4,7 @@ No end offsets and no marker arithmetic: read-committed order puts everything an
 committed before the new owner's record.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -83,6 +84,13 @@ class Restore:
             raise ChangelogBroken(
                 head.offset + 1, f"expected the history to be kept for ever, but it begins at {bounds.first}"
             )
+        try:
+            return await self._read_on(head, bounds.end, owner_token, progress)
+        except ChangelogBroken as error:
+            error.tried = await self._tried_after(error.offset, owner_token)
+            raise
+
+    async def _read_on(self, head: HeadRow, end: int, owner_token: bytes, progress: Progress | None) -> Restored:
         reader = await self._log.open_reader(self._topic, self._partition, head.offset + 1)
         waited_since_ms = self._clock.boot_ms()
         try:
@@ -103,12 +111,32 @@ class Restore:
                     waited_since_ms = self._clock.boot_ms()
                     head, met = self._apply(head, stored, owner_token)
                     if progress is not None:
-                        progress(head.offset, max(head.offset, bounds.end - 1))
+                        progress(head.offset, max(head.offset, end - 1))
                     if met:
                         last = self._last
                         return Restored(head, is_clean=last is None or isinstance(last, r.OwnershipReleased))
         finally:
             await reader.close()
+
+    async def _tried_after(self, offset: int, owner_token: bytes) -> frozenset[str]:
+        """The nodes that acquired behind a record that is not to be had; none if it was had by one of them."""
+        nodes: dict[bytes, str] = {}
+        reader = await self._log.open_reader(self._topic, self._partition, offset + 1)
+        try:
+            while owner_token not in nodes:
+                stored = await reader.read(_RECORDS_AT_ONCE, timeout_ms=self._stall_ms)
+                for one in stored:
+                    with contextlib.suppress(codec.Malformed, codec.UnknownSchema):
+                        record = codec.decode_record(one.value or b"")
+                        if isinstance(record, r.OwnershipAcquired):
+                            nodes[record.owner_token] = record.node
+                        elif not isinstance(record, r.Genesis) and record.envelope.owner_token in nodes:
+                            return frozenset()
+                if not stored:
+                    break  # another's transaction is open before the own record; what is known is enough
+        finally:
+            await reader.close()
+        return frozenset(nodes.values())
 
     async def _checked_head(self) -> HeadRow:
         """The store's head, if the log still has the record it stands at; else the store is wiped.

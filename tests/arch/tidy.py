@@ -1,6 +1,7 @@
 """What does a file of this repository have to look like? The rules no linter has, each a pure function of the text."""
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -22,6 +23,18 @@ Findings = Iterator[tuple[int, str]]
 """Line numbers, from 1, and what is wrong there: "expected …, but …"."""
 
 
+@functools.lru_cache(maxsize=1)
+def _nodes(text: str) -> list[ast.AST]:
+    """All of a file; each rule asks for it again, one file after the other."""
+    return list(ast.walk(ast.parse(text)))
+
+
+def _module(text: str) -> ast.Module:
+    module = _nodes(text)[0]
+    assert isinstance(module, ast.Module)
+    return module
+
+
 def long_file(path: str, text: str) -> Findings:
     lines = text.count("\n")
     if lines > FILE_LINES_MAX:
@@ -29,7 +42,7 @@ def long_file(path: str, text: str) -> Findings:
 
 
 def long_function(path: str, text: str) -> Findings:
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         if isinstance(node, FUNCTIONS):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
@@ -43,9 +56,9 @@ def postponed_work(path: str, text: str) -> Findings:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT and (mark := POSTPONED.search(token.string)):
             yield token.start[0], f"expected finished work, but a comment says {mark[0]}"
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
-            mark = POSTPONED.search(ast.get_docstring(node) or "")
+            mark = POSTPONED.search(ast.get_docstring(node, clean=False) or "")
             if mark:
                 yield getattr(node, "lineno", 1), f"expected finished work, but a docstring says {mark[0]}"
 
@@ -53,7 +66,7 @@ def postponed_work(path: str, text: str) -> Findings:
 def unrun_test(path: str, text: str) -> Findings:
     if not path.startswith("tests/"):
         return
-    for node in ast.walk(ast.parse(text)):
+    for node in _nodes(text):
         match node:
             case ast.Attribute(attr=name) | ast.Name(id=name) | ast.alias(name=name) if name in NOT_RUN:
                 yield node.lineno, f"expected every test to run, but {name} keeps one from it"
@@ -63,14 +76,14 @@ def unrun_test(path: str, text: str) -> Findings:
 
 def banned_name(path: str, text: str) -> Findings:
     stem = path.rsplit("/", 1)[-1].removesuffix(".py")
-    for line, name in [(1, stem), *_names_given(ast.parse(text))]:
+    for line, name in [(1, stem), *_names_given(text)]:
         if word := next((word for word in WORDS_OF_A_NAME.findall(name) if word.lower() in BANNED_WORDS), None):
             yield line, f"expected a name that says what the thing is, but {name} calls it {word!r}"
 
 
-def _names_given(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _names_given(text: str) -> Iterator[tuple[int, str]]:
     """Every name this file gives; names it merely uses, from the standard library say, are not its choice."""
-    for node in ast.walk(tree):
+    for node in _nodes(text):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield node.lineno, node.name
@@ -87,7 +100,7 @@ def _names_given(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def no_docstring(path: str, text: str) -> Findings:
-    if not ast.get_docstring(ast.parse(text)):
+    if not ast.get_docstring(_module(text)):
         yield 1, "expected a docstring that says which question the file answers, but there is none"
 
 

@@ -1,6 +1,7 @@
 """Does `turnlog audit` tell a good data directory from a damaged one, beside a node and without one?"""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -83,6 +84,40 @@ async def test_code_that_left_the_recorded_path_is_exit_6(shop: Path) -> None:
     assert "nondeterminism: " in ran.out
 
 
+async def test_code_that_is_to_be_deployed_is_asked_about_every_history(shop: Path) -> None:
+    ran = await turnlog("audit", "check-code", "shop:registry", "--ended", directory=shop)
+    assert (ran.code, ran.err) == (0, "")
+    assert re.fullmatch(r"the code agrees with 2 executions, \d+ events, in 1 partitions\n", ran.out)
+    source = (shop / "shop.py").read_text()
+    changed = source.replace("schedule_activity(greet, name)", "schedule_activity(refuse, name)")
+    (shop / "shop2.py").write_text(f"print('while it is imported')\n{changed}")
+    told = await turnlog("audit", "check-code", "shop2:registry", "--ended", directory=shop)
+    assert told.code == 6
+    assert "nondeterminism: event 2: expected ActivityScheduled(name='greet'" in told.out
+    assert "welcome 1.0.0: 1 nondeterminism\n1 differ of 2 executions" in told.out
+    (departure,) = json.loads(
+        (await turnlog("audit", "check-code", "shop2:registry", "--ended", "--json", directory=shop)).out
+    )["departures"]
+    assert (departure["instance"], departure["event_id"], departure["answer"]) == ("w1", 2, "nondeterminism")
+
+
+async def test_code_that_opens_a_file_is_told_as_a_node_would_tell_it(shop: Path) -> None:
+    source = (shop / "shop.py").read_text()
+    changed = source.replace("    return await ctx", "    open('shop.py')\n    return await ctx", 1)
+    assert changed != source
+    (shop / "shop3.py").write_text(changed)
+    ran = await turnlog("audit", "check-code", "shop3:registry", "--ended", directory=shop)
+    assert (ran.code, "it used opening a file (open)" in ran.out) == (6, True)
+
+
+async def test_what_has_ended_is_asked_about_if_one_wants_to_know(shop: Path) -> None:
+    ran = await turnlog("audit", "check-code", "shop:registry", directory=shop)
+    assert (ran.code, ran.out) == (
+        0,
+        "the code agrees with 0 executions that have not ended, 0 events, in 1 partitions\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -93,6 +128,9 @@ async def test_code_that_left_the_recorded_path_is_exit_6(shop: Path) -> None:
         (("replay", "nobody"), 3, "expected records of instance 'nobody'"),
         (("replay", "w1", "--execution", "7"), 2, "expected an execution of 'w1' (1), but it is 7"),
         (("replay", "w1", "--app-module", "nothing:registry"), 2, "expected a module 'nothing'"),
+        (("check-code", "nothing:registry"), 2, "expected a module 'nothing'"),
+        (("check-code", "shop"), 2, "expected module:registry"),
+        (("check-code", "shop:registry", "--app", "other"), 2, "expected the log of application 'other'"),
     ],
 )
 async def test_a_call_that_is_wrong_is_told(shop: Path, arguments: tuple[str, ...], code: int, says: str) -> None:

@@ -1,9 +1,13 @@
 """Does `turnlog bench` run on Kafka, and does an orchestration take the transactions it must and no more?"""
 
 import json
+import uuid
+from pathlib import Path
 
 import pytest
 
+from engine.errors import UsageError
+from provider_log.bench.nodes import running_nodes
 from provider_log.cli import app as command
 from provider_log.cli.exits import Exit
 
@@ -41,6 +45,18 @@ def test_a_node_that_cannot_run_is_told_with_its_own_words(
     arguments = ("bench", "hello3", "--log", "kafka", *SMALL, "--bootstrap", bootstrap, "--nodes", "1")
     assert command.run(arguments) == Exit.USAGE
     assert "expected a node that runs, but it ended" in capsys.readouterr().err
+
+
+async def test_a_node_that_ends_on_the_way_makes_no_measurement(bootstrap: str, tmp_path: Path) -> None:
+    """Another one would take its partitions, and what is measured would be that one alone."""
+
+    async def measured() -> None:
+        async with running_nodes(bootstrap, f"app-{uuid.uuid4().hex}", tmp_path, 1) as nodes:
+            nodes[0].kill()
+            await nodes[0].wait()
+
+    with pytest.raises(UsageError, match="expected a node that runs to the end of the measurement, but it ended"):
+        await measured()
 
 
 def test_without_a_broker_it_starts_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

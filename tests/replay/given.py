@@ -15,6 +15,7 @@ from engine.model.messages import (
     CompleteSubOrchestration,
     EnqueueMessage,
     FailActivity,
+    FailSubOrchestration,
     FireTimer,
     RaiseEvent,
     StartOrchestration,
@@ -118,6 +119,15 @@ class Instance:
     def child_completed(self, event_id: int, value: object = None) -> CompleteSubOrchestration:
         return CompleteSubOrchestration(
             instance="i", incarnation=LIFE, execution_id=self.execution_id, event_id=event_id, result=payload(value)
+        )
+
+    def child_failed(self, event_id: int, failure: Failure | None = None) -> FailSubOrchestration:
+        return FailSubOrchestration(
+            instance="i",
+            incarnation=LIFE,
+            execution_id=self.execution_id,
+            event_id=event_id,
+            failure=failure or boom(),
         )
 
     @staticmethod

@@ -13,6 +13,7 @@ from engine.model.key_values import KeyValue
 from engine.model.messages import AnyMessage, FireTimer, StartOrchestration
 from engine.model.turn import TurnResult
 from engine.registry import orchestration
+from engine.replay.call_options import ChildOptions
 from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
 from tests.replay.given import Instance, payload
@@ -29,6 +30,7 @@ LEAVES = st.sampled_from(
         ["event"],
         ["read"],
         ["child"],
+        ["retried child"],
         ["status"],
         ["guid"],
         ["spare"],
@@ -36,6 +38,10 @@ LEAVES = st.sampled_from(
         ["forget"],
     ]
 )
+CHILDREN: dict[str, ChildOptions] = {
+    "child": {},
+    "retried child": {"retry": RetryPolicy(attempts=2, delay=timedelta(seconds=1)), "timeout": timedelta(seconds=2)},
+}
 BLOCKS = ("join", "select", "completed", "gather", "group", "wait")
 
 
@@ -79,8 +85,8 @@ async def _step(ctx: OrchestrationContext, kind: str, rest: list[Any], log: list
             return await ctx.wait_event("e")
         case "read":
             return await ctx.dequeue("q")
-        case "child":
-            return await _outcome(ctx.schedule_sub_orchestration("c", place))
+        case "child" | "retried child":
+            return await _outcome(ctx.schedule_sub_orchestration("c", place, **CHILDREN[kind]))
         case "status":
             return ctx.set_custom_status(place)
         case "guid":
@@ -224,4 +230,6 @@ class World:
             if isinstance(message, FireTimer):
                 self._open.append(message)
             elif isinstance(message, StartOrchestration) and message.parent is not None:
-                self._open.append(self.instance.child_completed(message.parent.event_id, "child"))
+                fails = message.parent.event_id % 4 == 0
+                answer = self.instance.child_failed if fails else self.instance.child_completed
+                self._open.append(answer(message.parent.event_id))

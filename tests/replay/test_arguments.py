@@ -45,7 +45,7 @@ REFUSED: list[tuple[Call, str]] = [
     ),
     (
         lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", tag="gpu"),
-        "expected options of a sub-orchestration among instance, version, but got tag",
+        "expected options of a sub-orchestration among retry, timeout, deadline, instance, version, but got tag",
     ),
     (lambda ctx: ctx.schedule_sub_orchestration("c", version="new"), "expected version like '1.0.0', but it is 'new'"),
     (lambda ctx: ctx.schedule_sub_orchestration("c", instance=UNTYPED), "expected the id of an instance to be a str"),

@@ -13,7 +13,8 @@ import pytest
 from engine.model.events import AnyEvent
 from engine.port import OrchestrationItem
 from engine.registry import orchestration
-from engine.replay.context import ActivityOptions, OrchestrationContext
+from engine.replay.call_options import ActivityOptions
+from engine.replay.context import OrchestrationContext
 from engine.replay.live import LiveExecution
 from engine.replay.retry import RetryPolicy
 from engine.replay.turn import Committed, TurnOptions, run_turn

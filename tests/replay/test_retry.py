@@ -1,12 +1,16 @@
 """Is every attempt and every pause of a retried activity in the history, and does time run out where it should?"""
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
 import pytest
 
 from engine.errors import ActivityError, TimedOut, UsageError
-from engine.model.turn import TimerRef
+from engine.model.events import OrchestrationFailed
+from engine.model.failure import Category, Failure
+from engine.model.messages import CancelInstance, StartOrchestration
+from engine.model.turn import TimerRef, TurnResult
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.retry import RetryPolicy
@@ -242,3 +246,79 @@ def test_a_policy_is_what_it_is_given_and_has_defaults() -> None:
 def test_a_policy_that_cannot_be_followed_is_refused(policy: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         msgspec.structs.replace(RetryPolicy(), **policy)
+
+
+# Children
+
+
+@orchestration
+async def child(ctx: OrchestrationContext, number: int) -> str:
+    return str(number)
+
+
+@orchestration
+async def persistent_parent(ctx: OrchestrationContext) -> str:
+    try:
+        return await ctx.schedule_sub_orchestration(child, 1, retry=POLICY, timeout=timedelta(minutes=1))
+    except ActivityError as error:
+        return f"gave up: {error}"
+
+
+def test_each_attempt_of_a_child_is_another_child(keep: bool) -> None:
+    instance = Instance(persistent_parent, keep=keep)
+    first = instance.start()
+    assert [start.instance for start in started(first)] == ["i::sub::2"]
+    instance.give(instance.child_failed(2))
+    second = instance.give(instance.fired(6, NOW_MS + 2000))
+    assert [start.instance for start in started(second)] == ["i::sub::8"]
+    instance.give(instance.child_completed(8, "at last"))
+    assert instance.output == "at last"
+
+
+def started(result: TurnResult) -> list[StartOrchestration]:
+    return [message for message in result.messages if isinstance(message, StartOrchestration)]
+
+
+def test_a_child_that_was_cancelled_is_not_started_again(keep: bool) -> None:
+    instance = Instance(persistent_parent, keep=keep)
+    instance.start()
+    instance.give(instance.child_failed(2, Failure(Category.CANCELLED, "Cancelled", "enough", retryable=False)))
+    assert instance.output == "gave up: Cancelled: enough"
+
+
+def test_a_child_that_takes_too_long_is_cancelled_and_started_again(keep: bool) -> None:
+    instance = Instance(persistent_parent, keep=keep)
+    instance.start()
+    late = instance.give(instance.fired(3, NOW_MS + 60_000))
+    (cancel,) = [message for message in late.messages if isinstance(message, CancelInstance)]
+    assert cancel.instance == "i::sub::2"
+    again = instance.give(instance.fired(6, NOW_MS + 62_000))
+    assert [start.instance for start in started(again)] == ["i::sub::8"]
+
+
+def test_the_coroutine_form_of_a_child_is_tried_again_too(keep: bool) -> None:
+    @orchestration
+    async def groups(ctx: OrchestrationContext) -> str:
+        async with asyncio.TaskGroup() as group:
+            one = group.create_task(ctx.sub_orchestration(child, 1, retry=POLICY))
+            two = group.create_task(ctx.sub_orchestration("other", 2, output=str))
+        return f"{one.result()} {two.result()}"
+
+    instance = Instance(groups, keep=keep)
+    assert [start.instance for start in started(instance.start())] == ["i::sub::2", "i::sub::3"]
+    instance.give(instance.child_failed(2), instance.child_completed(3, "two"))
+    instance.give(instance.fired(5, NOW_MS + 2000))
+    instance.give(instance.child_completed(8, "one"))
+    assert instance.output == "one two"
+
+
+def test_an_id_of_its_own_and_several_attempts_do_not_go_together() -> None:
+    @orchestration
+    async def confused(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_sub_orchestration(child, 1, instance="one", retry=POLICY)
+
+    instance = Instance(confused)
+    instance.start()
+    end = instance.history[-1]
+    assert isinstance(end, OrchestrationFailed)
+    assert "expected no `instance` beside `retry`" in end.failure.message

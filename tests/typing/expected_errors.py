@@ -51,6 +51,7 @@ async def infers(ctx: OrchestrationContext) -> str:
     g: str = await ctx.activity(greet, "x")
     h: str = await ctx.schedule_sub_orchestration(child, 1, instance="one")
     i: float = await ctx.schedule_sub_orchestration(childless)
+    o: str = await ctx.sub_orchestration(child, 1, retry=RetryPolicy(attempts=2), deadline=timedelta(hours=1))
     j: tuple[str, int] = await ctx.join(ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"))
     of_three: tuple[str, int, None] = await ctx.join(
         ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"), ctx.schedule_timer(timedelta(seconds=1))
@@ -66,7 +67,7 @@ async def infers(ctx: OrchestrationContext) -> str:
     n: DurableFuture[str] = ctx.dequeue("q", str)
     if b > c:
         return ctx.continue_as_new()
-    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{p}{of_three}{of_many}"
+    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}{p}{of_three}{of_many}"
 
 
 @orchestration
@@ -82,6 +83,8 @@ async def wrong(ctx: OrchestrationContext, number: int) -> int:
     c: str = await ctx.schedule_activity("named", 1, output=int)  # error: it was said to return int
     d: int = await ctx.schedule_sub_orchestration(child, 1)  # error: the child returns str
     await ctx.schedule_sub_orchestration(child, "1")  # error: the child takes int
+    await ctx.sub_orchestration(child, "1")  # error: the child takes int
+    await ctx.schedule_sub_orchestration(child, 1, tag="gpu")  # error: tags are of activities
     await ctx.schedule_sub_orchestration(childless, 1)  # error: the child takes none
     ctx.start_detached(child, 1)  # error: a detached start has an id
     e: int = await ctx.wait_event("n", str)  # error: the event is a str

@@ -127,9 +127,5 @@ REASONS: dict[str, tuple[str, ...]] = {
                 "sqlite_q13_legacy_continue_as_new_gets_new_execution_policy",
             ],
         ),
-        *named(
-            "provider_validation/race_replay",
-            ["test_legacy_queue_race_decision_preserved", "test_queue_replay_version_stamp_roundtrip"],
-        ),
     ),
 }

@@ -38,6 +38,7 @@ from engine.testing.conformance import (
     port_sessions,
     prune,
     queue_semantics,
+    race_replay,
     sessions,
     tag_filtering,
 )
@@ -65,6 +66,7 @@ _MODULES = (
     capability_filtering,
     sessions,
     kv_store,
+    race_replay,
     port_admission,
     port_batch_fetch,
     port_cancellation,

@@ -48,8 +48,12 @@ class Code(IntEnum):
     PRODUCER_FENCED = 90
 
 
-FENCED = frozenset({Code.INVALID_PRODUCER_EPOCH, Code.PRODUCER_FENCED})
-"""Somebody took the transactional id, or the coordinator timed the transaction out: it is aborted."""
+FENCED = frozenset({Code.INVALID_PRODUCER_EPOCH, Code.PRODUCER_FENCED, Code.INVALID_PRODUCER_ID_MAPPING})
+"""Somebody took the transactional id, or the coordinator timed the transaction out: it is aborted.
+
+The last of them is what a paused owner hears after 32 767 others, when the id has another producer id by then; or after
+a week of silence (`transactional.id.expiration.ms`), when the coordinator has forgotten it.
+"""
 
 ELSEWHERE = frozenset(
     {

@@ -46,8 +46,11 @@ class Log:
         except ChangelogBroken:
             self.head = replace(self.head, offset=offset, chain=chained(self.head.chain, data))
 
-    async def acquire(self, token: bytes) -> None:
-        await self.append(r.OwnershipAcquired(owner_token=token, node="n", address="", generation=0, slots=4))
+    async def append_bytes(self, data: bytes) -> None:
+        await self.log.append(LogRecord(topic=TOPICS.history, partition=0, key=None, value=data))
+
+    async def acquire(self, token: bytes, node: str = "n") -> None:
+        await self.append(r.OwnershipAcquired(owner_token=token, node=node, address="", generation=0, slots=4))
 
     async def raise_level(
         self, level: int, change: Callable[[r.Envelope], r.Envelope] = lambda envelope: envelope
@@ -280,3 +283,27 @@ async def test_an_acquire_record_behind_an_open_transaction_stalls_the_restore()
     await log.acquire(FIRST)
     with pytest.raises(RestoreStalled, match="stranger has a transaction open"):
         await log.restored(FIRST)
+
+
+async def test_a_broken_history_says_which_nodes_came_no_further() -> None:
+    log = await Log().open()
+    await log.acquire(FIRST, "before")
+    await log.append_bytes(b"no record")
+    await log.acquire(SECOND, "second")
+    await log.acquire(THIRD, "third")
+    with pytest.raises(ChangelogBroken) as broken:
+        await log.restored(THIRD)
+    assert broken.value.tried == {"second", "third"}
+
+
+async def test_a_record_that_a_later_owner_could_use_is_held_against_nobody() -> None:
+    """A newer version wrote it, and a newer node went on: that this one cannot is for this one to say."""
+    log = await Log().open()
+    await log.acquire(FIRST, "before")
+    await log.append_bytes(b"of a schema to come")
+    await log.acquire(SECOND, "newer")
+    await log.raise_level(2)
+    await log.acquire(THIRD, "third")
+    with pytest.raises(ChangelogBroken) as broken:
+        await log.restored(THIRD)
+    assert broken.value.tried == frozenset()
