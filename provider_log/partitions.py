@@ -225,11 +225,6 @@ class Partitions:
         """Commits that were refused because another node had taken the partition, since this was made."""
         return self._fenced_commits + sum(part.fenced_commits for part in self._parts.values())
 
-    def error(self, number: int) -> ProviderError | None:
-        """Why the partition has failed, if it is here and has."""
-        part = self._parts.get(number)
-        return None if part is None else part.error
-
     # Found
 
     def all(self) -> list[Partition]:

@@ -54,6 +54,10 @@ class Membership(Protocol):
         """This node cannot run these partitions, or will not: another one shall."""
         ...
 
+    def accept(self, partitions: Iterable[int]) -> None:
+        """This node refuses these no more."""
+        ...
+
     async def aclose(self) -> None:
         """Leave the group."""
         ...
@@ -124,6 +128,10 @@ class ProcessMembership:
 
     def refuse(self, partitions: Iterable[int]) -> None:
         self._refuses.update(partitions)
+        self._say()
+
+    def accept(self, partitions: Iterable[int]) -> None:
+        self._refuses.difference_update(partitions)
         self._say()
 
     async def _answer(self, question: int) -> None:

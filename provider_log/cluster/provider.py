@@ -223,7 +223,7 @@ class ClusterProvider:
             if len(covered) < self.partitions:
                 absent = sorted(set(range(self.partitions)) - set(covered))
                 raise OwnershipLost(
-                    "list_instances", f"expected every partition to have an owner, but {absent} have none"
+                    "list_instances", f"expected every partition to run somewhere, but {absent} do not now"
                 )
             infos = sorted((info for page in pages for info in page.instances), key=lambda info: info.instance)
             return Listed(tuple(infos[:limit]), tuple(covered))
@@ -285,7 +285,13 @@ class ClusterProvider:
             await self._clock.sleep_ms(_LOOK_MS)
 
     async def _everywhere(self, ask: Callable[[Served | RemoteProvider], Awaitable[T]]) -> Sequence[T]:
-        """What each node answers that owns something."""
+        """What each node answers that owns something.
+
+        Raises:
+            StateCorrupted, Fatal: This node has a partition that cannot be run.
+        """
+        for number in range(self.partitions):
+            self._raise_if_stuck(number)
         owners = self.local.held.owners
         assert owners is not None
         nodes = {owner.node for number in range(self.partitions) if (owner := owners.standing(number).owner)}
@@ -301,14 +307,17 @@ class ClusterProvider:
         """
         if self.local.held.is_current(number):
             return self.local
-        if (stuck := self.local.held.error(number)) is not None:
-            raise stuck
+        self._raise_if_stuck(number)
         owners = self.local.held.owners
         assert owners is not None
         owner = owners.standing(number).owner
         if owner is None or not owner.address or owner.node == self._sharing.address:
             raise OwnershipLost("route", f"expected partition {number} to have an owner, but it has none now")
         return self._way(owner.address)
+
+    def _raise_if_stuck(self, number: int) -> None:
+        if (error := self._sharing.stuck(number)) is not None:
+            raise error.with_traceback(None)  # the same one every time: its traceback would grow with each question
 
     def _way(self, node: str) -> Served | RemoteProvider:
         if node == self._sharing.address:

@@ -4,7 +4,9 @@ placed here ─▶ wait until nobody who lives has it ─▶ acquire, restore, r
                     ▲                                        │
                     ├──────────── fenced by another ◀────────┤
                     │                                        ▼
-    another node tries, twice at most ◀───────────── it cannot be run ─▶ stuck: stays here, and says why
+       refused: another node tries ◀───────────────── it cannot be run ─▶ stuck: stays here, and says why
+                    │                                                     ▲
+                    └─── all refuse it: all take that back ───────────────┘
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from engine.errors import ProviderError
 from engine.observe import known_marks, logger, mark
 from engine.runtime.doors import Chance, Tasks, future_of, within
 from provider_log.cluster.membership import Membership
+from provider_log.cluster.placement import Placement
 from provider_log.log.wakeup import Wakeup
 from provider_log.partition.owners import Owners
 from provider_log.partition.ownership import Phase
@@ -28,7 +31,10 @@ log = logger("cluster")
 known_marks("sharing.by_force", "sharing.taken")
 
 MOVES_MAX = 2
-"""So often a partition moves because of one record that nobody can use: more nodes would find what these found."""
+"""So often a partition moves because of one record that nobody can use: more nodes would find what these found.
+
+Whatever else it is that fails, each node tries once, and the one that gets it again when all have refused keeps it.
+"""
 
 
 class SharingOptions(Struct, frozen=True, kw_only=True):
@@ -78,7 +84,9 @@ class Sharing:
         self._holding: dict[int, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
         self._unfit: set[int] = set()
-        self._stuck: set[int] = set()
+        self._stuck: dict[int, ProviderError] = {}
+        self._last_resort: set[int] = set()  # all refused these, and took that back
+        self._is_leaving = False
         self._moves = Wakeup()
         self._given_up = given_up
         self._tasks = Tasks("sharing", lambda error: log.critical("a partition is held no more: %s", error))
@@ -119,7 +127,7 @@ class Sharing:
         if placement is None:
             return False
         phases = held.phases()
-        wanted = placement.of(self._node) - self._unfit - self._stuck
+        wanted = placement.of(self._node) - self._unfit - self._stuck.keys()
         return all(phases.get(number) is Phase.RUNNING for number in wanted)
 
     async def run(self, held: Partitions) -> None:
@@ -140,19 +148,38 @@ class Sharing:
 
     def leave(self, partitions: int) -> None:
         """Want no partition any more: they move to others while this node ends its work."""
+        self._is_leaving = True
         self._membership.refuse(range(partitions))
+
+    def stuck(self, number: int) -> ProviderError | None:
+        """Why a partition that this node keeps cannot be run, if so and as far as the log says that it is here."""
+        assert self._owners is not None
+        owner = self._owners.standing(number).owner
+        return self._stuck.get(number) if owner is not None and owner.node == self._node else None
 
     def _follow(self, held: Partitions) -> None:
         """Begin to hold what is placed here, and let go of what is not. While this is no member, nothing moves."""
         placement = self._membership.placement
         if placement is None:
             return
+        self._accept_what_all_refuse(placement)
         wanted = placement.of(self._node) - self._unfit
         for number in wanted - self._holding.keys():
             self._holding[number] = self._tasks.spawn(str(number), self._hold(held, number))
         for number in self._holding.keys() - wanted - self._leaving:
             self._leaving.add(number)
             self._holding[number].cancel()
+
+    def _accept_what_all_refuse(self, placement: Placement) -> None:
+        """Let somebody have each partition, so that there is one who says what is wrong with it."""
+        refused = {number for number in self._unfit if number not in placement.partitions}
+        if refused and not self._is_leaving:
+            self._unfit -= refused
+            self._last_resort |= refused
+            self._membership.accept(refused)
+        self._last_resort -= {
+            number for number, node in placement.partitions.items() if node != self._node
+        }  # somebody else got it
 
     async def _hold(self, held: Partitions, number: int) -> None:
         try:
@@ -172,36 +199,42 @@ class Sharing:
         finally:
             del self._holding[number]
             self._leaving.discard(number)
+            self._last_resort.discard(number)
             self._moves.signal()
 
     async def _stays(self, number: int, tried: frozenset[str], error: ProviderError) -> None:
-        """Return when another node may try a partition that cannot be run here: at once, as a rule.
+        """Return when another node shall try a partition that cannot be run here: at once, as a rule.
 
-        Where nobody is left who might run it, it stays: it would tour the cluster, each node restoring it in vain, and
-        end with none that could say why.
+        Where enough have tried it stays: it would tour the cluster, each node restoring it in vain, and end with none
+        that could say why. A node that comes, or comes again, may have the code that can read it.
         """
-        said = False
+        if len(tried) <= MOVES_MAX and number not in self._last_resort:
+            return
+        self._stuck[number] = error
+        log.critical(
+            "partition %d is stuck, and stays here: %s. Correct what that says, or start a node with a version that "
+            "can read it",
+            number,
+            error,
+        )
+        self._say_given_up(number, error)
+        self._moves.signal()
         try:
-            while self._is_stuck(tried):
-                if not said:
-                    said = True
-                    self._stuck.add(number)
-                    log.critical(
-                        "partition %d is stuck: %s could not run it, and it stays here. Correct what is said, or start "
-                        "a version that can read it: %s",
-                        number,
-                        ", ".join(sorted(tried)),
-                        error,
-                    )
-                    self._say_given_up(number, error)
-                await self._membership.changed()
+            await self._somebody_comes()
         finally:
-            self._stuck.discard(number)
+            del self._stuck[number]
 
-    def _is_stuck(self, tried: frozenset[str]) -> bool:
-        placement = self._membership.placement
-        others = set(() if placement is None else placement.nodes) - {self._node}
-        return bool(tried) and (len(tried) > MOVES_MAX or not others - tried)
+    async def _somebody_comes(self) -> None:
+        """Return when the group has a member that it did not have before."""
+        known: set[str] | None = None
+        while True:
+            placement = self._membership.placement
+            if placement is not None:
+                nodes = set(placement.nodes) - {self._node}
+                if known is not None and nodes - known:
+                    return
+                known = nodes
+            await self._membership.changed()
 
     def _say_given_up(self, number: int, error: Exception) -> None:
         if self._given_up is not None:

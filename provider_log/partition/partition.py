@@ -168,7 +168,7 @@ class Partition:
             Fatal, StateCorrupted: It has failed.
         """
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         if self._live is None:
             raise OwnershipLost(
                 operation, f"expected to own partition {self._place.partition}, but it is {self._phase.value}"
@@ -211,7 +211,7 @@ class Partition:
             Fatal, StateCorrupted: The partition has failed; the record waits in the log for who comes after.
         """
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         if self._phase is not Phase.IDLE:
             await self._arrivals.reached(lane, offset)
 
@@ -239,7 +239,7 @@ class Partition:
         self._owning = self._tasks.spawn("own", self._own(progress))
         await self._settled.wait()
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
 
     async def ended(self) -> None:
         """Return when it is owned no more: lost, or failed, or stopped."""

@@ -4,7 +4,6 @@ No end offsets and no marker arithmetic: read-committed order puts everything an
 committed before the new owner's record.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -119,15 +118,24 @@ class Restore:
             await reader.close()
 
     async def _tried_after(self, offset: int, owner_token: bytes) -> frozenset[str]:
-        """The nodes that acquired behind a record that is not to be had; none if it was had by one of them."""
+        """The nodes that acquired since a record that is not to be had; none if one of them came further.
+
+        One that wrote what this node has no schema of did: it is of a newer version.
+        """
         nodes: dict[bytes, str] = {}
-        reader = await self._log.open_reader(self._topic, self._partition, offset + 1)
+        reader = await self._log.open_reader(self._topic, self._partition, offset)
         try:
             while owner_token not in nodes:
                 stored = await reader.read(_RECORDS_AT_ONCE, timeout_ms=self._stall_ms)
                 for one in stored:
-                    with contextlib.suppress(codec.Malformed, codec.UnknownSchema):
+                    try:
                         record = codec.decode_record(one.value or b"")
+                    except codec.UnknownSchema:
+                        if nodes:
+                            return frozenset()
+                    except codec.Malformed:
+                        continue
+                    else:
                         if isinstance(record, r.OwnershipAcquired):
                             nodes[record.owner_token] = record.node
                         elif not isinstance(record, r.Genesis) and record.envelope.owner_token in nodes:

@@ -148,6 +148,11 @@ class SimulatedMembership:
         if self.is_heard:
             self._group.decide()
 
+    def accept(self, partitions: Iterable[int]) -> None:
+        self.refuses -= set(partitions)
+        if self.is_heard:
+            self._group.decide()
+
     async def aclose(self) -> None:
         if self.is_heard:
             self._group.remove(self)

@@ -103,9 +103,14 @@ class ClusterNode:
 
         await self.until(as_many, f"runs {count} partitions")
 
-    async def turnlog(self, *arguments: str) -> Ran:
+    async def turnlog(self, *arguments: str, patience_s: float = PATIENCE_S) -> Ran:
         """A command that asks this node."""
-        return await turnlog(*arguments, directory=self._cluster.directory, environment={"TURNLOG_URL": self.url})
+        return await turnlog(
+            *arguments,
+            directory=self._cluster.directory,
+            environment={"TURNLOG_URL": self.url},
+            patience_s=patience_s,
+        )
 
 
 class NodeCluster:

@@ -153,9 +153,11 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-async def turnlog(*arguments: str, directory: Path, environment: Mapping[str, str] | None = None) -> Ran:
+async def turnlog(
+    *arguments: str, directory: Path, environment: Mapping[str, str] | None = None, patience_s: float = PATIENCE_S
+) -> Ran:
     """Run the command in `directory` until it ends."""
-    with anyio.fail_after(PATIENCE_S):
+    with anyio.fail_after(patience_s):
         ran = await anyio.run_process(
             [TURNLOG, *arguments],
             cwd=directory,

@@ -23,7 +23,8 @@ from provider_log.simulation.world import APP, World
 from provider_log.topics import Topics
 
 SESSION_MS = 3_000
-LONG_MS = 60_000
+LONG_MS = 120_000
+TRACEBACK_MAX = 20
 
 
 class Cluster:
@@ -56,6 +57,11 @@ class Cluster:
             await membership.aclose()
             await tasks.aclose(clock, patience_ms=LONG_MS)
 
+    @property
+    def placement(self) -> dict[int, str]:
+        """Who shall have the partition, as the group says."""
+        return self._group.decision.partitions
+
     async def running(self, provider: LogProvider) -> None:
         """Return when the node owns the partition."""
         while not provider.held.is_current(0):
@@ -71,8 +77,12 @@ class Cluster:
         await self._group.aclose()
 
 
+class Hopped(Exception):
+    """Another node would have been asked."""
+
+
 def _nowhere(address: str) -> RemoteProvider:
-    raise AssertionError(f"expected no hop, but one to {address}")
+    raise Hopped(address)
 
 
 async def write_what_nobody_reads(world: World) -> None:
@@ -96,18 +106,19 @@ async def acquired_by(world: World) -> list[str]:
 
 
 @asynccontextmanager
-async def broken(world: World, cluster: Cluster) -> AsyncGenerator[None]:
+async def broken(world: World, cluster: Cluster) -> AsyncGenerator[ClusterProvider]:
     """A node owns the partition for the block, and leaves behind what no other can read."""
-    async with cluster.node("first") as (provider, _):
+    async with cluster.node("first") as (provider, first):
         await cluster.running(provider)
         start = StartOrchestration(instance="i", name="anything", version=None, input=NULL)
         await provider.enqueue_for_orchestrator(start)
-        yield
+        yield first
         await write_what_nobody_reads(world)
 
 
-@pytest.mark.parametrize(("nodes", "tries"), [(1, 1), (2, 2), (3, 3), (5, 3)])
-def test_three_nodes_try_and_the_last_one_keeps_it_and_says_why(nodes: int, tries: int) -> None:
+@pytest.mark.parametrize(("nodes", "tries"), [(1, 2), (2, 3), (3, 3), (5, 3)])
+def test_so_many_nodes_try_and_the_last_one_keeps_it_and_says_why(nodes: int, tries: int) -> None:
+    """Three at most; where there are fewer, one of them once more, which keeps it then."""
     world = World()
 
     async def scenario() -> None:
@@ -120,16 +131,66 @@ def test_three_nodes_try_and_the_last_one_keeps_it_and_says_why(nodes: int, trie
             await cluster.given_up_by(tries)
             await world.clock.sleep_ms(LONG_MS)
             assert len(cluster.given_up) == tries
+            assert len(set(cluster.given_up)) == min(nodes, 3)
             assert await acquired_by(world) == ["first", "no record", *cluster.given_up]
             _, asked = served[cluster.given_up[-1]]
-            with pytest.raises(StateCorrupted, match="history offset"):
-                await asked.get_instance_info("i")
+            for _ in range(10):
+                with pytest.raises(StateCorrupted, match="history offset") as raised:
+                    await asked.get_instance_info("i")
+                assert len(raised.traceback) < TRACEBACK_MAX
+            with pytest.raises(StateCorrupted):
+                await asked.get_queue_depths()
+        await cluster.aclose()
+
+    world.run(scenario)
+
+
+def test_an_owner_that_drains_is_nobody_who_could_still_try() -> None:
+    """It is a member until it has ended, and refuses everything."""
+    world = World()
+
+    async def scenario() -> None:
+        cluster = Cluster(world)
+        async with AsyncExitStack() as stack:
+            async with broken(world, cluster) as first:
+                await stack.enter_async_context(cluster.node("n0"))
+                await world.clock.sleep_ms(SESSION_MS)
+                await write_what_nobody_reads(world)
+                first.hand_over()
+                await cluster.given_up_by(2)
+            await world.clock.sleep_ms(LONG_MS)
+            assert set(cluster.given_up) == {"n0"}
+            assert cluster.placement == {0: "n0"}
+        await cluster.aclose()
+
+    world.run(scenario)
+
+
+def test_when_the_one_that_keeps_it_leaves_another_one_keeps_it() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        cluster = Cluster(world)
+        async with AsyncExitStack() as stack:
+            left = AsyncExitStack()
+            async with broken(world, cluster):
+                for name in ("n0", "n1", "n2"):
+                    await left.enter_async_context(cluster.node(name))
+                for name in ("n3", "n4"):
+                    await stack.enter_async_context(cluster.node(name))
+                await world.clock.sleep_ms(SESSION_MS)
+            await cluster.given_up_by(3)
+            await left.aclose()
+            await world.clock.sleep_ms(LONG_MS)
+            assert set(cluster.placement.values()) <= {"n3", "n4"}
+            assert cluster.placement
         await cluster.aclose()
 
     world.run(scenario)
 
 
 def test_a_node_that_comes_later_tries_what_is_stuck_elsewhere() -> None:
+    """It may have the version that can read it; and so may one that comes again."""
     world = World()
 
     async def scenario() -> None:
@@ -137,10 +198,35 @@ def test_a_node_that_comes_later_tries_what_is_stuck_elsewhere() -> None:
         async with AsyncExitStack() as stack:
             async with broken(world, cluster):
                 await stack.enter_async_context(cluster.node("n0"))
-            await cluster.given_up_by(1)
-            await stack.enter_async_context(cluster.node("n1"))
-            await world.clock.sleep_ms(LONG_MS)
-            assert await acquired_by(world) == ["first", "no record", "n0", "n1"]
+            await cluster.given_up_by(2)
+            for comes in (1, 2):
+                async with cluster.node("n1"):
+                    await world.clock.sleep_ms(LONG_MS)
+                    assert (await acquired_by(world)).count("n1") >= comes
+                await world.clock.sleep_ms(LONG_MS)
+        await cluster.aclose()
+
+    world.run(scenario)
+
+
+def test_a_node_that_keeps_what_another_one_runs_says_nothing_of_it() -> None:
+    """It was cut off from the group, and the one that took the partition can read what is there."""
+    world = World()
+
+    async def scenario() -> None:
+        cluster = Cluster(world)
+        async with AsyncExitStack() as stack:
+            async with broken(world, cluster):
+                _, asked = await stack.enter_async_context(cluster.node("n0"))
+            await cluster.given_up_by(2)
+            with pytest.raises(StateCorrupted):
+                await asked.get_instance_info("i")
+            owner = r.Owner(partition=0, owner_token=b"t" * 16, node="n1", address="n1", generation=99)
+            record = LogRecord(topic=Topics.of(APP).owners, partition=0, key=None, value=codec.encode_owner(owner))
+            await world.log.append(record)
+            await world.clock.sleep_ms(SESSION_MS)
+            with pytest.raises(Hopped, match="n1"):
+                await asked.get_instance_info("i")
         await cluster.aclose()
 
     world.run(scenario)

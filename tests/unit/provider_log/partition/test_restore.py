@@ -20,6 +20,9 @@ from provider_log.store.tables import GenesisRow, HeadRow, pack, unpack
 from provider_log.topics import Topics
 
 TOPICS = Topics.of("app")
+UNKNOWN = b"\xc3\x01" + b"\xff" * 8
+"""A record under a fingerprint that no released schema has."""
+
 FIRST, SECOND, THIRD = b"1" * 16, b"2" * 16, b"3" * 16
 
 pytestmark = pytest.mark.anyio
@@ -305,5 +308,28 @@ async def test_a_record_that_a_later_owner_could_use_is_held_against_nobody() ->
     await log.raise_level(2)
     await log.acquire(THIRD, "third")
     with pytest.raises(ChangelogBroken) as broken:
+        await log.restored(THIRD)
+    assert broken.value.tried == frozenset()
+
+
+async def test_who_acquired_in_the_midst_of_a_batch_is_one_that_came_no_further() -> None:
+    log = await Log().open()
+    await log.acquire(FIRST, "before")
+    await log.raise_level(2, lambda envelope: replace(envelope, count=2, last=False))
+    await log.acquire(SECOND, "second")
+    await log.acquire(THIRD, "third")
+    with pytest.raises(ChangelogBroken, match="expected the rest of batch") as broken:
+        await log.restored(THIRD)
+    assert broken.value.tried == {"second", "third"}
+
+
+async def test_a_later_owner_that_wrote_what_this_version_does_not_know_went_on() -> None:
+    log = await Log().open()
+    await log.acquire(FIRST, "before")
+    await log.append_bytes(UNKNOWN)
+    await log.acquire(SECOND, "newer")
+    await log.append_bytes(UNKNOWN)
+    await log.acquire(THIRD, "old")
+    with pytest.raises(ChangelogBroken, match="upgrade this node") as broken:
         await log.restored(THIRD)
     assert broken.value.tried == frozenset()
