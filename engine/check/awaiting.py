@@ -11,7 +11,7 @@ COROUTINES = frozenset(
 )
 """Functions whose calls are coroutines."""
 
-CONTEXT_COROUTINES = frozenset({"activity", "join", "select"})
+CONTEXT_COROUTINES = frozenset({"activity", "join", "select", "sub_orchestration"})
 """Methods of a context that are coroutine functions; the others ask at once and return futures."""
 
 PRIMITIVES = frozenset(

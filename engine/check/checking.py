@@ -45,7 +45,7 @@ def check(targets: Sequence[SourceText], find: Find) -> Report:
     variables = Globals(program.resolver)
     rules: list[RuleCode] = [
         calls.outside, calls.loop, order.iteration, order.identity, variables.changed, variables.read,
-        flow.swallowed, flow.dropped,
+        flow.swallowed, flow.dropped, flow.called_activity,
     ]  # fmt: skip
     findings: dict[tuple[str, int, int, str], Finding] = {}
     comments = {module: list(ignores(module.source.text)) for module in program.targets}
@@ -70,12 +70,13 @@ def check(targets: Sequence[SourceText], find: Find) -> Report:
 def together(reports: Iterable[Report]) -> Report:
     """Several as one."""
     every = list(reports)
-    findings = (finding for report in every for finding in report.findings)
+    # What several of them call is in each of them.
+    findings = {(each.path, each.line, each.column, each.code): each for report in every for each in report.findings}
     return Report(
         modules=sum(report.modules for report in every),
         orchestrations=sum(report.orchestrations for report in every),
         functions=sum(report.functions for report in every),
-        findings=tuple(sorted(findings, key=lambda each: (each.path, each.line, each.column, each.code))),
+        findings=tuple(findings[key] for key in sorted(findings)),
     )
 
 
@@ -84,7 +85,7 @@ def _findings(place: Place, rules: Sequence[RuleCode], silencers: Sequence[Ignor
     for node in place.nodes():
         for rule in rules:
             for seen in rule(node, place):
-                if any(_silenced(seen, each) for each in silencers):
+                if any(_silenced(seen, each, place) for each in silencers):
                     continue
                 if seen.code == "TL304" and seen.subject in globals_read:
                     continue
@@ -92,10 +93,21 @@ def _findings(place: Place, rules: Sequence[RuleCode], silencers: Sequence[Ignor
                 yield _finding(seen, place)
 
 
-def _silenced(seen: Seen, comment: Ignore) -> bool:
+def _silenced(seen: Seen, comment: Ignore, place: Place) -> bool:
     first = getattr(seen.node, "lineno", 0)
     last = getattr(seen.node, "end_lineno", first) if isinstance(seen.node, ast.expr) else first
-    return comment.silences(seen.code, first, last)
+    if comment.silences(seen.code, first, last):
+        return True
+    # Formatters put a comment behind the last bracket.
+    end = _end_of_statement(seen.node, place)
+    return end is not None and comment.silences(seen.code, end, end)
+
+
+def _end_of_statement(node: ast.AST, place: Place) -> int | None:
+    """Last line of the statement around an expression, if it has no body."""
+    while isinstance(node, (ast.expr, ast.keyword)):
+        node = place.parent(node)
+    return node.end_lineno if isinstance(node, ast.stmt) and not hasattr(node, "body") else None
 
 
 def _finding(seen: Seen, place: Place) -> Finding:

@@ -1,4 +1,4 @@
-"""Does the code swallow a cancellation, or drop what would have to be awaited? Rules TL401 and TL402.
+"""Does the code swallow a cancellation, drop what is to be awaited, or run an activity itself? Rules TL401 to TL403.
 
 To catch a cancellation and do something about it is the orchestration's right; to catch it with all else, or to do
 nothing, is a mistake. A task that the code has cancelled itself is waited for with `except CancelledError: pass`, and
@@ -40,9 +40,22 @@ def swallowed(node: ast.AST, place: Place) -> Iterator[Seen]:
                     yield Seen(call, "TL401", shown(call), "try and except, with a `raise` at its end")
 
 
+def called_activity(node: ast.AST, place: Place) -> Iterator[Seen]:
+    """Activities that are called as functions: the decorator leaves them what they were, so that nothing says no."""
+    if isinstance(node, ast.Call) and _is_activity(node.func, place):
+        yield Seen(node, "TL403", f"{shown(node.func)}()", f"await ctx.schedule_activity({shown(node.func)}, …)")
+
+
+def _is_activity(func: ast.expr, place: Place) -> bool:
+    function = place.called(func)
+    return function is not None and place.resolver.is_our_activity(function)
+
+
 def dropped(node: ast.AST, place: Place) -> Iterator[Seen]:
     """Awaitables that nobody will await."""
     match node:
+        case ast.Expr(value=ast.Call(func=func)) | ast.Assign(value=ast.Call(func=func)) if _is_activity(func, place):
+            pass  # TL403 says what to do about it, and that is not to await the call
         case ast.Expr(value=ast.Call() as call):
             if is_coroutine(call, place) or _is_only_waited_for(call, place):
                 yield Seen(call, "TL402", f"{shown(call.func)}()")

@@ -3,6 +3,7 @@
 A comment holds for the code on its line, one that stands alone for the line of code after it.
 """
 
+import io
 import re
 import tokenize
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Ignore:
 
 def ignores(text: str) -> Iterator[Ignore]:
     """All there are in the text of a module."""
-    tokens = list(tokenize.generate_tokens(iter(text.splitlines(keepends=True)).__next__))
+    tokens = list(tokenize.generate_tokens(io.StringIO(text, newline="").readline))
     code_lines = {
         line for token in tokens if token.type not in BLANK for line in range(token.start[0], token.end[0] + 1)
     }

@@ -29,11 +29,30 @@ ORDERED = frozenset(
 )  # fmt: skip
 """Functions whose result does."""
 
+HANDED_ON = frozenset({*(f"builtins.{name}" for name in ("list", "tuple", "iter", "map", "filter")), "itertools.chain"})
+"""Functions that give what they are given, all of it and in its order."""
+
+SET_METHODS = frozenset(
+    {
+        "update", "union", "difference", "intersection", "symmetric_difference", "difference_update",
+        "intersection_update", "symmetric_difference_update", "issubset", "issuperset", "isdisjoint",
+    }
+)  # fmt: skip
+"""Methods of a set that make nothing of the order of what they are given."""
+
 NUMBERS = frozenset({f"builtins.{name}" for name in ("int", "float", "len", "ord", "round", "abs", "range")})
 TASKS = frozenset({"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"})
 ASKED = frozenset({"schedule_activity", "schedule_sub_orchestration", "schedule_timer", "wait_event", "dequeue"})
 SETTLED_TYPES = frozenset(
-    {"builtins.int", "builtins.float", "builtins.bool", "asyncio.Task", "asyncio.Future", "engine.DurableFuture"}
+    {
+        "builtins.int",
+        "builtins.float",
+        "builtins.bool",
+        "uuid.UUID",
+        "asyncio.Task",
+        "asyncio.Future",
+        "engine.DurableFuture",
+    }
 )
 
 
@@ -87,7 +106,22 @@ def _is_order_free(node: ast.expr, place: Place) -> bool:
 
 
 def _takes_any_order(around: ast.AST, place: Place) -> bool:
-    return isinstance(around, ast.Call) and place.name(around.func) in ORDER_FREE
+    """Whether it, or what it is given to in the same order, makes nothing of the order."""
+    while isinstance(around, (ast.Call, ast.comprehension, ast.GeneratorExp, ast.ListComp, ast.SetComp)):
+        if isinstance(around, ast.SetComp):
+            return True
+        if not isinstance(around, ast.Call):
+            around = place.parent(around)
+            continue
+        name = place.name(around.func)
+        if name in ORDER_FREE:
+            return True
+        if isinstance(around.func, ast.Attribute) and around.func.attr in SET_METHODS:
+            return place.kind(around.func.value) == "set"
+        if name not in HANDED_ON:
+            return False
+        around = place.parent(around)
+    return False
 
 
 def _is_settled_set(node: ast.expr, place: Place, seen: frozenset[ast.AST] = NONE_SEEN) -> bool:
@@ -103,7 +137,7 @@ def _is_settled_set(node: ast.expr, place: Place, seen: frozenset[ast.AST] = NON
         return True
     found = list(elements(node, place))
     if isinstance(node, ast.Call) and not found:
-        return bool(node.args) and _is_range(node.args[0], place)
+        return bool(node.args) and (_is_range(node.args[0], place) or _is_declared_settled(node.args[0], place))
     return bool(found) and all(_is_settled(each, place, seen) for each in found)
 
 
@@ -178,7 +212,7 @@ def _is_settled_variable(node: ast.Name, place: Place, seen: frozenset[ast.AST])
 
 
 def _gives_settled(iterated: ast.expr, place: Place, seen: frozenset[ast.AST]) -> bool:
-    if _is_range(iterated, place):
+    if _is_range(iterated, place) or _is_declared_settled(iterated, place):
         return True
     parts = list(elements(iterated, place)) if iterated not in seen else []
     return bool(parts) and all(_is_settled(part, place, seen | {iterated}) for part in parts)
@@ -188,6 +222,14 @@ def _is_range(node: ast.expr, place: Place) -> bool:
     return isinstance(node, ast.Call) and place.name(node.func) == "builtins.range"
 
 
+def _is_declared_settled(node: ast.expr, place: Place) -> bool:
+    """Whether it is a name that is declared to be `list[int]` or the like, and is given nothing else."""
+    found = place.scope(node).find(node.id) if isinstance(node, ast.Name) else None
+    return found is not None and all(
+        isinstance(binding, Assigned) and _is_annotated_settled(binding.annotation, place) for binding in found[1]
+    )
+
+
 def _is_annotated_settled(annotation: ast.expr | None, place: Place) -> bool:
     """Whether it is `set[int]` or the like."""
     return isinstance(annotation, ast.Subscript) and _is_settled_type(annotation.slice, place)
@@ -195,5 +237,9 @@ def _is_annotated_settled(annotation: ast.expr | None, place: Place) -> bool:
 
 def _is_settled_type(annotation: ast.expr | None, place: Place) -> bool:
     if isinstance(annotation, ast.Subscript):
+        if place.name(annotation.value) == "builtins.tuple" and isinstance(annotation.slice, ast.Tuple):
+            return all(
+                isinstance(each, ast.Constant) or _is_settled_type(each, place) for each in annotation.slice.elts
+            )
         annotation = annotation.value
     return annotation is not None and place.name(annotation) in SETTLED_TYPES

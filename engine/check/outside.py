@@ -31,13 +31,14 @@ _MODULE_LEVEL = "one made at module level, when the module is imported"
 CALLS: dict[str, Use] = {
     # clocks
     **_of("time", CLOCK, "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time "
-          "process_time_ns thread_time thread_time_ns clock_gettime clock_gettime_ns localtime gmtime ctime"),
-    "time.asctime": Use(CLOCK, unless=1),
+          "process_time_ns thread_time thread_time_ns clock_gettime clock_gettime_ns"),
+    **dict.fromkeys(["time.localtime", "time.gmtime", "time.ctime", "time.asctime"], Use(CLOCK, unless=1)),
     "time.strftime": Use(CLOCK, unless=2),
     **_of("datetime", CLOCK, "datetime.now datetime.utcnow datetime.today date.today"),
     **_of("pendulum", CLOCK, "now today yesterday tomorrow"),
     **_of("arrow", CLOCK, "now utcnow"),
-    **_of("django.utils.timezone", CLOCK, "now localtime localdate"),
+    **_of("django.utils.timezone", CLOCK, "now"),
+    **dict.fromkeys(["django.utils.timezone.localtime", "django.utils.timezone.localdate"], Use(CLOCK, unless=1)),
     **_of("time", SLEEP, "sleep"),
     # chance
     **_of("random", CHANCE, "random uniform triangular randint randrange choice choices sample shuffle getrandbits "

@@ -159,6 +159,11 @@ class Resolver:
                 return "activity"
         return self._marked.get(function, "")
 
+    def is_our_activity(self, function: Function) -> bool:
+        """Whether it is decorated with `engine.activity`, for certain."""
+        calls = (each.func if isinstance(each, ast.Call) else each for each in function.node.decorator_list)
+        return any(self.marks(call, function.around) == "activity" for call in calls)
+
     def marks(self, func: ast.expr, scope: Scope) -> str:
         """What a call of `func` with a function makes of that function; `activity(name="a")(f)` is one, too."""
         if isinstance(func, ast.Call) and not func.args:

@@ -46,9 +46,14 @@ RULES: dict[str, Rule] = {
     # what asyncio lets one do by mistake
     "TL401": Rule("a cancellation that is swallowed", "swallows a cancellation", "a `raise` at its end"),
     "TL402": Rule("an awaitable that is dropped", "is dropped, and nobody awaits it", "await"),
+    "TL403": Rule(
+        "an activity that is called as a function",
+        "runs in the orchestration, and again at every replay",
+        "await ctx.schedule_activity() with it",
+    ),
     # of the comments that silence a rule
     "TL901": Rule("an ignore without a reason", "gives no reason", "half a line that says why"),
-    "TL902": Rule("an ignore that silences nothing", "silences nothing", "none: remove it"),
+    "TL902": Rule("an ignore that silences nothing", "silences nothing", "no ignore there"),
     "TL903": Rule("an ignore of no rule", "names no rule", "`# turnlog: ignore[TL101] reason`"),
 }
 """By code. A code is never given to another rule."""

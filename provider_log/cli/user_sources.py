@@ -115,10 +115,13 @@ def _search_path(package: str, working_directory: Path) -> Iterator[Path]:
 
 def _python_files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
+        if path.name.startswith("."):
+            continue  # editors keep locks and such there
         if path.is_dir():
-            if path.name[:1] != "." and path.name not in NOT_ENTERED and not (path / ENVIRONMENT).exists():
+            # A link may lead back to where we are.
+            if not path.is_symlink() and path.name not in NOT_ENTERED and not (path / ENVIRONMENT).exists():
                 yield from _python_files(path)
-        elif path.suffix == ".py":
+        elif path.suffix == ".py" and path.is_file():
             yield path
 
 

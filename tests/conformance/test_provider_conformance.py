@@ -234,6 +234,18 @@ UPSTREAM = {
         "test_tag_survives_abandon_and_refetch",
         "test_tags_fetches_only_matching",
     },
+    "race_replay": {
+        "test_duplicate_start_preserves_pinned_handler",
+        "test_continue_as_new_unregistered_backoff",
+        "test_continue_as_new_poisoned_successor_is_own_execution",
+        "test_continue_as_new_duplicate_start",
+        "test_continue_as_new_transition_delivery",
+        "test_queue_race_cancellation_replay",
+        "test_continue_as_new_queue_race_replay",
+        "test_queue_replay_version_stamp_roundtrip",
+        "test_positional_wait_race_replay",
+        "test_legacy_queue_race_decision_preserved",
+    },
     "sessions": {
         "test_abandoned_session_item_ignore_attempt",
         "test_abandoned_session_item_retryable",

@@ -3,6 +3,7 @@
 PASSES: dict[str, str] = {
     "TL101": """
 import datetime
+import time as time_module
 from dataclasses import dataclass
 
 @dataclass
@@ -23,7 +24,8 @@ def measure() -> float:
 async def o(ctx, time: Clock):
     await ctx.schedule_activity(measure)
     due: datetime.datetime = datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(1)
-    return [time.time(), ctx.utc_now(), due, datetime.datetime(2026, 1, 1), asyncio.get_running_loop().time()]
+    shown = [time_module.gmtime(1), time_module.localtime(1), time_module.ctime(1)]
+    return [shown, time.time(), ctx.utc_now(), due, datetime.datetime(2026, 1, 1), asyncio.get_running_loop().time()]
 """,
     "TL102": """
 from asyncio import sleep
@@ -156,7 +158,7 @@ async def o(ctx):
 KNOWN = {"a", "b"}
 
 @orchestration
-async def o(ctx, words: set[str], numbers: set[int], names: list[str]):
+async def o(ctx, words: set[str], numbers: set[int], names: list[str], ids: list[int]):
     for word in sorted(words):
         await ctx.activity("a", word)
     for number in numbers | {1, 2} | set(range(3)):
@@ -173,6 +175,12 @@ async def o(ctx, words: set[str], numbers: set[int], names: list[str]):
     counted = {-1, 2 + 3}
     counted.update([4, 5], {len(names)})
     pairs: set[tuple[int, int]] = set()
+    keys: set[tuple[uuid.UUID, int]] = ctx.keys()
+    came = [number for _, number in keys]
+    for each in set(ids):
+        came.append(each)
+    if len(list(filter(None, words))) > 1 or not any(list(words)):
+        words.update(word.lower() for word in list(words))
     pairs = {(1, 2), (len(names), 4)}
     waiting: set[asyncio.Task[None]] = set()
     if found := {1, 2}:
@@ -324,6 +332,29 @@ async def o(ctx):
     if await ctx.wait_event("again"):
         ctx.continue_as_new(1)
     return [await last, [each async for each in four()]]
+""",
+    "TL403": """
+from functools import partial
+
+@activity
+async def charge(card):
+    return await fee(card)
+
+async def fee(card):
+    return card
+
+@activity
+async def both(card):
+    return await charge(card)
+
+@orchestration
+async def other(ctx, card):
+    return await ctx.schedule_activity(both, card)
+
+@orchestration
+async def o(ctx, card):
+    asks = partial(ctx.schedule_activity, charge)
+    return [await asks(card), await other(ctx, card), await fee(card)]
 """,
     "TL901": """
 @orchestration

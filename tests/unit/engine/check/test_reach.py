@@ -146,7 +146,8 @@ def test_functions_of_other_modules_are_read_where_they_are(code: str) -> None:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("from .acts import read\n{o}    await ctx.activity(read)\n    read()\n", []),
+        ("from .acts import read\n{o}    await ctx.activity(read)\n", []),
+        ("from .acts import read\n{o}    await ctx.activity(read)\n    read()\n", ["TL403"]),
         ("from .broken import read\n{o}    read()\n", []),
         ("from .nowhere import read\n{o}    read()\n", []),
         ("from .state import count\n{o}    return count\n", ["TL304"]),

@@ -23,7 +23,7 @@ async def o(ctx):
     d = CLOCK()  #: TL101
     mine = time.monotonic
     e = mine()  #: TL101
-    f = list(map(time.localtime, [a, b, c, d, e]))  #: TL101
+    f = list(map(time.clock_gettime, [a, b, c, d, e]))  #: TL101
     return [f, time.strftime("%c"), dt.date.today()]  #: TL101 TL101
 """,
     "TL102": """
@@ -271,6 +271,26 @@ async def o(ctx):
     asyncio.sleep(1)  #: TL402
     one()  #: TL402
     later = ctx.activity("b")  #: TL402
+""",
+    "TL403": """
+@activity
+async def charge(card):
+    return card
+
+@activity
+def note(text: str) -> None:
+    print(text)
+
+def books(card):
+    note("booked")  #: TL403
+    return card
+
+@orchestration
+async def o(ctx, card):
+    receipt = await charge(card)  #: TL403
+    charge(card)  #: TL403
+    late = charge(card)  #: TL403
+    return [receipt, books(card)]
 """,
     "TL901": """
 @orchestration

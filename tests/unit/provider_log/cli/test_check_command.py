@@ -201,3 +201,17 @@ def test_the_ignore_of_the_page_silences(turnlog: Command) -> None:
     assert block is not None
     put(a=f"import os\nfrom engine import orchestration\n@orchestration\nasync def o(ctx):\n    {block[0]}\n")
     assert turnlog("a.py").code == Exit.OK
+
+
+def test_links_and_what_editors_leave_behind_are_not_entered(turnlog: Command, tmp_path: Path) -> None:
+    put(shop__orders=CLOCK.format("o"))
+    (tmp_path / "shop" / "up").symlink_to("..")
+    (tmp_path / "shop" / "again").symlink_to("..")
+    (tmp_path / "shop" / ".#orders.py").symlink_to("nowhere")
+    (tmp_path / "shop" / "gone.py").symlink_to("nowhere")
+    assert turnlog(".", "--json").places == ["shop/orders.py:5"]
+
+
+def test_what_two_of_the_places_call_is_told_once(turnlog: Command) -> None:
+    put(shared=NOW, a__one=CALLS.format("shared"), b__two=CALLS.format("shared"))
+    assert turnlog("a", "b", "--json").places == ["shared.py:3"]
