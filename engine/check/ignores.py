@@ -3,7 +3,6 @@
 A comment holds for the code on its line, one that stands alone for the line of code after it.
 """
 
-import io
 import re
 import tokenize
 from collections.abc import Iterator
@@ -11,6 +10,9 @@ from collections.abc import Iterator
 from engine.check.rules import RULES
 
 MARK = re.compile(r"#\s*turnlog:\s*ignore\b\s*(?:\[(?P<codes>[^\]]*)\])?[\s:,–-]*(?P<reason>[^#]*)")
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
+"""What Python calls a line; `splitlines` would end one at a form feed, and within a string."""
+
 OF_COMMENTS = "TL9"
 
 
@@ -48,7 +50,7 @@ class Ignore:
 
 def ignores(text: str) -> Iterator[Ignore]:
     """All there are in the text of a module."""
-    tokens = list(tokenize.generate_tokens(io.StringIO(text, newline="").readline))
+    tokens = list(tokenize.generate_tokens(iter(LINE.findall(text)).__next__))
     code_lines = {
         line for token in tokens if token.type not in BLANK for line in range(token.start[0], token.end[0] + 1)
     }
