@@ -42,7 +42,7 @@ RULES: dict[str, Rule] = {
     "TL301": Rule("the order of a set", "has another order in every process", "sorted() around it, a list, a dict"),
     "TL302": Rule("`id()`, `hash()`", "is another number in every process", "a value of the object, ctx.new_guid()"),
     "TL303": Rule("a change of a module's global", "is changed here", "a local variable, ctx.set_key_value()"),
-    "TL304": Rule("a global that functions change", "is changed by functions", "the input, or an activity"),
+    "TL304": Rule("a global that functions change", "is changed by a function", "the input, or an activity"),
     # what asyncio lets one do by mistake
     "TL401": Rule("a cancellation that is swallowed", "swallows a cancellation", "a `raise` at its end"),
     "TL402": Rule("an awaitable that is dropped", "is dropped, and nobody awaits it", "await"),

@@ -27,6 +27,8 @@ MUTATORS = frozenset(
 )  # fmt: skip
 """Methods that change a container."""
 
+LOGGER = "logging.getLogger"
+
 Variable = tuple[Module, str]
 
 
@@ -35,7 +37,7 @@ class Globals:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._changed: dict[Module, set[str]] = {}
+        self._changed: dict[Module, dict[str, str]] = {}  # variables, each with a function that does it
 
     def changed(self, node: ast.AST, place: Place) -> Iterator[Seen]:
         """Changes of globals."""
@@ -47,19 +49,27 @@ class Globals:
         if not isinstance(node, (ast.Name, ast.Attribute)) or not isinstance(node.ctx, ast.Load):
             return
         variable = self._resolver.variable(node, place.scope(node))
-        if variable is None or variable[1] not in self._changed_in(variable[0]):
-            return
-        if not _is_changed_there(node, place, self._resolver):
-            yield Seen(node, "TL304", f"the global {_shown(variable)}")
+        by = None if variable is None else self._changed_in(variable[0]).get(variable[1])
+        if variable is not None and by is not None and not _is_changed_there(node, place, self._resolver):
+            yield Seen(node, "TL304", f"the global {_shown(variable)}", says=f"is changed by {by}()")
 
-    def _changed_in(self, module: Module) -> set[str]:
+    def _changed_in(self, module: Module) -> dict[str, str]:
         if module not in self._changed:
-            found = {name for node in _in_functions(module) for name in _changed_names(node, module, self._resolver)}
-            # What a class is does not change with an attribute of it.
             self._changed[module] = {
-                name for name in found if not isinstance(module.scope.bindings.get(name, [None])[0], Class)
+                name: around[0].name
+                for node, around in _in_functions(module)
+                for name in _changed_names(node, module, self._resolver)
+                if not _stays_what_it_is(name, module, self._resolver)
             }
         return self._changed[module]
+
+
+def _stays_what_it_is(name: str, module: Module, resolver: Resolver) -> bool:
+    """Whether a change of an attribute changes nothing: of a class, or of a logger, from which nothing comes back."""
+    first = module.scope.bindings.get(name, [None])[0]
+    value = first.value if isinstance(first, Assigned) else None
+    made_by = resolver.name(value.func, module.scope) if isinstance(value, ast.Call) else None
+    return isinstance(first, Class) or made_by == LOGGER
 
 
 def _changed_names(node: ast.AST, module: Module, resolver: Resolver) -> Iterator[str]:
@@ -123,13 +133,13 @@ def _is_made_by(value: ast.expr, made_by: frozenset[str], module: Module, resolv
     return isinstance(value, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp))
 
 
-def _in_functions(module: Module) -> Iterator[ast.AST]:
-    """All nodes that run when a function is called, and not by the import."""
+def _in_functions(module: Module) -> Iterator[tuple[ast.AST, list[Function]]]:
+    """Nodes that run when a function is called, and not by the import; with the functions around, innermost first."""
     by_import = _called_by_import(module)
     for node in module.scope_of:
         around = _functions_around(node, module)
         if around and not any(each.name in by_import for each in around):
-            yield node
+            yield node, around
 
 
 def _functions_around(node: ast.AST, module: Module) -> list[Function]:

@@ -225,8 +225,14 @@ async def o(ctx, name):
     return [cache, calls, name]
 """,
     "TL304": """
+import logging
+
+log = logging.getLogger("shop")
 CHAPTERS = {"one": 1}
 CHAPTERS["two"] = 2
+
+def set_up_logging():
+    log.propagate = False
 TABLE = {}
 
 def fill(key):
@@ -242,6 +248,7 @@ def serve(name):
 @orchestration
 async def o(ctx):
     served = [await ctx.activity(serve, name) for name in CHAPTERS]
+    log.info("served")
     return [served, CHAPTERS["one"], TABLE["a"]]
 """,
     "TL401": """

@@ -215,3 +215,10 @@ def test_reports_of_several_directories_are_one() -> None:
 def test_names_that_lead_in_circles_end(text: str) -> None:
     header = "import asyncio\nfrom engine import orchestration\n@orchestration\nasync def o(ctx, x):\n"
     assert report(text.format(o=header), {"shop": text}).orchestrations == 1
+
+
+def test_a_global_that_changes_is_told_with_who_changes_it() -> None:
+    head = "from .state import count\nfrom engine import orchestration\n"
+    text = head + "@orchestration\nasync def o(ctx):\n    return count\n"
+    (found,) = report(text, PACKAGE, name="shop.orders").findings
+    assert found.message == "the global count of shop.state is changed by grow()"
