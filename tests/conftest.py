@@ -19,7 +19,7 @@ AnyReport = TypeVar("AnyReport", pytest.TestReport, pytest.CollectReport)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-kafka", action="store_true", help="without a broker, fail: tests/kafka says what for")
-    parser.addoption("--chaos-seconds", type=int, default=90, help="how long tests/cluster/test_chaos.py does harm")
+    parser.addoption("--chaos-seconds", type=int, default=120, help="how long tests/cluster/test_chaos.py does harm")
     parser.addoption("--chaos-seed", type=int, default=0, help="and what harm it does")
 
 
