@@ -3,6 +3,16 @@
 from tests.upstream import named
 
 REASONS: dict[str, tuple[str, ...]] = {
+    "It is about histories and messages that earlier releases of Duroxide wrote in another way.": (
+        *named("can_abandon_failure", ["legacy_failure_after_can_stays_terminal"]),
+        *named(
+            "scenarios/suborch_id_collision",
+            [
+                "in_flight_instance_keeps_pre_upgrade_child_id_on_replay",
+                "legacy_provider_bypass_terminal_collision_routes_via_fallback_on_fresh_runtime",
+            ],
+        ),
+    ),
     "It pins the JSON that Rust writes; here every record has an Avro schema, and changes of those are checked.": (
         *named(
             "parent_execution_id_serde_tests",
