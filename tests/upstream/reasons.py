@@ -54,6 +54,22 @@ REASONS: dict[str, tuple[str, ...]] = {
         *named("versioning_tests", ["serde_boundary_v2_events"]),
         *named("scenarios/replay_versioning", ["v2_events_deserialize_with_feature_flag"]),
     ),
+    "The engine does not look again at what a provider hands out: the conformance suite holds it to the range.": named(
+        "capability_filtering_tests", ["runtime_logs_warning_on_incompatible_abandon"]
+    ),
+    "Every lease is renewed at a third of its length, which is no setting.": named(
+        "lock_timeout_tests", ["custom_renewal_buffer", "orchestrator_lock_renewal_buffer_defaults"]
+    ),
+    "A turn takes no awaits, so nothing renews the lock on its instance.": (
+        *named("lock_timeout_tests", ["orchestration_lock_renewal_prevents_expiration"]),
+        *named(
+            "shutdown_tests",
+            [
+                "graceful_shutdown_waits_for_orchestration_renewal_cleanup",
+                "shutdown_renews_orchestration_lock_through_graceful_acknowledgement",
+            ],
+        ),
+    ),
     "There is no policy that picks a version: a start names one, or takes the latest.": (
         *named("versioning_tests", ["policy_exact_pins_resolve_handler", "policy_exact_pins_start"]),
         *named(

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from engine.clock import ManualClock
 from engine.errors import LeaseLost, OrchestrationFailed, Refused, TurnTooLarge
 from engine.model.events import (
+    ExternalSubscribed,
     OrchestrationContinuedAsNew,
     OrchestrationStarted,
     QueueMessageReceived,
@@ -151,6 +153,30 @@ async def test_what_cannot_be_given_back_comes_again_when_its_lock_expires(bench
     assert [event.data for event in received] == [payload("early")]
 
 
+@orchestration
+async def waits_in_the_second(ctx: OrchestrationContext) -> str:
+    if ctx.execution_id == 1:
+        return ctx.continue_as_new()
+    return await ctx.wait_event("done", str)
+
+
+@upstream("capability_filtering_tests", "activity_completion_after_continue_as_new_is_discarded")
+async def test_an_answer_to_the_last_execution_that_comes_in_the_next_is_dropped(bench: Bench) -> None:
+    async with nothing_left(), bench.engine(orchestrations=[waits_in_the_second]):
+        handle = await bench.client.start(waits_in_the_second, instance="i")
+        await cycles()
+        begun = await handle.history(2)
+        assert [type(event) for event in begun] == [OrchestrationStarted, ExternalSubscribed]
+        assert isinstance(begun[0], OrchestrationStarted)
+        life = begun[0].incarnation
+        late = CompleteActivity(instance="i", incarnation=life, execution_id=1, activity_id=999, result=payload("x"))
+        await bench.provider.enqueue_for_orchestrator(late)
+        await ends(bench.clock, no_message_left(bench))
+        assert await handle.history(2) == begun
+        await handle.raise_event("done", "done")
+        assert await handle.wait() == "done"
+
+
 # The next execution cannot be started
 
 
@@ -239,7 +265,7 @@ async def test_a_parent_hears_of_a_child_whose_next_execution_nobody_can_start(b
 class RefusesWhatTells(ScriptedProvider):
     """The turn that tells a caller of a taken id is too large, unless it also fails its instance."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
         self.told: list[AnyMessage] = []
 
