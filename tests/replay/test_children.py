@@ -9,6 +9,7 @@ from engine.model.messages import CompleteSubOrchestration, ContinueInstance, Fa
 from engine.model.status import Status
 from engine.model.turn import Disposition
 from engine.registry import orchestration
+from engine.replay.call_options import ChildOptions
 from engine.replay.context import OrchestrationContext
 from tests.replay.given import LIFE, Instance, kinds, payload
 from tests.upstream import upstream
@@ -170,7 +171,7 @@ def test_an_id_that_cannot_be_one_is_refused_in_the_code(bad: str) -> None:
     assert result.messages == ()
 
 
-@pytest.mark.parametrize("version", [None, "1.0.0"])
+@pytest.mark.parametrize("options", [ChildOptions(), ChildOptions(version="1.0.0")])
 @pytest.mark.parametrize("bad", BAD_IDS)
 @upstream(
     "instance_id_validation_tests",
@@ -189,11 +190,11 @@ def test_an_id_that_cannot_be_one_is_refused_in_the_code(bad: str) -> None:
     "explicit_sub_orchestration_id_allows_reserved_marker_infix",
     differs="No id that a call names may look like the one of an automatic child.",
 )
-def test_so_is_one_of_a_child_and_nothing_of_it_is_recorded(bad: str, version: str | None) -> None:
+def test_so_is_one_of_a_child_and_nothing_of_it_is_recorded(bad: str, options: ChildOptions) -> None:
     @orchestration
     async def calls(ctx: OrchestrationContext) -> str:
         try:
-            await ctx.schedule_sub_orchestration(child, 5, instance=bad, version=version)
+            await ctx.schedule_sub_orchestration(child, 5, instance=bad, **options)
         except UsageError as error:
             return str(error)
         return "scheduled"

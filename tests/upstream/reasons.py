@@ -57,6 +57,10 @@ REASONS: dict[str, tuple[str, ...]] = {
     "The engine does not look again at what a provider hands out: the conformance suite holds it to the range.": named(
         "capability_filtering_tests", ["runtime_logs_warning_on_incompatible_abandon"]
     ),
+    "A second request to stop cuts a drain short, and is made on the loop of the engine.": named(
+        "shutdown_tests",
+        ["concurrent_shutdown_calls_both_wait_for_active_work", "shutdown_zero_works_without_a_tokio_context"],
+    ),
     "Every lease is renewed at a third of its length, which is no setting.": named(
         "lock_timeout_tests", ["custom_renewal_buffer", "orchestrator_lock_renewal_buffer_defaults"]
     ),

@@ -194,7 +194,7 @@ async def test_so_does_the_parent_of_the_orchestration(bench: Bench) -> None:
 @upstream("poison_message_tests", "orchestration_attempt_count_increments_on_abandon")
 async def test_each_delivery_of_an_instance_counts() -> None:
     bench = Bench()
-    await bench.client.start(one_by_one, [], instance="i")
+    await bench.client.start(one_by_one, ["first"], instance="i")
     for attempt in (1, 2, 3):
         (item,) = await bench.provider.fetch_orchestration_items(1, 5_000, 0)
         assert item.attempt_count == attempt
