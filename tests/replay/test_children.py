@@ -191,10 +191,12 @@ def test_an_id_that_cannot_be_one_is_refused_in_the_code(bad: str) -> None:
     differs="No id that a call names may look like the one of an automatic child.",
 )
 def test_so_is_one_of_a_child_and_nothing_of_it_is_recorded(bad: str, options: ChildOptions) -> None:
+    named: ChildOptions = {**options, "instance": bad}
+
     @orchestration
     async def calls(ctx: OrchestrationContext) -> str:
         try:
-            await ctx.schedule_sub_orchestration(child, 5, instance=bad, **options)
+            await ctx.schedule_sub_orchestration(child, 5, **named)
         except UsageError as error:
             return str(error)
         return "scheduled"
