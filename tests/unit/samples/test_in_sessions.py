@@ -163,7 +163,8 @@ async def test_two_workers_share_the_work_and_each_session_stays_with_one() -> N
     workers = Workers()
     workers.may_end.set()
     async with workers.engine("one", 4), workers.engine("other", 4):
-        handle = await workers.bench.client.start(in_two_executions, [])
+        nothing: list[str] = []
+        handle = await workers.bench.client.start(in_two_executions, nothing)
         calls = [("a", "alpha"), ("b", "alpha"), ("c", "beta"), ("d", None), ("e", "alpha"), ("f", "beta")]
         assert await handle.wait() == [f"{text} in {session}" for text, session in calls]
     assert sorted(workers.did["one"] + workers.did["other"]) == calls

@@ -244,6 +244,38 @@ async def test_earlier_executions_are_pruned_and_the_current_one_stays(bench: Be
     assert await handle.wait() == 4
 
 
+async def are_there(bench: Bench) -> list[str]:
+    return [info.instance for info in await bench.client.list_instances()]
+
+
+@upstream("bulk_deletion_integration_tests", "test_delete_instance_bulk_retention_policies")
+async def test_many_are_deleted_at_once_some_at_a_time(bench: Bench) -> None:
+    async with bench.engine(**EVERYTHING):
+        for number in range(6):
+            await (await bench.client.start(works, number, instance=f"works {number}")).wait()
+    named = InstanceFilter(instances=("works 0", "works 1"))
+    assert (await bench.provider.delete_instance_bulk(named)).instances == 2
+    assert await are_there(bench) == [f"works {number}" for number in range(2, 6)]
+    deleted = [(await bench.provider.delete_instance_bulk(InstanceFilter(limit=2))).instances for _ in range(3)]
+    assert deleted == [2, 2, 0]
+    assert await are_there(bench) == []
+
+
+@upstream("bulk_deletion_integration_tests", "test_delete_instance_bulk_safety")
+async def test_what_runs_is_not_deleted_with_many_and_a_family_goes_together(bench: Bench) -> None:
+    async with bench.engine(**EVERYTHING):
+        await (await bench.client.start(works, 1, instance="ended")).wait()
+        await bench.client.start(waits, instance="runs")
+        await cycles()
+        deleted = await bench.provider.delete_instance_bulk(InstanceFilter(instances=("ended", "runs")))
+        assert (deleted.instances, await are_there(bench)) == (1, ["runs"])
+        await bench.client.delete("runs", force=True)
+        await (await bench.client.start(two_children, instance="p")).wait()
+        assert await are_there(bench) == ["p", "p::sub::2", "p::sub::3"]
+        deleted = await bench.provider.delete_instance_bulk(InstanceFilter(instances=("p",)))
+        assert (deleted.instances, await are_there(bench)) == (3, [])
+
+
 @orchestration
 async def stops_on_the_way(ctx: OrchestrationContext, number: int) -> int:
     await ctx.schedule_activity(step, number)

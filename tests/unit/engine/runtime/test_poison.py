@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from engine.clock import ManualClock
-from engine.errors import OrchestrationFailed
+from engine.errors import InstanceNotFound, OrchestrationFailed
 from engine.model.events import OrchestrationFailed as Failed
 from engine.model.events import OrchestrationStarted
 from engine.model.failure import Category, Failure
@@ -113,6 +113,7 @@ async def failure_of(
     "poison_message_type_orchestration",
     differs="The counts are in the text of the failure.",
 )
+@upstream("unregistered_backoff_tests", "delete_poisoned_orchestration")
 async def test_an_instance_delivered_too_often_fails_at_its_start(bench: Bench, attempts_max: int) -> None:
     options = EngineOptions(attempts_max=attempts_max)
     failure = await failure_of(bench, one_by_one, ["first"], {"i": attempts_max + 1}, options)
@@ -129,6 +130,9 @@ async def test_an_instance_delivered_too_often_fails_at_its_start(bench: Bench, 
     assert (started.name, started.input) == ("one_by_one", payload(["first"]))
     assert isinstance(failed, Failed)
     assert bench.provider.completions == []
+    assert (await bench.client.delete("i")).instances == 1
+    with pytest.raises(InstanceNotFound):
+        await bench.client.status("i")
 
 
 async def test_an_instance_delivered_as_often_as_may_be_runs(bench: Bench) -> None:
