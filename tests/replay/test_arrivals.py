@@ -119,7 +119,12 @@ def test_events_and_queue_messages_become_events_too(keep: bool) -> None:
 @pytest.mark.parametrize("answer", ANSWERS)
 @upstream("replay_engine/completion_messages", "duplicate_completion_filtered", "duplicate_in_same_batch")
 @upstream("replay_engine/history_corruption", "multiple_completions_same_source_in_history")
-@upstream("reliability_tests", "activity_duplicate_completion_workitems_dedup", "timer_duplicate_workitems_dedup")
+@upstream(
+    "reliability_tests",
+    "activity_duplicate_completion_workitems_dedup",
+    "timer_duplicate_workitems_dedup",
+    "crash_after_append_before_ack_timer",
+)
 def test_the_first_answer_counts_and_a_second_is_a_duplicate(answer: Answer, keep: bool) -> None:
     asked, event = ANSWERS[answer]
     instance = waits(asked, keep=keep)
@@ -167,7 +172,7 @@ def test_all_answers_of_a_batch_are_recorded_in_their_order(keep: bool) -> None:
     "duplicate_external_events_in_batch_are_kept",
     "duplicate_external_event_in_history_is_kept",
 )
-@upstream("reliability_tests", "external_duplicate_workitems_dedup")
+@upstream("reliability_tests", "external_duplicate_workitems_dedup", "crash_after_dequeue_before_append_completion")
 def test_equal_events_are_as_many_as_arrived(keep: bool) -> None:
     instance = waits("external event", keep=keep)
     batch = instance.give(instance.raised("approval", "same"), instance.raised("approval", "same"))

@@ -2,14 +2,17 @@
 
 import pytest
 
-from engine.errors import SubOrchestrationError
+from engine.errors import SubOrchestrationError, UsageError
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
 from engine.model.messages import CompleteSubOrchestration, ContinueInstance, FailSubOrchestration, StartOrchestration
+from engine.model.status import Status
 from engine.model.turn import Disposition
 from engine.registry import orchestration
+from engine.replay.call_options import ChildOptions
 from engine.replay.context import OrchestrationContext
-from tests.replay.given import LIFE, Instance, payload
+from tests.replay.given import LIFE, Instance, kinds, payload
+from tests.upstream import upstream
 
 
 @orchestration
@@ -66,19 +69,33 @@ def test_a_failed_child_is_an_exception_with_the_failure_inside(keep: bool) -> N
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_start_of_what_exists_tells_the_other_caller(ended: bool) -> None:
+@pytest.mark.parametrize(
+    "caller",
+    [ParentLink("q", 8, 4, 6), ParentLink("p", 9, 1, 3), ParentLink("p", 9, 2, 2), ParentLink("p", 8, 1, 2)],
+    ids=["another parent", "another call", "a later execution", "another life"],
+)
+@upstream(
+    "can_abandon_failure",
+    "live_collision_ignores_only_the_same_known_parent_call",
+    differs="A link always says which execution called.",
+)
+def test_a_start_of_what_exists_tells_the_other_caller(ended: bool, caller: ParentLink) -> None:
     instance = Instance(child if ended else waiting_child)
     instance.give(instance.start_message(1 if ended else None, parent=ParentLink("p", 9, 1, 2)))
-    result = instance.give(instance.start_message(1, parent=ParentLink("q", 8, 4, 6)))
+    result = instance.give(instance.start_message(1, parent=caller))
     assert result.dispositions == (Disposition.DUPLICATE,)
     assert result.history_delta == ()
     (told,) = result.messages
     assert isinstance(told, FailSubOrchestration)
-    assert (told.instance, told.incarnation, told.execution_id, told.event_id) == ("q", 8, 4, 6)
+    assert ParentLink(told.instance, told.incarnation, told.execution_id, told.event_id) == caller
     assert told.failure.message == "expected no instance 'i', but it already exists"
+    if not ended:
+        instance.give(instance.raised("never"))
+        assert instance.status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("ended", [False, True])
+@upstream("can_abandon_failure", "live_collision_ignores_only_the_same_known_parent_call")
 def test_the_very_same_call_is_just_a_duplicate(ended: bool) -> None:
     instance = Instance(child if ended else waiting_child)
     start = instance.start_message(1 if ended else None, parent=ParentLink("p", 9, 1, 2))
@@ -120,16 +137,75 @@ def test_detached_starts_have_no_parent_and_count_even_in_the_last_turn() -> Non
     assert result.messages == (StartOrchestration(instance="other", name="child", input=payload(5)),)
 
 
-@pytest.mark.parametrize("bad", ["", "a::sub::1", "x" * 600, "a\nb"])
+@upstream("instance_id_validation_tests", "schedule_orchestration_accepts_normal_id")
+def test_a_detached_start_takes_the_id_as_it_is() -> None:
+    @orchestration
+    async def launches(ctx: OrchestrationContext) -> str:
+        ctx.start_detached(child, 5, instance="tenant-7::order-42")
+        return "launched"
+
+    instance = Instance(launches)
+    (started,) = instance.start().messages
+    assert (started.instance, instance.output) == ("tenant-7::order-42", "launched")
+
+
+BAD_IDS = ["", "a::sub::1", "sub::squatter", "sub::pending_99", "x" * 600, "a\nb"]
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+@upstream(
+    "instance_id_validation_tests",
+    "schedule_orchestration_rejects_reserved_infix",
+    "schedule_orchestration_rejects_reserved_prefix",
+)
 def test_an_id_that_cannot_be_one_is_refused_in_the_code(bad: str) -> None:
     @orchestration
     async def launches(ctx: OrchestrationContext) -> None:
         ctx.start_detached(child, 5, instance=bad)
 
-    failure = Instance(launches).start().metadata.failure
+    result = Instance(launches).start()
+    failure = result.metadata.failure
     assert failure is not None
     assert failure.type == "UsageError"
     assert failure.message.startswith("expected ")
+    assert result.messages == ()
+
+
+@pytest.mark.parametrize("options", [ChildOptions(), ChildOptions(version="1.0.0")])
+@pytest.mark.parametrize("bad", BAD_IDS)
+@upstream(
+    "instance_id_validation_tests",
+    "sub_orchestration_with_id_rejects_leading_reserved_marker",
+    "sub_orchestration_with_id_rejects_pending_placeholder_prefix",
+    "sub_orchestration_versioned_with_id_rejects_leading_reserved_marker",
+    "rejected_explicit_id_writes_no_scheduling_event",
+)
+@upstream(
+    "instance_id_validation_tests",
+    "sub_orchestration_with_id_allows_reserved_marker_infix",
+    differs="No id that a call names may look like the one of an automatic child.",
+)
+@upstream(
+    "scenarios/suborch_id_collision",
+    "explicit_sub_orchestration_id_allows_reserved_marker_infix",
+    differs="No id that a call names may look like the one of an automatic child.",
+)
+def test_so_is_one_of_a_child_and_nothing_of_it_is_recorded(bad: str, options: ChildOptions) -> None:
+    named: ChildOptions = {**options, "instance": bad}
+
+    @orchestration
+    async def calls(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_sub_orchestration(child, 5, **named)
+        except UsageError as error:
+            return str(error)
+        return "scheduled"
+
+    instance = Instance(calls)
+    result = instance.start()
+    assert str(instance.output).startswith("expected ")
+    assert result.messages == ()
+    assert kinds(result.history_delta) == ["OrchestrationStarted", "OrchestrationCompleted"]
 
 
 def test_an_answer_for_another_life_of_the_parent_is_dropped(keep: bool) -> None:

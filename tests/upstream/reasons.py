@@ -3,6 +3,16 @@
 from tests.upstream import named
 
 REASONS: dict[str, tuple[str, ...]] = {
+    "It is about histories and messages that earlier releases of Duroxide wrote in another way.": (
+        *named("can_abandon_failure", ["legacy_failure_after_can_stays_terminal"]),
+        *named(
+            "scenarios/suborch_id_collision",
+            [
+                "in_flight_instance_keeps_pre_upgrade_child_id_on_replay",
+                "legacy_provider_bypass_terminal_collision_routes_via_fallback_on_fresh_runtime",
+            ],
+        ),
+    ),
     "It pins the JSON that Rust writes; here every record has an Avro schema, and changes of those are checked.": (
         *named(
             "parent_execution_id_serde_tests",
@@ -43,6 +53,26 @@ REASONS: dict[str, tuple[str, ...]] = {
         ),
         *named("versioning_tests", ["serde_boundary_v2_events"]),
         *named("scenarios/replay_versioning", ["v2_events_deserialize_with_feature_flag"]),
+    ),
+    "The engine does not look again at what a provider hands out: the conformance suite holds it to the range.": named(
+        "capability_filtering_tests", ["runtime_logs_warning_on_incompatible_abandon"]
+    ),
+    "A second request to stop cuts a drain short, and is made on the loop of the engine.": named(
+        "shutdown_tests",
+        ["concurrent_shutdown_calls_both_wait_for_active_work", "shutdown_zero_works_without_a_tokio_context"],
+    ),
+    "Every lease is renewed at a third of its length, which is no setting.": named(
+        "lock_timeout_tests", ["custom_renewal_buffer", "orchestrator_lock_renewal_buffer_defaults"]
+    ),
+    "A turn takes no awaits, so nothing renews the lock on its instance.": (
+        *named("lock_timeout_tests", ["orchestration_lock_renewal_prevents_expiration"]),
+        *named(
+            "shutdown_tests",
+            [
+                "graceful_shutdown_waits_for_orchestration_renewal_cleanup",
+                "shutdown_renews_orchestration_lock_through_graceful_acknowledgement",
+            ],
+        ),
     ),
     "There is no policy that picks a version: a start names one, or takes the latest.": (
         *named("versioning_tests", ["policy_exact_pins_resolve_handler", "policy_exact_pins_start"]),

@@ -137,15 +137,34 @@ async def test_a_callers_message_id_makes_two_calls_one(bench: Bench) -> None:
         ("", "expected a non-empty instance id"),
         ("x" * 513, "expected an instance id of at most 512 bytes"),
         ("a::sub::2", "it marks automatic children"),
+        ("sub::pending_1", "it marks automatic children"),
         ("a\nb", "expected a printable instance id"),
     ],
 )
+@pytest.mark.parametrize("version", [None, "1.0.0"])
+@upstream(
+    "instance_id_validation_tests",
+    "start_orchestration_rejects_reserved_infix",
+    "start_orchestration_rejects_reserved_prefix",
+    "start_orchestration_versioned_rejects_reserved_infix",
+)
 async def test_an_id_that_cannot_be_one_is_refused_before_anything_is_sent(
-    bench: Bench, instance: str, complaint: str
+    bench: Bench, instance: str, complaint: str, version: str | None
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
-        await bench.client.start(wait_for_go, instance=instance)
+        await bench.client.start(wait_for_go, instance=instance, version=version)
     assert bench.provider.sent == []
+
+
+@pytest.mark.parametrize("instance", ["order-123", "i4::child-1"])
+@upstream(
+    "instance_id_validation_tests",
+    "start_orchestration_accepts_normal_id",
+    "start_orchestration_accepts_non_reserved_double_colon",
+)
+async def test_any_other_id_is_taken_as_it_is(bench: Bench, instance: str) -> None:
+    assert (await bench.client.start(wait_for_go, instance=instance)).instance == instance
+    assert [message.instance for message in bench.provider.sent] == [instance]
 
 
 async def test_a_child_may_be_spoken_to_but_not_an_empty_id(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 from engine import OrchestrationContext, OrchestrationFailed, Status, activity, orchestration
 from engine.errors import InstanceNotFound, Refused
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted, SubOrchestrationScheduled
-from engine.model.removal import PruneOptions
+from engine.model.removal import InstanceFilter, PruneOptions
 from engine.model.views import QueueDepths
 from tests.replay.given import payload
 from tests.unit.engine.runtime.running import Bench, cycles, ends
@@ -242,6 +242,159 @@ async def test_earlier_executions_are_pruned_and_the_current_one_stays(bench: Be
     assert await bench.provider.prune_executions("waits", PruneOptions(keep_last=0)) is not None
     assert len(await bench.client.list_executions("waits")) == 1
     assert await handle.wait() == 4
+
+
+async def are_there(bench: Bench) -> list[str]:
+    return [info.instance for info in await bench.client.list_instances()]
+
+
+@upstream("bulk_deletion_integration_tests", "test_delete_instance_bulk_retention_policies")
+async def test_many_are_deleted_at_once_some_at_a_time(bench: Bench) -> None:
+    async with bench.engine(**EVERYTHING):
+        for number in range(6):
+            await (await bench.client.start(works, number, instance=f"works {number}")).wait()
+    named = InstanceFilter(instances=("works 0", "works 1"))
+    assert (await bench.provider.delete_instance_bulk(named)).instances == 2
+    assert await are_there(bench) == [f"works {number}" for number in range(2, 6)]
+    deleted = [(await bench.provider.delete_instance_bulk(InstanceFilter(limit=2))).instances for _ in range(3)]
+    assert deleted == [2, 2, 0]
+    assert await are_there(bench) == []
+
+
+@upstream("bulk_deletion_integration_tests", "test_delete_instance_bulk_safety")
+async def test_what_runs_is_not_deleted_with_many_and_a_family_goes_together(bench: Bench) -> None:
+    async with bench.engine(**EVERYTHING):
+        await (await bench.client.start(works, 1, instance="ended")).wait()
+        await bench.client.start(waits, instance="runs")
+        await cycles()
+        deleted = await bench.provider.delete_instance_bulk(InstanceFilter(instances=("ended", "runs")))
+        assert (deleted.instances, await are_there(bench)) == (1, ["runs"])
+        await bench.client.delete("runs", force=True)
+        await (await bench.client.start(two_children, instance="p")).wait()
+        assert await are_there(bench) == ["p", "p::sub::2", "p::sub::3"]
+        deleted = await bench.provider.delete_instance_bulk(InstanceFilter(instances=("p",)))
+        assert (deleted.instances, await are_there(bench)) == (3, [])
+
+
+@orchestration
+async def stops_on_the_way(ctx: OrchestrationContext, number: int) -> int:
+    await ctx.schedule_activity(step, number)
+    if number == 5:
+        await ctx.wait_event("proceed")
+    return ctx.continue_as_new(number + 1) if number < 8 else number
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@upstream(
+    "prune_integration_tests", "test_prune_during_active_continue_as_new", "test_prune_bulk_includes_running_instances"
+)
+async def test_what_runs_is_pruned_and_runs_on(bench: Bench, bulk: bool) -> None:
+    async with bench.engine(orchestrations=[stops_on_the_way], activities=[step]):
+        handle = await bench.client.start(stops_on_the_way, 0, instance="runs")
+        await cycles(100)
+        assert len(await bench.client.list_executions("runs")) == 6
+        if bulk:
+            pruned = await bench.provider.prune_executions_bulk(InstanceFilter(), PruneOptions(keep_last=2))
+        else:
+            pruned = await bench.client.prune("runs", keep_last=2)
+        assert (pruned.instances, pruned.executions) == (1, 4)
+        assert [one.execution_id for one in await bench.client.list_executions("runs")] == [5, 6]
+        info = await handle.status()
+        assert (info.status, info.current_execution_id) == (Status.RUNNING, 6)
+        await handle.raise_event("proceed")
+        assert await handle.wait() == 8
+
+
+@upstream("prune_integration_tests", "test_prune_bulk_operations")
+async def test_many_are_pruned_at_once_and_no_others(bench: Bench) -> None:
+    async with bench.engine(**EVERYTHING):
+        for number in range(3):
+            await (await bench.client.start(counts, 0, instance=f"counts {number}")).wait()
+    which = InstanceFilter(instances=("counts 0", "counts 1"))
+    pruned = await bench.provider.prune_executions_bulk(which, PruneOptions(keep_last=1))
+    assert (pruned.instances, pruned.executions) == (2, 8)
+    left = [len(await bench.client.list_executions(f"counts {number}")) for number in range(3)]
+    assert left == [1, 1, 5]
+
+
+@orchestration
+async def keeps(ctx: OrchestrationContext, values: list[str]) -> int:
+    for number, value in enumerate(values):
+        ctx.set_key_value(f"key {number}", value)
+    await ctx.schedule_activity(step, ctx.execution_id)
+    return ctx.continue_as_new(values) if ctx.execution_id < 3 else len(values)
+
+
+@pytest.mark.parametrize("values", [[], ["aaa", "bbbbb", "cc"], ["v" * 10_000]])
+@upstream(
+    "management_interface_test",
+    "client_get_orchestration_stats_after_completion",
+    "client_get_orchestration_stats_nonexistent",
+    "client_orchestration_stats_after_continue_as_new",
+    "client_orchestration_stats_no_carry_forward",
+)
+@upstream(
+    "management_interface_test",
+    "client_orchestration_stats_kv_metrics_accuracy",
+    "client_orchestration_stats_large_kv_values",
+    differs="A value is measured as it is kept, which for a text is with its quotes.",
+)
+async def test_the_size_of_an_instance_is_told(bench: Bench, values: list[str]) -> None:
+    assert await bench.provider.get_instance_stats("keeps") is None
+    async with bench.engine(orchestrations=[keeps], activities=[step]):
+        await (await bench.client.start(keeps, values, instance="keeps")).wait()
+    stats = await bench.provider.get_instance_stats("keeps")
+    assert stats is not None
+    assert stats.history_events == len(await bench.client.history("keeps"))
+    assert stats.history_bytes > 0
+    assert stats.queue_pending == 0
+    assert (stats.keys, stats.key_value_bytes) == (len(values), sum(len(value) + 2 for value in values))
+
+
+@activity
+async def writes(kibibytes: int) -> str:
+    return "x" * (1024 * kibibytes)
+
+
+@orchestration
+async def reads_much(ctx: OrchestrationContext) -> int:
+    return sum([len(await ctx.schedule_activity(writes, kibibytes)) for kibibytes in (64, 128, 192, 256)])
+
+
+@upstream("management_interface_test", "client_orchestration_stats_large_history_size")
+async def test_so_is_the_size_of_a_large_history(bench: Bench) -> None:
+    async with bench.engine(orchestrations=[reads_much], activities=[writes]):
+        assert await (await bench.client.start(reads_much, instance="large")).wait() == 640 * 1024
+    stats = await bench.provider.get_instance_stats("large")
+    assert stats is not None
+    assert stats.history_events == 10
+    assert 640 * 1024 < stats.history_bytes < 1024 * 1024
+
+
+@orchestration
+async def order(ctx: OrchestrationContext, number: int) -> int:
+    for _ in range(3):
+        await ctx.schedule_activity(step, number)
+    return number
+
+
+@upstream("management_interface_test", "test_complex_workflow_management")
+async def test_many_that_have_completed_are_counted_and_told(bench: Bench) -> None:
+    async with bench.engine(orchestrations=[order], activities=[step]):
+        handles = [await bench.client.start(order, number, instance=f"order {number}") for number in range(5)]
+        assert await asyncio.gather(*(handle.wait() for handle in handles)) == list(range(5))
+    names = [handle.instance for handle in handles]
+    assert [info.instance for info in await bench.client.list_instances()] == names
+    assert [info.instance for info in await bench.client.list_instances(status=Status.COMPLETED)] == names
+    metrics = await bench.provider.get_system_metrics()
+    assert (metrics.instances, metrics.executions, metrics.by_status) == (5, 5, {Status.COMPLETED: 5})
+    assert metrics.events == 5 * 8
+    for number, handle in enumerate(handles):
+        info = await handle.status()
+        assert (info.orchestration_name, info.status, info.output) == ("order", Status.COMPLETED, payload(number))
+        assert len(await bench.client.list_executions(handle.instance)) == 1
+        assert len(await handle.history()) == 8
+    assert await bench.provider.get_queue_depths() == QueueDepths(0, 0, 0)
 
 
 @upstream(

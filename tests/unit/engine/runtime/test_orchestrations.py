@@ -17,7 +17,6 @@ from engine.errors import (
     Retryable,
     StateCorrupted,
     TurnTooLarge,
-    UsageError,
 )
 from engine.model.events import OrchestrationFailed as Failed
 from engine.model.events import OrchestrationStarted
@@ -26,8 +25,7 @@ from engine.model.ids import ParentLink
 from engine.model.messages import StartOrchestration
 from engine.model.payload import NULL
 from engine.model.status import Status
-from engine.model.turn import ExecutionMetadata, TurnResult
-from engine.model.version import RULES, EngineVersion, VersionRange
+from engine.model.version import VersionRange
 from engine.observe import recorded_marks
 from engine.port import OrchestrationItem
 from engine.registry import Registry, activity, orchestration
@@ -437,39 +435,3 @@ async def test_a_provider_that_never_suspends_does_not_starve_the_loop(bench: Be
         await Client(provider, clock=bench.clock).start(wait_for_go)
         await cycles()
     assert engine.counters.turns_lost > 1
-
-
-# Pins
-
-
-async def test_an_execution_is_pinned_to_the_rules_it_was_begun_by(bench: Bench) -> None:
-    async with bench.engine(**SERVED):
-        handle = await bench.client.start(wait_for_go)
-        info = await bench.provider.changed(handle.instance, 0)
-    assert info.pinned_version == RULES
-
-
-async def test_what_a_newer_engine_began_waits_for_one(bench: Bench) -> None:
-    newer = EngineVersion(RULES.major + 1, 0, 0)
-    async with bench.engine(**SERVED):
-        handle = await bench.client.start(wait_for_go)
-        await bench.provider.changed(handle.instance, 0)
-    await handle.raise_event("something else", "x")
-    (item,) = await bench.provider.fetch_orchestration_items(1, 30_000, 0)
-    pinned = TurnResult(execution_id=1, metadata=ExecutionMetadata(pinned_version=newer))
-    await bench.provider.ack_orchestration_item(item.lock_token, pinned)
-    await handle.raise_event("go", "on")
-    async with bench.engine(**SERVED):
-        for _ in range(3):
-            await cycles()
-            bench.clock.advance(60_000)
-        assert bench.provider.max_attempt_count(handle.instance) == 0, "expected it left alone, but it was fetched"
-        assert (await handle.status()).status is Status.RUNNING
-    options = EngineOptions(supported_pins=VersionRange(RULES, newer))
-    async with bench.engine(**SERVED, options=options):
-        assert await ends(bench.clock, handle.wait()) == "on"
-
-
-def test_an_engine_runs_what_it_begins() -> None:
-    with pytest.raises(UsageError, match=r"by which this engine runs what it begins, but they are 2\.0\.0 to 3\.0\.0"):
-        EngineOptions(supported_pins=VersionRange(EngineVersion(2, 0, 0), EngineVersion(3, 0, 0)))

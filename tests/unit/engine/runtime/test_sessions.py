@@ -14,6 +14,7 @@ from engine.model.sessions import SessionClaim
 from engine.model.work import WorkItem
 from engine.registry import activity
 from tests.unit.engine.runtime.running import Bench, cycles, nothing_left
+from tests.upstream import upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +102,17 @@ async def test_an_engine_without_sessions_renews_none(bench: Bench) -> None:
     assert bench.provider.renewed == []
 
 
+@upstream(
+    "session_e2e_tests",
+    "test_max_sessions_per_runtime_enforced",
+    "test_same_session_shares_one_slot",
+    "test_session_cap_blocks_then_unblocks",
+)
+@upstream(
+    "session_e2e_tests",
+    "test_ephemeral_same_session_serialized",
+    differs="All activities of one engine share its sessions, whether it has a name or not.",
+)
 async def test_no_more_sessions_are_under_way_than_may_be(bench: Bench) -> None:
     """Those without one go on; as soon as a session has nothing under way, the next one is taken."""
     worker = Worker()
@@ -129,6 +141,7 @@ async def test_an_engine_may_take_no_sessions(bench: Bench) -> None:
         worker.may_end.set()
 
 
+@upstream("session_e2e_tests", "test_two_slots_serve_same_session_concurrently")
 async def test_engines_of_one_name_share_and_others_do_not(bench: Bench) -> None:
     first, second, third = Worker(), Worker(), Worker()
     one = EngineOptions(worker_node_id="shared", activities_max=1)
@@ -203,6 +216,7 @@ async def test_an_error_that_ends_the_engine_does(bench: Bench) -> None:
         ({"session_lock_timeout_ms": 0}, "expected session_lock_timeout_ms of at least 1, but it is 0"),
     ],
 )
+@upstream("session_e2e_tests", "test_session_idle_timeout_must_exceed_worker_renewal_interval")
 def test_options_that_cannot_be_followed_are_refused(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         EngineOptions(**fields)
