@@ -53,6 +53,11 @@ class ActivityContext(Protocol):
         ...
 
     @property
+    def tag(self) -> str | None:
+        """The tag it was asked for with; None without one."""
+        ...
+
+    @property
     def attempt(self) -> int:
         """Which delivery of this one call this is, from 1. A retry by policy is a call of its own."""
         ...

@@ -77,6 +77,10 @@ class Call:
         return self.item.session_id
 
     @property
+    def tag(self) -> str | None:
+        return self.item.tag
+
+    @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
         if self._logger is None:
             self._logger = SubjectLogger(logger(f"activity.{self.item.name}"), self.about)

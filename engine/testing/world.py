@@ -148,6 +148,7 @@ class _Call:
         self.version = item.version
         self.traceparent = item.traceparent
         self.session_id = item.session_id
+        self.tag = item.tag
         self.attempt = 1
         self.logger = logging.LoggerAdapter(LOGGER, {"instance": item.instance, "activity": item.name})
 

@@ -9,6 +9,7 @@ from engine import ActivityContext, OrchestrationContext, Status, activity, orch
 from engine.model.events import ActivityScheduled
 from engine.model.tags import TagFilter
 from engine.runtime.options import EngineOptions
+from engine.testing.scenario import run_async
 from tests.unit.engine.runtime.running import Bench, cycles, ends
 from tests.unit.samples.watching import kept
 from tests.upstream import upstream
@@ -132,6 +133,27 @@ async def test_workers_of_different_tags_work_on_one_orchestration(bench: Bench)
         assert await ends(bench.clock, handle.wait()) == "uploaded encoded rendered 42"
         assert (plain.counters.activities_completed, special.counters.activities_completed) == (1, 2)
     assert await tags_of(bench, "video") == TAGS
+
+
+@activity
+def says_its_tag(ctx: ActivityContext) -> str | None:
+    return ctx.tag
+
+
+@orchestration
+async def asks_for_tags(ctx: OrchestrationContext) -> list[str | None]:
+    return [await ctx.schedule_activity(says_its_tag, tag="gpu"), await ctx.schedule_activity(says_its_tag)]
+
+
+@upstream(
+    "tag_serde_tests", "e2e_activity_context_tag_visible_in_handler", "e2e_activity_context_tag_none_for_untagged"
+)
+async def test_an_activity_sees_its_tag(bench: Bench) -> None:
+    options = EngineOptions(worker_tags=TagFilter.default_and(["gpu"]))
+    async with bench.engine(orchestrations=[asks_for_tags], activities=[says_its_tag], options=options):
+        handle = await bench.client.start(asks_for_tags)
+        assert await handle.wait() == ["gpu", None]
+    assert (await run_async(asks_for_tags, activities=[says_its_tag])).output == ["gpu", None]
 
 
 @orchestration
