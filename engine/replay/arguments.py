@@ -25,7 +25,7 @@ def text(value: str, what: str) -> str:
     Raises:
         UsageError: It is no string, or has no UTF-8 form.
     """
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody runs a type checker
+    if not _is(value, str):
         raise UsageError(f"expected {what} to be a str, but it is {value!r}")
     if not value.isascii():
         try:
@@ -53,8 +53,7 @@ def instant_ms(value: datetime) -> int:
     Raises:
         UsageError: It is no instant, or does not say its zone.
     """
-    is_instant = isinstance(value, datetime)  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
-    if not is_instant or value.tzinfo is None:
+    if not _is(value, datetime) or value.tzinfo is None:
         raise UsageError(f"expected an instant with its time zone, like `ctx.utc_now()`, but it is {value!r}")
     return (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
@@ -144,7 +143,12 @@ def options(given: Mapping[str, object], known: Mapping[str, object], what: str)
         raise UsageError(f"expected options of {what} among {', '.join(known)}, but got {', '.join(unknown)}")
 
 
+def _is(value: object, kind: type[object]) -> bool:
+    """Whether `value` is what its annotation says: not everybody runs a type checker."""
+    return isinstance(value, kind)
+
+
 def _of_type(value: T, kind: type[object], what: str) -> T:
-    if value is not None and not isinstance(value, kind):
+    if value is not None and not _is(value, kind):
         raise UsageError(f"expected {what} to be a {kind.__name__}, but it is {value!r}")
     return value

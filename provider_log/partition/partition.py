@@ -133,6 +133,10 @@ class Partition:
         self.fenced_times = 0
         self.fenced_commits = 0
 
+    def _raise_if_failed(self) -> None:
+        if self._error is not None:
+            raise self._error.with_traceback(None)  # the same one every time: its traceback would grow
+
     # Seen from outside
 
     @property
@@ -167,8 +171,7 @@ class Partition:
             OwnershipLost: It is not running now; it may be again.
             Fatal, StateCorrupted: It has failed.
         """
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+        self._raise_if_failed()
         if self._live is None:
             raise OwnershipLost(
                 operation, f"expected to own partition {self._place.partition}, but it is {self._phase.value}"
@@ -210,8 +213,7 @@ class Partition:
         Raises:
             Fatal, StateCorrupted: The partition has failed; the record waits in the log for who comes after.
         """
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+        self._raise_if_failed()
         if self._phase is not Phase.IDLE:
             await self._arrivals.reached(lane, offset)
 
@@ -238,8 +240,7 @@ class Partition:
         """
         self._owning = self._tasks.spawn("own", self._own(progress))
         await self._settled.wait()
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+        self._raise_if_failed()
 
     async def ended(self) -> None:
         """Return when it is owned no more: lost, or failed, or stopped."""

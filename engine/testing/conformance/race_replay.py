@@ -18,6 +18,7 @@ from engine.model.events import (
     OrchestrationStarted,
     QueueMessageReceived,
     QueueSubscribed,
+    SubOrchestrationScheduled,
     TimerCreated,
     TimerFired,
 )
@@ -133,6 +134,16 @@ def _was_tried(factory: ProviderFactory, provider: FullProvider, instance: str) 
     return tried
 
 
+def _nothing_waits(provider: FullProvider) -> Callable[[], Awaitable[bool]]:
+    """Whether both queues are empty."""
+
+    async def empty() -> bool:
+        depths = await provider.get_queue_depths()
+        return (depths.orchestrator_queue, depths.worker_queue) == (0, 0)
+
+    return empty
+
+
 async def _in_between(
     factory: ProviderFactory, provider: FullProvider, instance: str, shape: str, *before: AnyMessage
 ) -> list[AnyEvent]:
@@ -175,11 +186,7 @@ async def test_continue_as_new_poisoned_successor_is_own_execution(factory: Prov
         await until(has_ended)
         await provider.enqueue_for_orchestrator(raised("i", "late", None))
 
-        async def nothing_waits() -> bool:
-            depths = await provider.get_queue_depths()
-            return (depths.orchestrator_queue, depths.worker_queue) == (0, 0)
-
-        await until(nothing_waits)
+        await until(_nothing_waits(provider))
     info = await ended(provider, "i")
     assert info.failure is not None
     assert (info.current_execution_id, info.failure.category) == (2, Category.POISON)
@@ -204,7 +211,7 @@ async def test_continue_as_new_duplicate_start(factory: ProviderFactory) -> None
         await until(_was_tried(factory, provider, "i"))
         await provider.enqueue_for_orchestrator(start("i", "Chain", "again", "1.0.0"))
         await provider.enqueue_for_orchestrator(start("caller", "Caller", "i"))
-        await until(lambda: _has_asked(provider, "caller"))
+        await recorded(provider, "caller", SubOrchestrationScheduled)
     await provider.enqueue_for_orchestrator(enqueued("i", "q", "second"))
     await factory.advance(PAST_EVERY_DELAY_MS)
     async with served(provider, [_chain_before, _chain_after, _caller]):
@@ -213,10 +220,6 @@ async def test_continue_as_new_duplicate_start(factory: ProviderFactory) -> None
     started = (await provider.read_with_execution("i", 2))[0]
     assert isinstance(started, OrchestrationStarted)
     assert (started.version, started.input, started.parent) == ("2.0.0", payload("queue"), None)
-
-
-async def _has_asked(provider: FullProvider, instance: str) -> bool:
-    return len(await provider.read(instance)) > 1
 
 
 def _answer(instance: str, execution_id: int, incarnation: int) -> CompleteActivity:
@@ -473,9 +476,5 @@ async def test_positional_wait_race_replay(factory: ProviderFactory) -> None:
         assert history[: len(begun)] == begun
         replay(_rounds, history, instance="i")
         await provider.enqueue_for_orchestrator(raised("i", "signal", "late"))
-
-        async def nothing_waits() -> bool:
-            return (await provider.get_queue_depths()).orchestrator_queue == 0
-
-        await until(nothing_waits)
+        await until(_nothing_waits(provider))
     assert await provider.read("i") == history
