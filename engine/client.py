@@ -41,6 +41,7 @@ O = TypeVar("O")  # noqa: E741  # output, beside I for input
 T = TypeVar("T")
 
 REASON = "cancelled by a client"
+SUSPENDED = "suspended by a client"
 
 
 class MailboxAndView(Mailbox, InstanceView, Protocol):
@@ -358,12 +359,28 @@ class Client:
         admin = self._administration
         return await self._repeated(lambda: admin.list_executions(instance))
 
-    async def resume(self, instance: str) -> None:
-        """Let a held instance go on, with whatever code the engine has now.
+    async def suspend(self, instance: str, reason: str = SUSPENDED) -> None:
+        """Let the instance take no turn until `resume`. What arrives meanwhile waits, a cancel too.
+
+        Its activities that run go on; its children go on. `wait` goes on waiting. Suspending twice is suspending once.
+
+        Args:
+            instance: Its id.
+            reason: What queries and the log show.
 
         Raises:
             UsageError: The client has no `admin`.
-            Refused: There is no such instance, or it is not held.
+            Refused: There is no such instance, it has ended, or it is held.
+        """
+        admin = self._administration
+        await self._repeated(lambda: admin.suspend_instance(instance, reason))
+
+    async def resume(self, instance: str) -> None:
+        """Let a suspended instance go on; or a held one, with whatever code the engine has now.
+
+        Raises:
+            UsageError: The client has no `admin`.
+            Refused: There is no such instance, or it is neither held nor suspended.
         """
         admin = self._administration
         await self._repeated(lambda: admin.resume_instance(instance))

@@ -202,8 +202,8 @@ class Provider(Mailbox, InstanceView, Protocol):
         Waits up to `poll_timeout_ms` for one to appear. The oldest message's instance is first. All visible messages
         of the instance are tagged with the lock and their attempt counts grow by one. Messages that are only
         queue messages, or answers to a life that was deleted, for an instance that does not exist are taken out of
-        the queue instead; other messages for such an instance wait for its start. Instances that are held are not
-        returned. A provider may wait a while for a start before it takes such a message out.
+        the queue instead; other messages for such an instance wait for its start. Instances that are held or suspended
+        are not returned. A provider may wait a while for a start before it takes such a message out.
 
         With `pins`, instances whose current execution has a pin that is not one of them are passed over: not locked,
         not counted, their history not looked at, and in nobody's way.
@@ -360,11 +360,22 @@ class ProviderAdmin(Protocol):
         """How much waits, over all partitions this provider owns."""
         ...
 
-    async def resume_instance(self, instance: str) -> None:
-        """Let a held instance go on with its messages. Durable when it returns.
+    async def suspend_instance(self, instance: str, reason: str) -> None:
+        """Let the instance take no turn until it is resumed; its messages wait. Durable when it returns.
+
+        A turn under way loses its lock. Activities that run go on, and their completions wait with the rest. Who is
+        suspended already stays so, with the reason it has. Its children are not touched.
 
         Raises:
-            Refused: There is no such instance, or it is not held.
+            Refused: There is no such instance, it has ended, or it is held.
+        """
+        ...
+
+    async def resume_instance(self, instance: str) -> None:
+        """Let a held or suspended instance go on with its messages. Durable when it returns.
+
+        Raises:
+            Refused: There is no such instance, or it is neither held nor suspended.
         """
         ...
 

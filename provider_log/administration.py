@@ -19,6 +19,10 @@ class Administration(ABC):
     def held(self) -> Partitions:
         """The partitions of this node."""
 
+    async def suspend_instance(self, instance: str, reason: str) -> None:
+        """See `engine.port.ProviderAdmin`."""
+        await self._live("suspend_instance", instance).messages.suspend(instance, reason)
+
     async def resume_instance(self, instance: str) -> None:
         """See `engine.port.ProviderAdmin`."""
         await self._live("resume_instance", instance).messages.resume(instance)

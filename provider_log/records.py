@@ -289,8 +289,16 @@ class InstanceHeld(Struct, frozen=True, kw_only=True):
     failure: Failure
 
 
+class InstanceSuspended(Struct, frozen=True, kw_only=True):
+    """An operator lets the instance take no turn until somebody resumes it."""
+
+    envelope: Envelope
+    instance: str
+    reason: str
+
+
 class InstanceResumed(Struct, frozen=True, kw_only=True):
-    """A held instance may run again."""
+    """A held or suspended instance may run again."""
 
     envelope: Envelope
     instance: str
@@ -347,6 +355,7 @@ EnvelopedRecord = (
     | Parked
     | InputsSettled
     | InstanceHeld
+    | InstanceSuspended
     | InstanceResumed
     | InstanceDeleted
     | ExecutionsPruned

@@ -7,7 +7,8 @@ class Status(enum.Enum):
     """State of an instance, or of one of its executions.
 
     `HELD`: its code left the recorded path or reached outside; it waits for an operator and for code that fits.
-    `SUSPENDED`: an operator paused it. `CONTINUED_AS_NEW`: of an execution only, its successor goes on.
+    `SUSPENDED`: an operator paused it; its messages wait until it is resumed.
+    `CONTINUED_AS_NEW`: of an execution only, its successor goes on.
     """
 
     RUNNING = "running"
@@ -27,4 +28,7 @@ EXECUTION_ENDS = TERMINAL | {Status.CONTINUED_AS_NEW}
 """The execution has ended; after the last of them there is another one."""
 
 STANDSTILL = TERMINAL | {Status.HELD}
-"""The instance goes no further by itself: it has ended, or waits for an operator."""
+"""Nothing is left to wait for: the instance has ended, or its code must be mended. A pause is none of it."""
+
+PAUSED = frozenset({Status.HELD, Status.SUSPENDED})
+"""It takes no turns until somebody resumes it; its messages wait."""

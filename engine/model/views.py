@@ -16,6 +16,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
         failure: Set when status is FAILED, CANCELLED or HELD.
         output: Set when status is COMPLETED.
         parent_instance: Set once when the instance starts, never changed.
+        suspend_reason: Set when status is SUSPENDED.
         pinned_version: Of the engine's rules by which the current execution runs; None if nobody said.
     """
 
@@ -35,6 +36,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     incarnation: int | None = None
     history_events: int = 0
     pinned_version: EngineVersion | None = None
+    suspend_reason: str | None = None
 
 
 class ExecutionInfo(Struct, frozen=True, kw_only=True):

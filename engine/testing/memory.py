@@ -20,7 +20,7 @@ from engine.model.key_values import KeyValue, merged
 from engine.model.messages import AnyMessage
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.sessions import SessionClaim
-from engine.model.status import STANDSTILL, TERMINAL, Status
+from engine.model.status import PAUSED, STANDSTILL, TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
 from engine.model.version import VersionRange
@@ -228,12 +228,24 @@ class MemoryProvider:
     async def get_queue_depths(self) -> QueueDepths:
         return structs.replace(self._messages.depths(self._locks), worker_queue=self._work.depth())
 
+    async def suspend_instance(self, instance: str, reason: str) -> None:
+        row = self._existing("suspend_instance", instance)
+        if row.status is Status.SUSPENDED:
+            return
+        if row.status is not Status.RUNNING:
+            raise Refused("suspend_instance", f"expected {instance!r} to be running, but it is {row.status.value}")
+        row.suspend_reason = reason
+        row.touch(self._now_ms())
+        if self._locks.is_held(instance):
+            self._locks.release(instance)
+        self._wake()
+
     async def resume_instance(self, instance: str) -> None:
         row = self._instances.get(instance)
-        if row is None or row.held is None:
+        if row is None or row.status not in PAUSED:
             state = "there is none" if row is None else f"it is {row.status.value}"
-            raise Refused("resume_instance", f"expected {instance!r} to be a held instance, but {state}")
-        row.held = None
+            raise Refused("resume_instance", f"expected {instance!r} to be held or suspended, but {state}")
+        row.held = row.suspend_reason = None
         row.touch(self._now_ms())
         self._wake()
 
@@ -333,7 +345,7 @@ class MemoryProvider:
     def _may_have_a_turn(self, instance: str) -> list[QueuedMessage]:
         """The messages that a fetch would return for this instance now."""
         row = self._instances.get(instance)
-        if self._locks.is_held(instance) or (row and row.held):
+        if self._locks.is_held(instance) or (row and row.status in PAUSED):
             return []
         return self._messages.visible(instance) if row or self._messages.start_of(instance) else []
 

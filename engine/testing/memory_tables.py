@@ -123,8 +123,9 @@ class MemoryHistory:
 
 @dataclass(slots=True, kw_only=True)
 class InstanceRow:
-    """One instance with all its executions. `held` is why it was set aside, None while it may run.
+    """One instance with all its executions.
 
+    `held` is why it was set aside, `suspend_reason` why it was suspended, None while it may run.
     `began_with` and `changed` are the keys: those the current execution began with, and what it changed.
     """
 
@@ -139,6 +140,7 @@ class InstanceRow:
     custom_status: str | None = None
     custom_status_version: int = 0
     held: Failure | None = None
+    suspend_reason: str | None = None
     current_execution_id: int
     executions: dict[int, ExecutionRow] = field(default_factory=dict[int, ExecutionRow])
     began_with: dict[str, KeyValue] = field(default_factory=dict[str, KeyValue])
@@ -150,9 +152,11 @@ class InstanceRow:
 
     @property
     def status(self) -> Status:
-        """Of the instance: an execution that continued as new leaves it running, being held hides all else."""
+        """Of the instance: an execution that continued as new leaves it running, being paused hides all else."""
         if self.held is not None:
             return Status.HELD
+        if self.suspend_reason is not None:
+            return Status.SUSPENDED
         return Status.RUNNING if self.current.status is Status.CONTINUED_AS_NEW else self.current.status
 
     def touch(self, now_ms: int) -> None:
@@ -206,4 +210,5 @@ class InstanceRow:
             incarnation=self.incarnation,
             history_events=len(current.events),
             pinned_version=current.pin,
+            suspend_reason=self.suspend_reason,
         )

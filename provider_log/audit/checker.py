@@ -14,7 +14,7 @@ from msgspec import Struct
 from engine.model import events as on
 from engine.model import messages as m
 from engine.model.ids import automatic_parent, is_in_tree
-from engine.model.status import TERMINAL
+from engine.model.status import TERMINAL, Status
 from engine.model.turn import Disposition
 from engine.model.work import WorkItem
 from provider_log import codec
@@ -72,7 +72,7 @@ class Checker:
         self._sequence = Sequence(self._place)
         self._queues = Queues(self._found_in_queues, partition)
         self._lives: dict[str, Life] = {}
-        self._held: set[str] = set()
+        self._paused: dict[str, Status] = {}
         self._turn: Turn | None = None
         self._is_whole = True
         self._is_released = False
@@ -97,9 +97,9 @@ class Checker:
         return self._lives
 
     @property
-    def held(self) -> frozenset[str]:
-        """Instances that are held."""
-        return frozenset(self._held)
+    def paused(self) -> Mapping[str, Status]:
+        """Instances that are held or suspended, and which of both."""
+        return self._paused
 
     @property
     def waiting_rows(self) -> set[bytes]:
@@ -268,8 +268,8 @@ class Checker:
 
     def _turn_committed(self, record: r.TurnCommitted) -> None:
         found = self._found_at(record.instance)
-        if record.instance in self._held:
-            found(Kind.EXECUTION, "expected no turn while the instance is held, but here is one")
+        if (paused := self._paused.get(record.instance)) is not None:
+            found(Kind.EXECUTION, f"expected no turn while the instance is {paused.value}, but here is one")
         life = self._life_of(record, found)
         turn = self._turn
         if turn is not None and not turn.fits(record):
@@ -422,29 +422,38 @@ class Checker:
             self._queues.consume(record.instance, consumed)
 
     def _instance_held(self, record: r.InstanceHeld) -> None:
-        self._held.add(record.instance)
+        self._paused[record.instance] = Status.HELD
+
+    def _instance_suspended(self, record: r.InstanceSuspended) -> None:
+        life = self._lives.get(record.instance)
+        if record.instance in self._paused or (life.is_over if life else self._is_whole):
+            self._place.found(
+                Kind.EXECUTION, record.instance, "expected a running instance to be suspended, but it is not"
+            )
+        self._paused[record.instance] = Status.SUSPENDED
 
     def _instance_resumed(self, record: r.InstanceResumed) -> None:
-        if record.instance not in self._held:
-            self._place.found(Kind.EXECUTION, record.instance, "expected a held instance to be resumed, but it is not")
-        self._held.discard(record.instance)
+        if self._paused.pop(record.instance, None) is None:
+            self._place.found(
+                Kind.EXECUTION, record.instance, "expected a paused instance to be resumed, but it is not"
+            )
 
     def _instance_deleted(self, record: r.InstanceDeleted) -> None:
         root, life = record.instance, self._lives.get(record.instance)
         found = self._found_at(root)
         if automatic_parent(root) is not None:
             found(Kind.EXECUTION, "expected a root to be deleted with its children, but the record is of a child")
-        if life is None and root not in self._held and self._is_whole:
+        if life is None and root not in self._paused and self._is_whole:
             found(Kind.EXECUTION, "expected an instance that is there to be deleted, but it is not")
         if life is not None and life.incarnation != record.incarnation:
             found(
                 Kind.EXECUTION,
                 f"expected incarnation {life.incarnation} to be deleted, but the record is of {record.incarnation}",
             )
-        members = {name for name in (*self._lives, *self._held) if is_in_tree(name, root)} | {root}
+        members = {name for name in (*self._lives, *self._paused) if is_in_tree(name, root)} | {root}
         for name in members:
             self._lives.pop(name, None)
-            self._held.discard(name)
+            self._paused.pop(name, None)
             self.ended.pop(name, None)
         self.deleted |= members
         self._queues.delete_tree(root)
@@ -471,6 +480,7 @@ class Checker:
         r.Parked: _parked,
         r.InputsSettled: _inputs_settled,
         r.InstanceHeld: _instance_held,
+        r.InstanceSuspended: _instance_suspended,
         r.InstanceResumed: _instance_resumed,
         r.InstanceDeleted: _instance_deleted,
         r.ExecutionsPruned: _executions_pruned,

@@ -5,7 +5,7 @@ Compared is what decides what happens next: which messages, timers and work item
 
 from collections.abc import Mapping
 
-from engine.model.status import TERMINAL, Status
+from engine.model.status import PAUSED, TERMINAL, Status
 from provider_log.audit.checker import Checker
 from provider_log.audit.compare import table_name
 from provider_log.audit.executions import Life
@@ -48,17 +48,17 @@ def compare_with_checker(rows: Mapping[bytes, bytes], checker: Checker, partitio
         key = keys.instance_prefix(Table.INSTANCE, instance)
         data = rows.get(key)
         row = None if data is None else _standing(unpack(InstanceRow, data))
-        wanted = _wanted(life, is_held=instance in checker.held)
+        wanted = _wanted(life, paused=checker.paused.get(instance))
         if row != wanted:
             found(key, f"expected {wanted} by what the records say, but apply makes {row}")
 
 
 def _standing(row: InstanceRow) -> tuple[int, int, int, str]:
     """Execution, last event, incarnation, and what can happen next."""
-    next_is = "nothing" if row.status in TERMINAL else "held" if row.status is Status.HELD else "turns"
+    next_is = "nothing" if row.status in TERMINAL else row.status.value if row.status in PAUSED else "turns"
     return row.execution_id, row.last_event_id, row.incarnation, next_is
 
 
-def _wanted(life: Life, *, is_held: bool) -> tuple[int, int, int, str]:
-    next_is = "held" if is_held else "nothing" if life.is_over else "turns"
+def _wanted(life: Life, *, paused: Status | None) -> tuple[int, int, int, str]:
+    next_is = paused.value if paused else "nothing" if life.is_over else "turns"
     return life.execution_id, life.last_event_id, life.incarnation, next_is

@@ -12,7 +12,7 @@ from engine.errors import UsageError
 from engine.model.ids import CHILD_MARK
 from engine.model.key_values import KeyValue
 from engine.model.removal import DeletedCounts, PrunedCounts
-from engine.model.status import TERMINAL, Status
+from engine.model.status import PAUSED, TERMINAL, Status
 from engine.model.views import InstanceInfo, InstanceTree
 from provider_log.audit.timeline import timeline
 from provider_log.cli import show
@@ -128,8 +128,29 @@ def cancel(
     _print_accepted(ask(url, question), f"{instance} is asked to end", as_json=as_json)
 
 
+def suspend(
+    instance: InstanceId,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="What queries and the log show.")
+    ] = "suspended from the command line",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let an instance take no turn until it is resumed; what arrives for it waits."""
+
+    async def question(node: Node) -> None:
+        await node.existing(instance)
+        await node.client.suspend(instance, reason)
+
+    ask(url, question)
+    if as_json:
+        print_json(shapes.Accepted(instance))
+    else:
+        typer.echo(f"{instance} is suspended; next: turnlog resume {_quoted(instance)}")
+
+
 def resume(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> None:
-    """Let a held instance go on, with the code its node has now."""
+    """Let a held or suspended instance go on, with the code its node has now."""
 
     async def question(node: Node) -> None:
         await node.existing(instance)
@@ -312,6 +333,7 @@ COMMANDS = {
     "event": event,
     "enqueue": enqueue,
     "cancel": cancel,
+    "suspend": suspend,
     "resume": resume,
     "tree": tree,
     "keys": keys,
@@ -339,15 +361,16 @@ def _print_end(info: InstanceInfo, *, as_json: bool) -> None:
 
 
 def _print_accepted(seen: InstanceInfo, text: str, *, as_json: bool) -> None:
-    """What was sent, or, for an instance that has ended, that nothing comes of it; on stderr what a held one does."""
+    """What was sent, or, for an instance that has ended, that nothing comes of it; on stderr what a paused one does."""
     if as_json:
         print_json(shapes.Accepted(seen.instance))
     elif seen.status in TERMINAL:
         typer.echo(f"{seen.instance} has ended ({seen.status.value}): nothing will happen")
     else:
         typer.echo(text)
-    if seen.status is Status.HELD:
-        note(f"{seen.instance} is held: it takes this once it goes on; next: turnlog resume {_quoted(seen.instance)}")
+    if seen.status in PAUSED:
+        next_is = f"turnlog resume {_quoted(seen.instance)}"
+        note(f"{seen.instance} is {seen.status.value}: it takes this once it goes on; next: {next_is}")
 
 
 def _quoted(instance: str) -> str:

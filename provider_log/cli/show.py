@@ -84,6 +84,9 @@ def _facts(info: InstanceInfo, now_ms: int) -> Iterator[tuple[str, RenderableTyp
         yield "output", payload(info.output, indent=True)
     if info.failure is not None:
         yield "failure", failure(info.failure)
+    if info.suspend_reason is not None:
+        yield "suspended", info.suspend_reason
+        yield "next", f"`turnlog resume {shlex.quote(info.instance)}`"
     if info.status is Status.HELD:
         yield "next", f"fix the code, start the node with it, then `turnlog resume {shlex.quote(info.instance)}`"
 

@@ -155,6 +155,9 @@ class ClusterProvider:
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         return await self._of("list_executions", instance, lambda at: at.list_executions(instance))
 
+    async def suspend_instance(self, instance: str, reason: str) -> None:
+        await self._of("suspend_instance", instance, lambda at: at.suspend_instance(instance, reason))
+
     async def resume_instance(self, instance: str) -> None:
         await self._of("resume_instance", instance, lambda at: at.resume_instance(instance))
 

@@ -27,10 +27,13 @@ _TAKEN_BYTES_MAX = 1024 * 1024  # what all messages of a turn may take there: a 
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What the inbox must know of an instance to deliver to it. `pin` is that of its current execution."""
+    """What the inbox must know of an instance to deliver to it.
+
+    `is_paused`: held or suspended. `pin` is that of its current execution.
+    """
 
     exists: bool = True
-    is_held: bool = False
+    is_paused: bool = False
     pin: EngineVersion | None = None
 
 
@@ -253,7 +256,7 @@ class Inbox:
                 (entry for entry in queue.entries.values() if entry.message is not None), key=lambda entry: entry.order
             )
             standing = self._standing(instance)
-            if not entries or standing.is_held:
+            if not entries or standing.is_paused:
                 continue
             if pins is not None and not pins.takes(standing.pin):
                 queue.is_ready = True

@@ -41,6 +41,7 @@ def instance_info(instance: str, row: InstanceRow) -> InstanceInfo:
         parent_instance=row.parent_instance,
         incarnation=row.incarnation,
         history_events=row.event_count,
+        suspend_reason=row.suspend_reason,
     )
 
 

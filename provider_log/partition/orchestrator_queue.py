@@ -7,7 +7,7 @@ from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.ids import is_in_tree
 from engine.model.messages import AnyMessage, Completion, ContinueInstance, FireTimer, StartOrchestration
-from engine.model.status import Status
+from engine.model.status import PAUSED, Status
 from engine.model.turn import Disposition, TurnResult
 from engine.model.version import VersionRange
 from engine.model.work import WorkItem
@@ -85,7 +85,7 @@ class OrchestratorQueue:
 
     def _standing(self, instance: str) -> Standing:
         row = instance_row(self._ledger.overlay, instance)
-        return ABSENT if row is None else Standing(is_held=row.status is Status.HELD, pin=row.pinned_version)
+        return ABSENT if row is None else Standing(is_paused=row.status in PAUSED, pin=row.pinned_version)
 
     # Turns
 
@@ -261,16 +261,32 @@ class OrchestratorQueue:
         self._inbox.unlock(token)
         return self._ledger.durable()
 
-    def resume(self, instance: str) -> Awaitable[None]:
-        """Let a held instance go on.
+    def suspend(self, instance: str, reason: str) -> Awaitable[None]:
+        """Let an instance take no turn; whoever has its lock loses it.
 
         Raises:
-            Refused: (at once) There is no such instance, or it is not held.
+            Refused: (at once) There is no such instance, it has ended, or it is held.
         """
         row = instance_row(self._ledger.overlay, instance)
-        if row is None or row.status is not Status.HELD:
+        if row is None or row.status not in (Status.RUNNING, Status.SUSPENDED):
             is_what = "does not exist" if row is None else f"is {row.status.value}"
-            raise Refused("resume_instance", f"expected {instance} to be held, but it {is_what}")
+            raise Refused("suspend_instance", f"expected {instance} to be running, but it {is_what}")
+        if row.status is Status.RUNNING:
+            suspended = r.InstanceSuspended(envelope=self._ledger.envelope(), instance=instance, reason=reason)
+            self._ledger.admit(suspended, about=instance)
+            self._inbox.break_lock(instance)
+        return self._ledger.durable()
+
+    def resume(self, instance: str) -> Awaitable[None]:
+        """Let a held or suspended instance go on.
+
+        Raises:
+            Refused: (at once) There is no such instance, or it is neither.
+        """
+        row = instance_row(self._ledger.overlay, instance)
+        if row is None or row.status not in PAUSED:
+            is_what = "does not exist" if row is None else f"is {row.status.value}"
+            raise Refused("resume_instance", f"expected {instance} to be held or suspended, but it {is_what}")
         self._ledger.admit(r.InstanceResumed(envelope=self._ledger.envelope(), instance=instance), about=instance)
         self._inbox.wake(instance)
         self._around.wakeup.signal()

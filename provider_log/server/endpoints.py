@@ -112,8 +112,16 @@ async def cancel(ask: Ask) -> Response:
     )
 
 
+async def suspend(ask: Ask) -> Response:
+    """Let an instance take no turn until it is resumed."""
+    body = await ask.body_as(shapes.Suspend)
+    await ask.existing()
+    await ask.served.suspend_instance(ask.instance, body.reason)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
 async def resume(ask: Ask) -> Response:
-    """Let a held instance go on."""
+    """Let a held or suspended instance go on."""
     await ask.existing()
     await ask.served.resume_instance(ask.instance)
     return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -267,6 +275,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         "POST", ONE + "/queues/{name}", enqueue_message, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload
     ),
     Endpoint("POST", ONE + "/cancel", cancel, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, shapes.Cancel),
+    Endpoint("POST", ONE + "/suspend", suspend, {NO_CONTENT: None}, body=shapes.Suspend),
     Endpoint("POST", ONE + "/resume", resume, {NO_CONTENT: None}),
     Endpoint("GET", ONE + "/wait", wait, {OK: InstanceInfo, NO_CONTENT: None}, query=shapes.WaitQuery),
     Endpoint("GET", ONE + "/history", get_history, {OK: shapes.History}, query=shapes.HistoryQuery),

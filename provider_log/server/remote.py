@@ -207,6 +207,12 @@ class RemoteProvider:
     async def get_queue_depths(self) -> QueueDepths:
         return self._read(await self._ask("GET", "/v1/queues"), QueueDepths)
 
+    async def suspend_instance(self, instance: str, reason: str) -> None:
+        try:
+            await self._ask("POST", _path(instance, "suspend"), body=wire.encode(shapes.Suspend(reason)))
+        except InstanceNotFound as error:
+            raise Refused("suspend_instance", str(error)) from None
+
     async def resume_instance(self, instance: str) -> None:
         try:
             await self._ask("POST", _path(instance, "resume"))

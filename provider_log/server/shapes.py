@@ -86,6 +86,12 @@ class Cancel(Struct, forbid_unknown_fields=True):
     incarnation: int | None = None
 
 
+class Suspend(Struct, forbid_unknown_fields=True):
+    """Why."""
+
+    reason: str = "suspended"
+
+
 class DeleteQuery(Struct, forbid_unknown_fields=True):
     """Whether to delete what has not ended, too."""
 

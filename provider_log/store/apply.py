@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec.structs import replace
 
+from engine.model.failure import Failure
 from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
 from engine.model.version import EngineVersion
 from provider_log import records as r
@@ -363,33 +364,49 @@ def _inputs_settled(rows: Rows, record: r.InputsSettled) -> None:
 
 
 def _instance_held(rows: Rows, record: r.InstanceHeld) -> None:
-    _set_status(rows, record.instance, record.envelope, status=Status.HELD, failure_of=record)
-
-
-def _instance_resumed(rows: Rows, record: r.InstanceResumed) -> None:
-    _set_status(rows, record.instance, record.envelope, status=Status.RUNNING, failure_of=None)
-
-
-def _set_status(
-    rows: Rows, instance: str, envelope: r.Envelope, *, status: Status, failure_of: r.InstanceHeld | None
-) -> None:
-    row = rows.instance(instance) or InstanceRow(
-        name="" if failure_of is None else failure_of.orchestration_name,
-        version="" if failure_of is None else failure_of.orchestration_version,
-        execution_id=1 if failure_of is None else failure_of.execution_id,
+    row = rows.instance(record.instance) or InstanceRow(  # it may be held before its first turn
+        name=record.orchestration_name,
+        version=record.orchestration_version,
+        execution_id=record.execution_id,
         incarnation=0,
-        status=status,
+        status=Status.HELD,
         revision=0,
-        created_at_ms=envelope.time_ms,
-        updated_at_ms=envelope.time_ms,
+        created_at_ms=record.envelope.time_ms,
+        updated_at_ms=record.envelope.time_ms,
         last_event_id=0,
         event_count=0,
     )
-    failure = None if failure_of is None else failure_of.failure
-    rows.put_instance(
-        instance,
-        replace(row, status=status, failure=failure, revision=row.revision + 1, updated_at_ms=envelope.time_ms),
+    _put_standing(rows, record, row, Status.HELD, failure=record.failure)
+
+
+def _instance_suspended(rows: Rows, record: r.InstanceSuspended) -> None:
+    if (row := rows.instance(record.instance)) is not None:
+        _put_standing(rows, record, row, Status.SUSPENDED, suspend_reason=record.reason)
+
+
+def _instance_resumed(rows: Rows, record: r.InstanceResumed) -> None:
+    if (row := rows.instance(record.instance)) is not None:
+        _put_standing(rows, record, row, Status.RUNNING)
+
+
+def _put_standing(
+    rows: Rows,
+    record: r.InstanceHeld | r.InstanceSuspended | r.InstanceResumed,
+    row: InstanceRow,
+    status: Status,
+    *,
+    failure: Failure | None = None,
+    suspend_reason: str | None = None,
+) -> None:
+    changed = replace(
+        row,
+        status=status,
+        failure=failure,
+        suspend_reason=suspend_reason,
+        revision=row.revision + 1,
+        updated_at_ms=record.envelope.time_ms,
     )
+    rows.put_instance(record.instance, changed)
 
 
 _TREE_TABLES = (
@@ -444,6 +461,7 @@ _V1: Mapping[type, Callable[..., None]] = {
     r.Parked: _parked,
     r.InputsSettled: _inputs_settled,
     r.InstanceHeld: _instance_held,
+    r.InstanceSuspended: _instance_suspended,
     r.InstanceResumed: _instance_resumed,
     r.InstanceDeleted: _instance_deleted,
     r.ExecutionsPruned: _executions_pruned,

@@ -26,7 +26,7 @@ PARTITIONS = 8
 NODES = 3
 EVERY_MS = 300
 END_S = 120
-"""What is left may take so long to end once nothing goes wrong any more: a session, hand-overs, and the work itself."""
+"""So long what is left may take to end once nothing goes wrong any more: a session, hand-overs, and the work itself."""
 
 CODE = """
 import asyncio
@@ -171,9 +171,9 @@ async def test_every_family_ends_once_and_as_it_must_whatever_happens_to_its_nod
             await asyncio.wait({starting})
         assert starting.cancelled(), starting
         async with client_of(nodes[0]) as client:
-            with anyio.fail_after(END_S):
-                results = [await client.wait(f"family-{number}", output=int) for number in started]
-        assert results == [result(number) for number in started], chaos.happened
+            for number in started:
+                # A bound for each and none for all: how many there are depends on the machine, that all go on does not.
+                assert await client.wait(f"family-{number}", END_S, output=int) == result(number), chaos.happened
         # It reads all that was written; the log of half an hour takes longer than a command may elsewhere.
         verify = ("audit", "verify", "--live", *cluster.log, "--json")
         verified = await nodes[0].turnlog(*verify, patience_s=END_S + seconds)

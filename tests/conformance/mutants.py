@@ -21,6 +21,7 @@ from tests.conformance import (
     mutants_of_queues,
     mutants_of_removal,
     mutants_of_sessions,
+    mutants_of_suspending,
     mutants_of_turns,
     mutants_of_work,
 )
@@ -40,6 +41,7 @@ MUTANTS: tuple[type[Mutant], ...] = tuple(
         mutants_of_removal,
         mutants_of_pins,
         mutants_of_sessions,
+        mutants_of_suspending,
         mutants_of_keys,
         mutants_of_kept_keys,
     )

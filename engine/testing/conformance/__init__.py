@@ -36,6 +36,7 @@ from engine.testing.conformance import (
     port_polling,
     port_queries,
     port_sessions,
+    port_suspending,
     prune,
     queue_semantics,
     race_replay,
@@ -77,6 +78,7 @@ _MODULES = (
     port_polling,
     port_queries,
     port_sessions,
+    port_suspending,
 )
 
 

@@ -305,6 +305,7 @@ async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:
     for call in (
         client.list_instances,
         partial(client.list_executions, "a"),
+        partial(client.suspend, "a"),
         partial(client.resume, "a"),
         partial(client.tree, "a"),
         partial(client.delete, "a"),
@@ -338,9 +339,27 @@ async def test_a_tree_is_told_pruned_and_deleted(bench: Bench) -> None:
             await call
 
 
-async def test_an_instance_that_is_not_held_cannot_be_resumed(bench: Bench) -> None:
-    with pytest.raises(Refused, match="expected 'a' to be a held instance, but there is none"):
+async def test_an_instance_that_is_not_there_cannot_be_resumed(bench: Bench) -> None:
+    with pytest.raises(Refused, match="expected 'a' to be held or suspended, but there is none"):
         await bench.client.resume("a")
+
+
+async def test_a_suspended_instance_goes_on_where_it_was_once_it_is_resumed(bench: Bench) -> None:
+    async with nothing_left(), bench.engine(orchestrations=SERVED):
+        handle = await bench.client.start(wait_for_go, instance="a")
+        await handle.changed()
+        await bench.client.suspend("a", "a migration")
+        await handle.raise_event("go", "went on")
+        await cycles()
+        paused = await handle.status()
+        assert (paused.status, paused.suspend_reason, paused.output) == (Status.SUSPENDED, "a migration", None)
+        waiting = asyncio.ensure_future(handle.wait())
+        await cycles()
+        assert not waiting.done()  # a pause is no end: who waits goes on waiting
+        await bench.client.resume("a")
+        assert await ends(bench.clock, waiting) == "went on"
+        with pytest.raises(Refused, match="expected 'a' to be running, but it is completed"):
+            await bench.client.suspend("a")
 
 
 def test_options_that_cannot_be_followed_are_refused() -> None:

@@ -11,7 +11,7 @@ from engine.model import messages as m
 from engine.model.failure import Category, Failure
 from engine.model.key_values import KeyValueChange
 from engine.model.payload import Payload
-from engine.model.status import EXECUTION_ENDS
+from engine.model.status import EXECUTION_ENDS, Status
 from engine.model.turn import Disposition
 from provider_log import codec
 from provider_log import records as r
@@ -359,6 +359,23 @@ def held_before(history: History, at: int) -> History:
         failure=FAILURE,
     )
     return inserted(history, at, held)
+
+
+def suspended_before(history: History, at: int) -> History:
+    return inserted(history, at, _suspended(history, at))
+
+
+def suspended_after(history: History, at: int) -> History:
+    return inserted(history, at + 1, _suspended(history, at))
+
+
+def _suspended(history: History, at: int) -> r.InstanceSuspended:
+    record = history[at].record
+    return r.InstanceSuspended(envelope=record.envelope, instance=record.instance, reason="a rest")
+
+
+def ends_instance(record: r.TurnCommitted) -> bool:
+    return record.status is Status.COMPLETED and record.envelope.index + 1 == record.envelope.count
 
 
 def resumed_before(history: History, at: int) -> History:

@@ -169,6 +169,12 @@ FORGED: dict[str, Mutation] = {
     "a held instance takes a turn": Mutation(
         make.at_each(r.TurnCommitted, make.begins_batch, make.held_before), {"execution"}
     ),
+    "a suspended instance takes a turn": Mutation(
+        make.at_each(r.TurnCommitted, make.begins_batch, make.suspended_before), {"execution"}
+    ),
+    "an instance that has ended is suspended": Mutation(
+        make.at_each(r.TurnCommitted, make.ends_instance, make.suspended_after), {"execution"}
+    ),
     "an instance that is not held is resumed": Mutation(
         make.at_each(r.TurnCommitted, make.begins_batch, make.resumed_before), {"execution"}
     ),

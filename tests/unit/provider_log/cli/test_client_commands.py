@@ -167,6 +167,21 @@ def test_what_a_held_instance_is_sent_waits_until_it_is_resumed(
     assert turnlog(*arguments) == (Exit.OK, out, held)
 
 
+def test_a_suspended_instance_says_what_to_do_next(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "paused")
+    said = "paused is suspended; next: turnlog resume paused\n"
+    assert turnlog("suspend", "paused", "--reason", "a rest") == (Exit.OK, said, "")
+    shown = turnlog("status", "paused").out
+    assert re.search(r"suspended +a rest\n *next +`turnlog resume paused`", shown)
+    waits = "paused is suspended: it takes this once it goes on; next: turnlog resume paused\n"
+    assert turnlog("cancel", "paused") == (Exit.OK, "paused is asked to end\n", waits)
+    assert turnlog("resume", "paused").out == "paused goes on\n"
+    assert turnlog("wait", "paused").code is Exit.FAILED
+    ended = turnlog("suspend", "paused", "--json")
+    assert (ended.code, ended.out) == (Exit.USAGE, "")
+    assert "to be running, but it is cancelled" in ended.err
+
+
 def test_what_an_instance_keeps_is_shown(turnlog: Command) -> None:
     turnlog("start", "keeps", '"x"', "--id", "k", "--wait")
     rows = [line.split(maxsplit=2)[:2] for line in turnlog("keys", "k").out.splitlines() if "first" in line]
@@ -296,6 +311,7 @@ def test_a_history_can_be_drawn(turnlog: Command, tmp_path: Path) -> None:
         ("event", "nobody", "x"),
         ("enqueue", "nobody", "x"),
         ("cancel", "nobody"),
+        ("suspend", "nobody"),
         ("resume", "nobody"),
         ("tree", "nobody"),
         ("keys", "nobody"),

@@ -17,7 +17,7 @@ GRACE_MS = 40
 INSTANCES: tuple[str, ...] = ("a", "b")
 delays = st.sampled_from((0, 0, 30, 70))
 PRESENT = Standing()
-HELD = Standing(is_held=True)
+HELD = Standing(is_paused=True)
 OLD, NEW = EngineVersion(1, 0, 0), EngineVersion(2, 0, 0)
 STANDINGS = (ABSENT, PRESENT, HELD, Standing(pin=OLD), Standing(pin=NEW))
 PINS = (None, VersionRange(OLD, OLD), VersionRange(NEW, NEW), VersionRange(OLD, NEW), VersionRange(NEW, OLD))

@@ -388,6 +388,8 @@ TOO_DEEP = b"[" * 100_000
         ("GET", "/v1/instances/nobody/executions", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/nobody/resume", b"", 404, "InstanceNotFound", "but there is none"),
         ("POST", "/v1/instances/done/resume", b"", 409, "Refused", "held"),
+        ("POST", "/v1/instances/nobody/suspend", b"{}", 404, "InstanceNotFound", "but there is none"),
+        ("POST", "/v1/instances/done/suspend", b"{}", 409, "Refused", "to be running, but it is completed"),
         ("GET", "/v1/instances/nobody/stats", b"", 404, "InstanceNotFound", "but there is none"),
         ("GET", "/v1/instances/nobody/tree", b"", 404, "InstanceNotFound", "but there is none"),
         ("GET", "/v1/instances/nobody/keys", b"", 404, "InstanceNotFound", "but there is none"),

@@ -148,6 +148,8 @@ async def test_an_unknown_instance_looks_as_the_port_says(remote: RemoteProvider
     assert await remote.get_instance_stats("nobody") is None
     with pytest.raises(Refused, match="nobody"):
         await remote.resume_instance("nobody")
+    with pytest.raises(Refused, match="nobody"):
+        await remote.suspend_instance("nobody", "a rest")
 
 
 async def test_a_list_is_fetched_in_as_many_pages_as_it_takes(
@@ -223,9 +225,24 @@ async def test_a_held_instance_is_resumed(remote: RemoteProvider, served: Served
     item = await served.fetch_orchestration_item(1_000, 0)
     assert item is not None
     await served.hold_orchestration_item(item.lock_token, Failure(Category.NONDETERMINISM, "Nondeterminism", "moved"))
+    with pytest.raises(Refused, match="to be running, but it is held"):
+        await remote.suspend_instance("a", "a rest")
     await remote.resume_instance("a")
     with pytest.raises(Refused, match="held"):
         await remote.resume_instance("a")
+
+
+async def test_an_instance_is_suspended_and_resumed(remote: RemoteProvider, served: ServedMemory) -> None:
+    await served.enqueue_for_orchestrator(StartOrchestration(instance="a", name="ship", input=NULL))
+    item = await served.fetch_orchestration_item(1_000, 0)
+    assert item is not None
+    await served.ack_orchestration_item(item.lock_token, TurnResult(execution_id=1))
+    await remote.suspend_instance("a", "a rest")
+    info = await remote.get_instance_info("a")
+    assert info is not None
+    assert (info.status, info.suspend_reason) == (Status.SUSPENDED, "a rest")
+    await remote.resume_instance("a")
+    assert (await remote.changed("a", info.revision)).status is Status.RUNNING
 
 
 async def test_a_wait_outlasts_answers_without_news(served: ServedMemory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,6 +319,16 @@ def test_pruned_executions_are_gone_with_their_histories() -> None:
     assert named(store, Table.HISTORY) == ["HISTORY i 2 1"]
 
 
+def test_a_pause_is_in_the_row_and_gone_when_it_is_over() -> None:
+    suspended = (turn(events=events(1)), r.InstanceSuspended(envelope=LATER, instance="i", reason="a rest"))
+    row = instance(store_after(*suspended))
+    assert (row.status, row.suspend_reason, row.revision) == (Status.SUSPENDED, "a rest", 2)
+    resumed = instance(store_after(*suspended, r.InstanceResumed(envelope=LATER, instance="i")))
+    assert (resumed.status, resumed.suspend_reason, resumed.revision) == (Status.RUNNING, None, 3)
+    nobody = store_after(r.InstanceSuspended(envelope=LATER, instance="i", reason="a rest"))
+    assert named(nobody, Table.INSTANCE) == []
+
+
 def test_a_repair_sets_and_removes_rows_as_it_says() -> None:
     repaired = r.StateRepaired(
         envelope=LATER, reason="why", rows=(r.RowRepaired(b"\x01a", b"1"), r.RowRepaired(b"\x01order", None))
