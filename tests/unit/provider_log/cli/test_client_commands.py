@@ -172,7 +172,7 @@ def test_a_suspended_instance_says_what_to_do_next(turnlog: Command) -> None:
     said = "paused is suspended; next: turnlog resume paused\n"
     assert turnlog("suspend", "paused", "--reason", "a rest") == (Exit.OK, said, "")
     shown = turnlog("status", "paused").out
-    assert re.search(r"suspended +a rest\n *next +`turnlog resume paused`", shown)
+    assert re.search(r"suspended +a rest *\n *next +`turnlog resume paused`", shown)
     waits = "paused is suspended: it takes this once it goes on; next: turnlog resume paused\n"
     assert turnlog("cancel", "paused") == (Exit.OK, "paused is asked to end\n", waits)
     assert turnlog("resume", "paused").out == "paused goes on\n"
