@@ -1,7 +1,10 @@
 """What does an activity know about its own call? The context that a worker hands to functions that ask for one."""
 
 import logging
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from engine.client import Client
 
 
 class ActivityContext(Protocol):
@@ -65,6 +68,16 @@ class ActivityContext(Protocol):
     @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
         """A logger that names the instance, the execution and the activity."""
+        ...
+
+    @property
+    def client(self) -> "Client":
+        """A client of the engine's own provider, for async activities: its calls are awaited on the engine's loop.
+
+        What it does is a side effect as any other: a redelivery does it again, unless it is given a `message_id` that
+        stays the same, such as one made of `instance`, `execution_id` and `activity_id`. An activity that waits for
+        its own instance waits for ever.
+        """
         ...
 
     def is_cancelled(self) -> bool:

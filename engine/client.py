@@ -329,6 +329,47 @@ class Client:
         kept = await self._repeated(lambda: self._provider.get_key_value(instance, key))
         return None if kept is None else self._decoded(kept, instance, key, value)
 
+    @overload
+    async def wait_for_key_value(self, instance: str, key: str, *, timeout: float | None = None) -> object: ...
+    @overload
+    async def wait_for_key_value(
+        self, instance: str, key: str, value: type[T], *, timeout: float | None = None
+    ) -> T: ...
+    async def wait_for_key_value(
+        self, instance: str, key: str, value: Any = object, *, timeout: float | None = None
+    ) -> Any:
+        """What the instance keeps under `key`, once it keeps something there; the instance need not exist yet.
+
+        Args:
+            instance: Its id.
+            key: As its code names it.
+            value: Type to convert to.
+            timeout: Seconds; None waits for ever, whether or not the instance has ended.
+
+        Raises:
+            WaitTimedOut: There was nothing in time.
+            ConversionError: What is kept has another type.
+        """
+        keeping = self._kept_at_last(instance, key)
+        try:
+            kept = await (keeping if timeout is None else within(self._clock, keeping, math.ceil(timeout * 1000)))
+        except TimeoutError:
+            raise WaitTimedOut(
+                f"expected {instance!r} to keep something under {key!r} within {timeout:g} s, "
+                f"but {await self._last_seen(instance)}"
+            ) from None
+        return self._decoded(kept, instance, key, value)
+
+    async def _kept_at_last(self, instance: str, key: str) -> KeyValue:
+        seen = 0
+        while True:
+            # The look comes after the revision: what is put between both is seen, and what comes later is a change.
+            info = await self.changed(instance, seen)
+            kept = await self._repeated(lambda: self._provider.get_key_value(instance, key))
+            if kept is not None:
+                return kept
+            seen = info.revision
+
     async def get_key_values(self, instance: str) -> dict[str, object]:
         """All that the instance keeps, as committed, by key, ascending; empty if it does not exist."""
         kept = await self._repeated(lambda: self._provider.get_key_values(instance))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
 
 from engine.activity_context import ActivityContext
 from engine.errors import NotRegistered, UsageError
+from engine.model.builtins import RESERVED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -251,6 +252,10 @@ def _name(function: Callable[..., Any], name: str | None) -> str:
         raise UsageError(f"expected a decorator without arguments or with name=…, but it was given {function!r}")
     if name is not None and (not isinstance(name, str) or not name):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
         raise UsageError(f"expected a name for {function!r}, but it is {name!r}")
+    if name is not None and name.startswith(RESERVED):
+        raise UsageError(
+            f"expected a name that does not begin with {RESERVED!r}, which is the engine's own, but got {name!r}"
+        )
     return name or function.__name__
 
 

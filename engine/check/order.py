@@ -42,7 +42,12 @@ SET_METHODS = frozenset(
 
 NUMBERS = frozenset({f"builtins.{name}" for name in ("int", "float", "len", "ord", "round", "abs", "range")})
 TASKS = frozenset({"asyncio.create_task", "asyncio.ensure_future", "asyncio.shield"})
-ASKED = frozenset({"schedule_activity", "schedule_sub_orchestration", "schedule_timer", "wait_event", "dequeue"})
+ASKED = frozenset(
+    {
+        "schedule_activity", "schedule_sub_orchestration", "schedule_timer", "wait_event", "dequeue",
+        "get_key_value_of",
+    }
+)  # fmt: skip
 SETTLED_TYPES = frozenset(
     {
         "builtins.int",

@@ -4,12 +4,14 @@ import asyncio
 
 from msgspec import structs
 
+from engine.client import Client
 from engine.errors import LeaseLost, NotRegistered, OwnershipLost, ProviderError, Refused, TurnTooLarge
 from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, FailActivity
 from engine.observe import known_marks, logger, mark
 from engine.port import FetchedWorkItem
 from engine.registry import ActivityDefinition
+from engine.runtime.builtins import BUILTINS
 from engine.runtime.calls import Call, NotHeld, perform
 from engine.runtime.doors import Tasks, Threads, settled_within, within
 from engine.runtime.leases import Leases
@@ -49,6 +51,7 @@ class ActivityDispatcher:
         self._running = 0
         self._ended = asyncio.Event()
         self._closing = False
+        self._client = Client(shared.provider, converter=shared.converter, clock=shared.clock, chance=shared.chance)
 
     @property
     def running(self) -> int:
@@ -120,7 +123,7 @@ class ActivityDispatcher:
             await self._ended.wait()
 
     def _start(self, fetched: FetchedWorkItem) -> None:
-        call = Call(fetched)
+        call = Call(fetched, self._client)
         self._running += 1
         self.leases.add(call)
         self.sessions.add(call.session_id)
@@ -156,6 +159,14 @@ class ActivityDispatcher:
         shared = self._shared
         if call.attempt > shared.options.attempts_max:
             return self._poisoned(call)
+        if (builtin := BUILTINS.get(call.name)) is not None:
+            found = await repeated(
+                lambda: builtin(call.item, shared.provider, shared.converter),
+                shared.clock,
+                shared.options,
+                shared.counters,
+            )
+            return call.completion_of(found)
         try:
             definition = shared.registry.activity(call.name)
         except NotRegistered as error:
@@ -201,6 +212,8 @@ class ActivityDispatcher:
 
     def _missing(self, call: Call) -> str:
         """The code this engine lacks for `call`, as the end of a sentence; nothing if it has it."""
+        if call.name in BUILTINS:
+            return ""
         try:
             self._shared.registry.activity(call.name)
         except NotRegistered as error:

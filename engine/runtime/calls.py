@@ -7,10 +7,12 @@ from typing import Any
 from msgspec import structs
 
 from engine.activity_context import ActivityContext
+from engine.client import Client
 from engine.converter import Converter
 from engine.errors import ConversionError
 from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, FailActivity
+from engine.model.payload import Payload
 from engine.model.work import WorkItem
 from engine.observe import Subject, SubjectLogger, logger, subject
 from engine.port import FetchedWorkItem
@@ -29,8 +31,9 @@ class NotHeld(Exception):
 class Call:
     """One delivery of a work item to this engine: what the worker knows about it, and the activity's context."""
 
-    def __init__(self, fetched: FetchedWorkItem) -> None:
+    def __init__(self, fetched: FetchedWorkItem, client: Client) -> None:
         self.item: WorkItem = fetched.item
+        self.client = client
         self.lock_token = fetched.lock_token
         self.revoked = fetched.revoked
         self.holds = fetched.holds
@@ -124,13 +127,17 @@ class Call:
             return self.too_large(
                 f"expected {what} to have at most {payload_bytes_max} bytes, but it has {len(payload.data)}"
             )
+        return self.completion_of(payload)
+
+    def completion_of(self, result: Payload) -> CompleteActivity:
+        """The message that tells the orchestration what came out."""
         item = self.item
         return CompleteActivity(
             instance=item.instance,
             incarnation=item.incarnation,
             execution_id=item.execution_id,
             activity_id=item.activity_id,
-            result=payload,
+            result=result,
         )
 
     def too_large(self, message: str) -> FailActivity:

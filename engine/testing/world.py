@@ -10,7 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from engine.client import Client
 from engine.converter import JsonConverter
+from engine.model.builtins import GET_KEY_VALUE, KeyOf
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
 from engine.model.key_values import KeyValue, changed, merged
@@ -21,7 +23,7 @@ from engine.model.messages import (
     FireTimer,
     StartOrchestration,
 )
-from engine.model.payload import Payload
+from engine.model.payload import NULL, Payload
 from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
 from engine.model.work import WorkItem
 from engine.port import OrchestrationItem
@@ -151,6 +153,12 @@ class _Call:
         self.tag = item.tag
         self.attempt = 1
         self.logger = logging.LoggerAdapter(LOGGER, {"instance": item.instance, "activity": item.name})
+
+    @property
+    def client(self) -> Client:
+        raise ScenarioFailed(
+            f"expected activity {self.name} to need no client, for there is no node; give a stand-in for it"
+        )
 
     def is_cancelled(self) -> bool:
         return False
@@ -292,6 +300,9 @@ class World:
             self.send(message)
 
     async def _execute(self, item: WorkItem) -> None:
+        if item.name == GET_KEY_VALUE:
+            self._complete(item, self._kept(self.converter.decode(item.input, KeyOf, item.name)))
+            return
         definition = self._activities.get(item.name)
         if definition is None:
             raise ScenarioFailed(f"expected activity {item.name!r} among those given, but it is not")
@@ -304,19 +315,29 @@ class World:
         except ScenarioFailed:
             raise
         except Exception as error:
-            message: AnyMessage = FailActivity(
+            failed = FailActivity(
                 instance=item.instance,
                 incarnation=item.incarnation,
                 execution_id=item.execution_id,
                 activity_id=item.activity_id,
                 failure=failure_of(error),
             )
+            self.send(failed, self._durations.get(item.name, timedelta(0)))
         else:
-            message = CompleteActivity(
-                instance=item.instance,
-                incarnation=item.incarnation,
-                execution_id=item.execution_id,
-                activity_id=item.activity_id,
-                result=result,
-            )
-        self.send(message, self._durations.get(item.name, timedelta(0)))
+            self._complete(item, result)
+
+    def _complete(self, item: WorkItem, result: Payload) -> None:
+        completed = CompleteActivity(
+            instance=item.instance,
+            incarnation=item.incarnation,
+            execution_id=item.execution_id,
+            activity_id=item.activity_id,
+            result=result,
+        )
+        self.send(completed, self._durations.get(item.name, timedelta(0)))
+
+    def _kept(self, asked: KeyOf) -> Payload:
+        """What an instance of this world keeps under a key; null for nothing and for nobody."""
+        outcome = self.instances.get(asked.instance)
+        kept = None if outcome is None else outcome.key_values.get(asked.key)
+        return NULL if kept is None else kept.value

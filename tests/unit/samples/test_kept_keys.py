@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine import OrchestrationContext, OrchestrationFailed, Status, activity, orchestration
-from engine.errors import InstanceNotFound
+from engine import ActivityContext, OrchestrationContext, OrchestrationFailed, Status, activity, orchestration
+from engine.errors import ConversionError, InstanceNotFound, UsageError, WaitTimedOut
 from engine.model.payload import Payload
 from engine.replay.bounds import TurnOptions
 from engine.runtime.options import EngineOptions
@@ -365,24 +365,19 @@ async def source(ctx: OrchestrationContext) -> None:
     "kv_get_value_from_instance_replay_safe",
     "kv_get_value_from_instance_self",
     "kv_stress_cross_instance_reads",
-    differs="Another instance's keys are read by an activity that has a client.",
 )
-async def test_an_activity_reads_the_keys_of_any_instance(bench: Bench) -> None:
-    @activity
-    async def look(where: tuple[str, str]) -> list[int] | None:
-        return await bench.client.get_key_value(*where, list[int])
-
+async def test_the_keys_of_any_instance_can_be_read(bench: Bench) -> None:
     @orchestration
     async def reads(ctx: OrchestrationContext) -> list[object]:
         ctx.set_key_value("own", [0])
         places = [("source", "v"), ("source", "nothing"), ("nobody", "v"), (ctx.instance, "own")]
-        seen: list[object] = list(await ctx.join(*(ctx.schedule_activity(look, place) for place in places)))
+        seen: list[object] = list(await ctx.join(*(ctx.get_key_value_of(*place, list[int]) for place in places)))
         ctx.set_key_value("has looked", True)
         await ctx.wait_event("go")
-        return [*seen, await ctx.schedule_activity(look, places[0])]
+        return [*seen, await ctx.get_key_value_of("source", "v")]
 
-    options = EngineOptions(cache_bytes_max=0)
-    async with bench.engine(orchestrations=[source, reads], activities=[look], options=options):
+    options = EngineOptions(cache_bytes_max=0)  # so that each turn replays what was read before
+    async with bench.engine(orchestrations=[source, reads], options=options):
         writer = await bench.client.start(source, instance="source")
         await kept(bench, "source", "v", [1])
         readers = [await bench.client.start(reads) for _ in range(10)]
@@ -392,6 +387,89 @@ async def test_an_activity_reads_the_keys_of_any_instance(bench: Bench) -> None:
         for reader in readers:
             await reader.raise_event("go")
             assert await ends(bench.clock, reader.wait()) == [[1], None, None, [0], [2]]
+
+
+async def test_what_another_keeps_must_be_of_the_type_that_was_asked_for(bench: Bench) -> None:
+    @orchestration
+    async def reads(ctx: OrchestrationContext) -> str:
+        try:
+            return str(await ctx.get_key_value_of("source", "v", int))
+        except ConversionError as error:
+            return str(error)
+
+    async with bench.engine(orchestrations=[source, reads]):
+        await bench.client.start(source, instance="source")
+        await kept(bench, "source", "v", [1])
+        told = await ends(bench.clock, (await bench.client.start(reads)).wait())
+        assert "what source keeps under 'v'" in told
+
+
+def test_another_instance_is_read_in_a_scenario_too() -> None:
+    @orchestration
+    async def below(ctx: OrchestrationContext) -> str:
+        ctx.set_key_value("role", "child")
+        return ctx.instance
+
+    @orchestration
+    async def reads(ctx: OrchestrationContext) -> list[object]:
+        instance = await ctx.schedule_sub_orchestration(below)
+        return [await ctx.get_key_value_of(instance, "role", str), await ctx.get_key_value_of("nobody", "role")]
+
+    assert run(reads, orchestrations=[below]).output == ["child", None]
+
+
+def test_no_user_s_activity_takes_the_place_of_a_builtin() -> None:
+    with pytest.raises(UsageError, match="expected a name that does not begin with 'turnlog::'"):
+        activity(name="turnlog::activity::get_key_value")(work)
+
+
+@pytest.mark.parametrize(
+    ("instance", "key", "said"), [("", "k", "the id of an instance"), ("a", "k" * 1025, "a key of at most")]
+)
+def test_a_place_where_nothing_can_be_is_refused_on_its_line(instance: str, key: str, said: str) -> None:
+    @orchestration
+    async def reads(ctx: OrchestrationContext) -> str:
+        try:
+            return str(await ctx.get_key_value_of(instance, key))
+        except UsageError as error:
+            return str(error)
+
+    assert said in run(reads).output
+
+
+async def test_an_activity_has_a_client_of_its_engine(bench: Bench) -> None:
+    @activity
+    async def tell(ctx: ActivityContext, instance: str) -> object:
+        before = await ctx.client.get_key_value(instance, "v")
+        await ctx.client.raise_event(
+            instance, "next", message_id=f"{ctx.instance} {ctx.execution_id} {ctx.activity_id}"
+        )
+        return before
+
+    @orchestration
+    async def tells(ctx: OrchestrationContext) -> object:
+        return await ctx.schedule_activity(tell, "source")
+
+    async with bench.engine(orchestrations=[source, tells], activities=[tell]):
+        await bench.client.start(source, instance="source")
+        await kept(bench, "source", "v", [1])
+        assert await ends(bench.clock, (await bench.client.start(tells)).wait()) == [1]
+        await kept(bench, "source", "v", [2])
+
+
+async def test_who_waits_for_a_key_is_told_when_something_stands_there(bench: Bench) -> None:
+    async with bench.engine(orchestrations=[source]):
+        waiting = asyncio.ensure_future(bench.client.wait_for_key_value("source", "v", list[int], timeout=5))
+        await cycles()
+        assert not waiting.done()  # the instance need not exist yet
+        await bench.client.start(source, instance="source")
+        assert await waiting == [1]
+        assert await bench.client.wait_for_key_value("source", "v") == [1]  # it stands there already
+        with pytest.raises(ConversionError, match="key 'v' of source"):
+            await bench.client.wait_for_key_value("source", "v", str)
+        late = "expected 'source' to keep something under 'w' within 2 s, but it is running"
+        with pytest.raises(WaitTimedOut, match=late):
+            await ends(bench.clock, bench.client.wait_for_key_value("source", "w", timeout=2))
 
 
 @orchestration
