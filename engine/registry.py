@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
 from engine.activity_context import ActivityContext
 from engine.errors import NotRegistered, UsageError
 from engine.model.builtins import RESERVED
+from engine.replay.raised import Declared, declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,9 +31,10 @@ class _Definition:
 
     _takes: ClassVar[str]
 
-    def __init__(self, function: Callable[..., Any], name: str, context_parameters: int) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, context_parameters: int, raises: Declared) -> None:
         self.function = function
         self.name = name
+        self.raises = declared(raises, name)
         self.is_async = inspect.iscoroutinefunction(function)
         parameters = _parameters(function)
         required = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
@@ -76,7 +78,7 @@ class ActivityDefinition(_Definition):
 
     _takes = "a context, annotated `ActivityContext`, and one input by position"
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, raises: Declared = ()) -> None:
         first = next(iter(_parameters(function)), None)
         if first is not None and first.annotation is first.empty and first.name in CONTEXT_NAMES:
             raise UsageError(
@@ -84,7 +86,7 @@ class ActivityDefinition(_Definition):
                 "but it is not; without that it would be the input"
             )
         self.takes_context = _first_annotation(function) is ActivityContext
-        super().__init__(function, name, context_parameters=int(self.takes_context))
+        super().__init__(function, name, context_parameters=int(self.takes_context), raises=raises)
 
     def call(self, context: ActivityContext, value: object) -> Any:
         """What the function returns; a coroutine if it `is_async`. `value` is left out where no input is taken."""
@@ -97,7 +99,7 @@ class OrchestrationDefinition(_Definition):
 
     _takes = "a context and one input by position"
 
-    def __init__(self, function: Callable[..., Any], name: str, version: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, version: str, raises: Declared = ()) -> None:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"expected orchestration {name} to be an async def, but {function!r} is none")
         if not _parameters(function):
@@ -106,19 +108,36 @@ class OrchestrationDefinition(_Definition):
             )
         if not isinstance(version, str) or not VERSION_FORM.fullmatch(version):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise UsageError(f"expected a version like {DEFAULT_VERSION!r} for {name}, but it is {version!r}")
-        super().__init__(function, name, context_parameters=1)
+        super().__init__(function, name, context_parameters=1, raises=raises)
         self.version = version
 
 
 @overload
 def activity(function: F, /) -> F: ...
 @overload
-def activity(*, name: str | None = None) -> Callable[[F], F]: ...
-def activity(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
-    """Mark a function as an activity, named as the function unless `name` says otherwise."""
+def activity(*, name: str | None = None, raises: Declared = ()) -> Callable[[F], F]: ...
+def activity(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    raises: Declared = (),
+) -> F | Callable[[F], F]:
+    """Mark a function as an activity, named as the function unless `name` says otherwise.
+
+    Args:
+        function: The function.
+        name: What it is called in histories.
+        raises: Exceptions that arrive in the orchestration as what they were, so that `except OutOfStock` catches
+            one. Exactly these classes: a subclass is another name. Each is an ActivityError besides, with `failure`;
+            its message travels, its attributes do not.
+
+    Raises:
+        UsageError: The name cannot be one, or `raises` has something that is no exception class.
+    """
 
     def mark(function: F) -> F:
-        setattr(function, _ACTIVITY, ActivityDefinition(function, _name(function, name)))
+        setattr(function, _ACTIVITY, ActivityDefinition(function, _name(function, name), raises))
         return function
 
     return mark if function is None else mark(function)
@@ -127,14 +146,34 @@ def activity(function: F | None = None, /, *, name: str | None = None) -> F | Ca
 @overload
 def orchestration(function: F, /) -> F: ...
 @overload
-def orchestration(*, name: str | None = None, version: str = DEFAULT_VERSION) -> Callable[[F], F]: ...
 def orchestration(
-    function: F | None = None, /, *, name: str | None = None, version: str = DEFAULT_VERSION
+    *,
+    name: str | None = None,
+    version: str = DEFAULT_VERSION,
+    raises: Declared = (),
+) -> Callable[[F], F]: ...
+def orchestration(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = DEFAULT_VERSION,
+    raises: Declared = (),
 ) -> F | Callable[[F], F]:
-    """Mark an async function as an orchestration, named as the function unless `name` says otherwise."""
+    """Mark an async function as an orchestration, named as the function unless `name` says otherwise.
+
+    Args:
+        function: The function.
+        name: What it is called in histories.
+        version: Numbers between dots; instances stay with the one they began with.
+        raises: As of `activity`, for the parents of its instances; there each is a SubOrchestrationError besides.
+
+    Raises:
+        UsageError: The name or version cannot be one, or `raises` has something that is no exception class.
+    """
 
     def mark(function: F) -> F:
-        setattr(function, _ORCHESTRATION, OrchestrationDefinition(function, _name(function, name), version))
+        setattr(function, _ORCHESTRATION, OrchestrationDefinition(function, _name(function, name), version, raises))
         return function
 
     return mark if function is None else mark(function)

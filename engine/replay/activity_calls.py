@@ -11,6 +11,7 @@ from engine.replay import arguments
 from engine.replay.asking import Asking
 from engine.replay.call_options import ActivityOptions
 from engine.replay.futures import AskedFuture, DurableFuture
+from engine.replay.raised import Raises
 from engine.replay.retry import Attempts
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
@@ -137,11 +138,12 @@ class ActivityCalls(Asking):
         self, activity: Callable[..., Any] | str, value: object, output: Any, options: ActivityOptions
     ) -> AskedFuture[Any] | Attempts[Any]:
         arguments.options(options, ActivityOptions.__annotations__, "an activity")
+        raises: Raises = ()
         if isinstance(activity, str):
             name = arguments.name(activity, "the name of an activity")
         else:
             definition = activity_definition(activity)
-            name, output = definition.name, definition.output_type
+            name, output, raises = definition.name, definition.output_type, definition.raises
             if value is not None and not definition.takes_input:
                 raise UsageError(f"expected no input for activity {name}, which takes none, but it got {value!r}")
         action = CallActivity(
@@ -151,4 +153,4 @@ class ActivityCalls(Asking):
             tag=arguments.tag(options["tag"]) if "tag" in options else None,
         )
 
-        return self._tried(f"activity {name}", action, output, options)
+        return self._tried(f"activity {name}", action, output, options, raises)

@@ -13,6 +13,7 @@ from engine.replay.call_options import TrialOptions
 from engine.replay.futures import AskedFuture, DurableFuture
 from engine.replay.ledger import Ledger
 from engine.replay.loop import DeterministicLoop
+from engine.replay.raised import Raises, declared
 from engine.replay.retry import ONCE, Attempts, AttemptsFuture
 
 
@@ -35,13 +36,15 @@ class Asking:
         return self._asked(event_id, None, "a timer's nothing")
 
     def _tried(
-        self, what: str, action: AnyAction, output: Any, options: TrialOptions
+        self, what: str, action: AnyAction, output: Any, options: TrialOptions, raises: Raises
     ) -> AskedFuture[Any] | Attempts[Any]:
         """Ask once, or as often as the options say."""
 
         def call() -> AskedFuture[Any]:
-            return self._asked(self._ask(action), output, f"output of {what}")
+            return self._asked(self._ask(action), output, f"output of {what}", raises=raises)
 
+        if "raises" in options:
+            raises = (*raises, *declared(options["raises"], what))
         retry = arguments.policy(options.get("retry"))
         timeout = arguments.duration(options.get("timeout"), "timeout")
         deadline = arguments.duration(options.get("deadline"), "deadline")
@@ -67,13 +70,19 @@ class Asking:
         return self._ledger.ask(action)
 
     def _asked(
-        self, event_id: int, expected: Any, what: str, on_read: Callable[[int], None] | None = None
+        self,
+        event_id: int,
+        expected: Any,
+        what: str,
+        *,
+        on_read: Callable[[int], None] | None = None,
+        raises: Raises = (),
     ) -> AskedFuture[Any]:
         def decode(payload: Payload) -> Any:
             return self._converter.decode(payload, expected, what)
 
         future: AskedFuture[Any] = AskedFuture(
-            self._loop, event_id, decode, on_cancel=self._ledger.cancel, on_read=on_read
+            self._loop, event_id, decode, on_cancel=self._ledger.cancel, on_read=on_read, raises=raises
         )
         self._ledger.futures[event_id] = future
         return future

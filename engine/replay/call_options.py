@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import TypedDict
 
+from engine.replay.raised import Declared
 from engine.replay.retry import RetryPolicy
 
 
@@ -13,11 +14,13 @@ class TrialOptions(TypedDict, total=False):
         retry: Tried again by this policy; once if absent.
         timeout: For each attempt. One that takes longer is cancelled, and counts as failed.
         deadline: For all attempts and pauses together, from the call on.
+        raises: Exceptions that arrive as what they were, beside those that the function declares.
     """
 
     retry: RetryPolicy
     timeout: timedelta
     deadline: timedelta
+    raises: Declared
 
 
 class ActivityOptions(TrialOptions, total=False):

@@ -164,9 +164,10 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         self, orchestration: Callable[..., Any] | str, value: object, output: Any, options: ChildOptions
     ) -> AskedFuture[Any] | Attempts[Any]:
         arguments.options(options, ChildOptions.__annotations__, "a sub-orchestration")
-        name = _orchestration_name(orchestration)
+        name, raises = _orchestration_name(orchestration), ()
         if not isinstance(orchestration, str):
-            output = orchestration_definition(orchestration).output_type
+            definition = orchestration_definition(orchestration)
+            output, raises = definition.output_type, definition.raises
         action = StartSubOrchestration(
             name=name,
             input=self._converter.encode(value, f"input of orchestration {name}"),
@@ -178,7 +179,7 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
                 f"expected no `instance` beside `retry`, for each attempt is an instance of its own, "
                 f"but sub-orchestration {name} has {action.instance!r}"
             )
-        return self._tried(f"orchestration {name}", action, output, options)
+        return self._tried(f"orchestration {name}", action, output, options, raises)
 
     @overload
     def start_detached(

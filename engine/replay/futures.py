@@ -8,6 +8,7 @@ from engine.errors import ActivityError
 from engine.model.failure import Failure
 from engine.model.payload import Payload
 from engine.replay.handles import NumberedFuture
+from engine.replay.raised import Raises, kind_of
 
 T = TypeVar("T")
 
@@ -84,8 +85,10 @@ class AskedFuture(DurableFuture[T]):
         *,
         on_cancel: Callable[[int], None],
         on_read: Callable[[int], None] | None = None,
+        raises: Raises = (),
     ) -> None:
         super().__init__(loop, event_id, event_id)
+        self._raises = raises
         self._decode = decode
         self._on_cancel = on_cancel
         self._on_read = on_read
@@ -99,6 +102,10 @@ class AskedFuture(DurableFuture[T]):
             self.break_off(error, finished_at)
         else:
             self.succeed(value, finished_at)
+
+    def fail(self, kind: type[ActivityError], failure: Failure, finished_at: int) -> None:
+        """The work failed: whoever awaits gets what was declared for this failure, else `kind`."""
+        super().fail(kind_of(failure, self._raises, kind), failure, finished_at)
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Take the work back. A queue message that was delivered but never looked at goes back to its queue.

@@ -128,6 +128,8 @@ class Attempts(Generic[T]):
         try:
             async with asyncio.timeout(_seconds(self._deadline)):
                 return await self._until_success()
+        except ActivityError:
+            raise  # it may be a declared TimeoutError besides, which is not this one
         except TimeoutError:
             raise self._timed_out("deadline", self._deadline, self._last_failure) from None
 
@@ -149,6 +151,8 @@ class Attempts(Generic[T]):
         try:
             async with asyncio.timeout(_seconds(self._timeout)):
                 return await self.current
+        except ActivityError:
+            raise
         except TimeoutError:
             raise self._timed_out("timeout", self._timeout) from None
 

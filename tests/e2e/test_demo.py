@@ -16,6 +16,8 @@ def test_the_demo_ends_well_within_its_time(tmp_path: Path) -> None:
     said, killed = told("demo.py", tmp_path, ENDS_WITHIN_S)
     assert killed == "the node"
 
+    assert "19 watches, which never end, went on as version 2.0.0" in said
+
     pictures = dict(PICTURE.findall(said))
     assert set(pictures) == {"fleet", "provision-07-forecast"}
     for file in pictures.values():

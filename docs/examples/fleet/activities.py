@@ -82,7 +82,7 @@ def stop_process(service: Service) -> None:
         time.sleep(0.02)
 
 
-@activity
+@activity(raises=NotHealthy)
 def check_health(service: Service) -> None:
     """The service answers, or NotHealthy is raised."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=ANSWER_S)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 from rich.console import Console
 
 from engine import Client, Status
@@ -23,7 +24,7 @@ from plan import Plan, Provisioned, Service, Watch
 from provider_log.audit.timeline import Mark, timeline
 from provider_log.server.remote import RemoteProvider
 from screen import Row, Screen, table
-from seen import Broken, Seen, States, free_port
+from seen import LOOK_EVERY_S, Broken, Seen, States, free_port
 
 LEAST = 5
 """So many services have to be ready, starting and untouched at the SIGKILL, or it proves little."""
@@ -89,7 +90,9 @@ async def story(plan: Plan, home: Path, screen: Screen) -> Ended:
             at_kill = await killed_in_the_middle(seen, node)
             away = await started(node, remote)
             screen.say(f"the node is back after {away.until_ms - away.from_ms} ms, and goes on where the log ends")
-            rows = await brought_to_its_end(seen, at_kill)
+            provisioned = await up_and_watched(seen)
+            await upgraded(seen, node, remote)
+            rows = await brought_to_its_end(seen, at_kill, provisioned)
             await pictured(seen, away)
             stopped(seen, node)
             nothing_left(seen)
@@ -100,10 +103,40 @@ async def story(plan: Plan, home: Path, screen: Screen) -> Ended:
     return Ended(rows, ["--data", str(home / "data")])
 
 
-async def brought_to_its_end(seen: Seen, at_kill: States) -> list[Row]:
-    """What follows once the engine is back: the fleet is ready, is watched, and is deleted."""
+async def up_and_watched(seen: Seen) -> list[Provisioned]:
+    """What follows once the engine is back: the fleet is ready, and its watches do what they are for."""
     provisioned = await all_provisioned(seen)
     await death_noticed(seen)
+    return provisioned
+
+
+async def upgraded(seen: Seen, node: Node, remote: RemoteProvider) -> None:
+    """Start the node with the next release: the watches, which never end, go on in it.
+
+    Raises:
+        Broken: A watch was lost, or began anew.
+    """
+    before = {info.instance: info for info in await seen.client.list_instances(name="watch")}
+    stopped(seen, node)
+    node.app = "upgraded:registry"
+    await started(node, remote)
+
+    async def versions() -> Counter[str]:
+        return Counter(info.orchestration_version for info in await seen.client.list_instances(name="watch"))
+
+    while (found := await versions())["2.0.0"] < len(before):
+        if found.total() != len(before):
+            raise Broken(f"expected {len(before)} watches, but there are {dict(found)}")
+        await anyio.sleep(LOOK_EVERY_S)
+    for info in await seen.client.list_instances(name="watch"):
+        if info.incarnation != before[info.instance].incarnation:
+            raise Broken(f"expected {info.instance} to go on, but it began anew")
+        await seen.client.raise_event(info.instance, "check")
+    seen.screen.say(f"{len(before)} watches, which never end, went on as version 2.0.0")
+
+
+async def brought_to_its_end(seen: Seen, at_kill: States, provisioned: list[Provisioned]) -> list[Row]:
+    """The fleet is deleted; what became of each service."""
     watched = await all_deleted(seen, provisioned)
     return [
         Row(

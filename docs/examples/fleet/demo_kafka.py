@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import anyio
 
-from demo import Ended, brought_to_its_end, killed_in_the_middle, nothing_left, pictured, stopped, told
+from demo import Ended, brought_to_its_end, killed_in_the_middle, nothing_left, pictured, stopped, told, up_and_watched
 from engine import Client
 from engine.errors import UsageError
 from node import Node
@@ -83,7 +83,7 @@ async def story(bootstrap: str, plan: Plan, home: Path, screen: Screen) -> Ended
             screen.say(f"{dies.node.name} is asked for {len(plan.services)} services, {plan.parallel} at a time")
             at_kill = await killed_in_the_middle(seen, dies.node)
             away = await taken_over(seen, dies, before, [other, last])
-            rows = await brought_to_its_end(seen, at_kill)
+            rows = await brought_to_its_end(seen, at_kill, await up_and_watched(seen))
             await pictured(seen, away)
             stopped(seen, other.node)
             screen.say(f"it has handed over what it had: {spoken(await shared_out([last]))}")

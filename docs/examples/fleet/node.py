@@ -25,6 +25,9 @@ class Node:
         data: What survives.
         log: File that gets what it says.
         flags: More of the command's.
+
+    Attributes:
+        app: Which release it runs from its next start on.
     """
 
     def __init__(self, name: str, port: int, data: Path, log: Path, *flags: str) -> None:
@@ -32,8 +35,8 @@ class Node:
         self.port = port
         self.data = data
         self.url = f"http://127.0.0.1:{port}"
-        self._command = [COMMAND, "node", "--app-module", "app:registry"]
-        self._command += ["--data", str(data), "--listen", f"127.0.0.1:{port}", *flags]
+        self.app = "app:registry"
+        self._options = ["--data", str(data), "--listen", f"127.0.0.1:{port}", *flags]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,8 +44,9 @@ class Node:
         """Start it; `ready` says when it answers."""
         with self._log.open("ab") as log:
             # In a session of its own: Ctrl-C is for the demo, which stops the node in its own time.
+            command = [COMMAND, "node", "--app-module", self.app, *self._options]
             self._process = subprocess.Popen(
-                self._command, cwd=Path(__file__).parent, stdout=log, stderr=log, start_new_session=True
+                command, cwd=Path(__file__).parent, stdout=log, stderr=log, start_new_session=True
             )
 
     async def ready(self, remote: RemoteProvider) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from activities import (
+    NotHealthy,
     check_health,
     deregister,
     register,
@@ -70,7 +71,12 @@ async def watch(ctx: OrchestrationContext, watched: Watch) -> Watch:
     """Check the service for ever and start it again when it is dead; a message in queue `delete` ends it."""
     # A queue keeps what comes while nobody waits, between two rounds too; an event would be lost.
     order = await ctx.select(ctx.dequeue("delete"), ctx.schedule_timer(CHECK_EVERY))
-    if order.index == 0:
+    return await look_after(ctx, watched, delete=order.index == 0)
+
+
+async def look_after(ctx: OrchestrationContext, watched: Watch, *, delete: bool) -> Watch:
+    """The round of a watch, of whatever version, once it knows what it is for."""
+    if delete:
         show(ctx, "deleting")
         await take_down(ctx, watched.service, TAKE_DOWN)
         show(ctx, "deleted")
@@ -79,7 +85,7 @@ async def watch(ctx: OrchestrationContext, watched: Watch) -> Watch:
         await ctx.schedule_activity(check_health, watched.service)
         watched = replace(watched, checks=watched.checks + 1, misses=0)
         show(ctx, "healthy")
-    except ActivityError:
+    except NotHealthy:
         watched = replace(watched, checks=watched.checks + 1, misses=watched.misses + 1)
         show(ctx, f"missed {watched.misses}")
     if watched.misses == MISSES_MAX:

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+import upgraded
+from activities import NotHealthy
 from engine import OrchestrationFailed
 from engine.model.events import CustomStatusUpdated, SubOrchestrationCompleted, SubOrchestrationScheduled
 from engine.model.status import Status
-from engine.testing import InstanceOutcome, cancel, enqueue, run
+from engine.testing import InstanceOutcome, cancel, enqueue, raise_event, run
 from orchestrations import CHECK_EVERY, MISSES_MAX, READY_WITHIN, fleet, provision, watch
 from plan import Plan, Provisioned, Service, Watch
 
@@ -57,7 +59,7 @@ class World:
         if self.called[-1:] != ["check_health"]:
             self.called.append("check_health")
         if number in self.down.get(service.name, range(0)):
-            raise ConnectionRefusedError(service.name)
+            raise NotHealthy(service.name)
 
     def _call(self, name: str) -> None:
         self.called.append(name)
@@ -249,3 +251,11 @@ def said(instance: InstanceOutcome) -> list[str | None]:
     """Every status text, in order, over all executions."""
     events = (event for execution in instance.executions for event in execution)
     return [event.status for event in events if isinstance(event, CustomStatusUpdated)]
+
+
+def test_a_watch_of_the_next_release_looks_at_once_when_it_is_told_to() -> None:
+    world = World()
+    script = [raise_event("check", at=CHECK_EVERY / 5), enqueue("delete", at=CHECK_EVERY / 2)]
+    outcome = run(upgraded.watch, Watch(PLACED), activities=world.activities, script=script)
+    assert (outcome.output.checks, world.checks) == (1, {PLACED.name: 1})
+    assert outcome.elapsed == CHECK_EVERY / 2
