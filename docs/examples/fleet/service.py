@@ -8,18 +8,18 @@ behind: it goes with the process.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import signal
 import sys
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 WARM_UP_S = 0.35
-LIFE_S = 5.0
-"""How long a service with the fault "dies" answers before it does."""
+ANSWERS_MAX = 10
+"""How often a service with the fault "dies" answers before it does. No time: while no node looks, nothing happens."""
 
 
 def main(name: str, port: str, size: str, fault: str, home: str) -> None:
@@ -37,9 +37,9 @@ def main(name: str, port: str, size: str, fault: str, home: str) -> None:
         time.sleep(int(size) * WARM_UP_S)
         if fault == "never listens":
             signal.pause()
-        server = ThreadingHTTPServer(("127.0.0.1", int(port)), answers_for(name))
-        if fault == "dies":
-            threading.Timer(LIFE_S, os._exit, args=[1]).start()
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", int(port)), answers_for(name, ANSWERS_MAX if fault == "dies" else None)
+        )
         server.serve_forever()
 
 
@@ -55,8 +55,9 @@ def lock(file: int) -> bool:
     return False
 
 
-def answers_for(name: str) -> type[BaseHTTPRequestHandler]:
-    """How `name` answers."""
+def answers_for(name: str, answers_max: int | None) -> type[BaseHTTPRequestHandler]:
+    """How `name` answers, and for how long, if not for ever."""
+    numbers = itertools.count(1)
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -65,6 +66,8 @@ def answers_for(name: str) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            if next(numbers) == answers_max:
+                os._exit(1)
 
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Nobody reads it."""
