@@ -23,6 +23,7 @@ from engine.errors import (
     UsageError,
     WaitTimedOut,
 )
+from engine.metrics import Metrics
 from engine.model.failure import Category, Failure
 from engine.model.status import Status
 from engine.model.tags import TagFilter
@@ -60,6 +61,7 @@ __all__ = [
     "InstanceView",
     "JsonConverter",
     "Mailbox",
+    "Metrics",
     "NotRegistered",
     "OrchestrationContext",
     "OrchestrationFailed",

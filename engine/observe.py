@@ -8,7 +8,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import Generator, MutableMapping
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 from msgspec import Struct
@@ -94,59 +94,59 @@ def log_to(stream: IO[str], *, level: int = logging.INFO, json_lines: bool = Fal
     return handler
 
 
-class Counters:
+def says(what: str) -> msgspec.Meta:
+    """What a number says, for whoever reads a page of them."""
+    return msgspec.Meta(description=what)
+
+
+class Counters(Struct, kw_only=True):
     """What an engine has done since it was made. Plain numbers, each only ever grows."""
 
-    __slots__ = (
-        "activities_cancelled",
-        "activities_completed",
-        "activities_failed",
-        "activities_poisoned",
-        "activities_started",
-        "activities_unregistered",
-        "leases_lost",
-        "leases_renewed",
-        "live_hits",
-        "live_misses",
-        "live_put_away",
-        "orchestrations_cancelled",
-        "orchestrations_completed",
-        "orchestrations_failed",
-        "orchestrations_poisoned",
-        "provider_errors",
-        "turns_abandoned",
-        "turns_admitted",
-        "turns_durable",
-        "turns_held",
-        "turns_lost",
-    )
-
-    def __init__(self) -> None:
-        self.activities_cancelled = 0  # the lease was taken back; the result was dropped
-        self.activities_completed = 0
-        self.activities_failed = 0  # the code raised, or its input or result did not fit
-        self.activities_poisoned = 0  # delivered too often
-        self.activities_started = 0
-        self.activities_unregistered = 0  # given back because nobody registered the name here
-        self.leases_lost = 0
-        self.leases_renewed = 0
-        self.live_hits = 0  # turns that went on with a kept coroutine
-        self.live_misses = 0  # turns without one: the first of an execution, and those that replayed a history
-        self.live_put_away = 0  # coroutines put away to stay within the bound
-        self.orchestrations_cancelled = 0
-        self.orchestrations_completed = 0
-        self.orchestrations_failed = 0
-        self.orchestrations_poisoned = 0  # of the failed: those delivered too often
-        self.provider_errors = 0
-        self.turns_abandoned = 0  # given back: unregistered, or waiting for another message
-        self.turns_admitted = 0
-        self.turns_durable = 0
-        self.turns_held = 0
-        self.turns_lost = 0  # admitted, but another owner has the partition
-
-    def snapshot(self) -> dict[str, int]:
-        """All numbers by name, as of now."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    activities_cancelled: Annotated[int, says("activities whose lease was taken back; the result was dropped")] = 0
+    activities_completed: Annotated[int, says("activities that returned")] = 0
+    activities_failed: Annotated[int, says("activities whose code raised, or whose input or result did not fit")] = 0
+    activities_poisoned: Annotated[int, says("activities delivered too often")] = 0
+    activities_refused: Annotated[
+        int, says("activities whose completion the provider could not store; the orchestration is told so instead")
+    ] = 0
+    activities_started: Annotated[int, says("activities whose code was begun")] = 0
+    activities_unregistered: Annotated[int, says("work items given back because nobody registered the name here")] = 0
+    executions_started: Annotated[int, says("executions begun: of new instances, and after a continue-as-new")] = 0
+    instances_fetched: Annotated[int, says("instances fetched with their messages")] = 0
+    leases_lost: Annotated[int, says("leases of activities that another engine has, or nobody")] = 0
+    leases_renewed: Annotated[int, says("renewals of leases")] = 0
+    live_hits: Annotated[int, says("turns that went on with a kept coroutine")] = 0
+    live_misses: Annotated[
+        int, says("turns without one: the first of an execution, and those that replayed a history")
+    ] = 0
+    live_put_away: Annotated[int, says("coroutines put away to stay within the bound")] = 0
+    orchestrations_cancelled: Annotated[int, says("instances that ended because somebody asked for it")] = 0
+    orchestrations_completed: Annotated[int, says("instances that returned")] = 0
+    orchestrations_continued_as_new: Annotated[int, says("executions that were followed by another")] = 0
+    orchestrations_detached: Annotated[int, says("instances started by another that does not wait for them")] = 0
+    orchestrations_failed: Annotated[int, says("instances that failed, for whatever reason")] = 0
+    orchestrations_failed_application: Annotated[int, says("of the failed: their code raised")] = 0
+    orchestrations_failed_infrastructure: Annotated[
+        int, says("of the failed: the engine or its provider could not go on")
+    ] = 0
+    orchestrations_failed_limit: Annotated[int, says("of the failed: they passed a documented bound")] = 0
+    orchestrations_failed_nondeterminism: Annotated[
+        int, says("of the failed: their code left its path or reached outside")
+    ] = 0
+    orchestrations_poisoned: Annotated[int, says("of the failed: they were delivered too often")] = 0
+    orchestrations_started: Annotated[int, says("instances begun")] = 0
+    provider_errors: Annotated[
+        int, says("calls to the provider that failed and are repeated, and turns that it refused")
+    ] = 0
+    sub_orchestrations_completed: Annotated[int, says("children whose result their parent was given")] = 0
+    sub_orchestrations_failed: Annotated[int, says("children whose failure their parent was given")] = 0
+    sub_orchestrations_started: Annotated[int, says("children asked for")] = 0
+    turns_abandoned: Annotated[int, says("turns given back: unregistered, or waiting for another message")] = 0
+    turns_admitted: Annotated[int, says("turns that the provider took")] = 0
+    turns_durable: Annotated[int, says("turns that are committed")] = 0
+    turns_held: Annotated[int, says("turns whose code did not fit the history; the instance is held")] = 0
+    turns_lost: Annotated[int, says("turns that were taken, but another owner has the partition")] = 0
+    work_items_fetched: Annotated[int, says("work items fetched")] = 0
 
 
 _known_marks: set[str] = set()

@@ -131,7 +131,7 @@ def end_turn(item: OrchestrationItem, failure: Failure) -> TurnOutcome:
     events = closing(history, failure, max(item.now_ms, history[-1].timestamp_ms))
     effects = _effects_of(item.instance, item.execution_id, started, history)
     effects.add(events)
-    dispositions, replies = _settle(item.messages, started)
+    dispositions, replies = settled(item.messages, started)
     effects.replies += replies
     return Committed(effects.result(dispositions, None), None)
 
@@ -243,7 +243,7 @@ class _Turn:
         return self._go_on(live, first=None)
 
     def _after_the_end(self, started: OrchestrationStarted) -> TurnOutcome:
-        dispositions, replies = _settle(self._item.messages, started)
+        dispositions, replies = settled(self._item.messages, started)
         result = TurnResult(
             execution_id=self._item.execution_id, messages=tuple(replies), dispositions=tuple(dispositions)
         )
@@ -342,7 +342,7 @@ class _Turn:
             if isinstance(message, (RaiseEvent, CancelInstance)):
                 effects.resent.append(message)
                 return Disposition.FORWARDED
-        (disposition,), replies = _settle((message,), live.started)
+        (disposition,), replies = settled((message,), live.started)
         effects.replies += replies
         return disposition
 
@@ -374,7 +374,7 @@ def _effects_of(
     return Effects(instance, execution_id, started, instance_of=children.__getitem__, queue_of=queues.__getitem__)
 
 
-def _settle(
+def settled(
     messages: Sequence[AnyMessage], started: OrchestrationStarted
 ) -> tuple[list[Disposition], list[AnyMessage]]:
     """Messages for an instance that has ended: too late, or starts of what exists already."""

@@ -87,6 +87,7 @@ class ActivityDispatcher:
             failures = 0
             if fetched is not None:
                 self._start(fetched)
+                self._shared.counters.work_items_fetched += 1
                 found += 1
             if fetched is None or found % FETCHES_A_PAUSE == 0:
                 await clock.sleep_ms(0)
@@ -176,6 +177,7 @@ class ActivityDispatcher:
             return None
         shared.counters.activities_started += 1
         call.definition = definition
+        begun_ms = shared.clock.boot_ms()
         try:
             completion = await perform(
                 call, definition, shared.converter, self._threads, shared.options.turn.payload_bytes_max
@@ -193,10 +195,9 @@ class ActivityDispatcher:
         if call.settled or self._closing:
             mark("activity.result_dropped")
             return None
-        if isinstance(completion, CompleteActivity):
-            shared.counters.activities_completed += 1
-        else:
-            shared.counters.activities_failed += 1
+        completed = isinstance(completion, CompleteActivity)
+        shared.tally.activity(call.name, shared.clock.boot_ms() - begun_ms, completed=completed)
+        if isinstance(completion, FailActivity):
             log.info("failed: %s: %s", completion.failure.type, completion.failure.message, extra=call.about.as_extra())
         return completion
 
@@ -229,12 +230,12 @@ class ActivityDispatcher:
             self._shared.counters.leases_lost += 1
             log.info("the result came too late: %s", error, extra=call.about.as_extra())
         except TurnTooLarge as error:
-            mark("activity.completion_refused")
+            self._refused()
             what = f"expected the result of activity {call.name} to have at most {error.size_max} bytes"
             await self._ack_once(call, call.too_large(f"{what}, but encoded it has {error.size}"))
         except Refused as error:
             # The provider cannot store this completion, and would refuse it after every further execution too.
-            mark("activity.completion_refused")
+            self._refused()
             refused = structs.replace(call.too_large(str(error)).failure, type="ResultRefused")
             await self._ack_once(call, call.failed(refused))
         except OwnershipLost as error:
@@ -242,6 +243,10 @@ class ActivityDispatcher:
                 "the result may be lost, the activity is then executed again: %s", error, extra=call.about.as_extra()
             )
         call.settled = True
+
+    def _refused(self) -> None:
+        mark("activity.completion_refused")
+        self._shared.counters.activities_refused += 1
 
     async def _ack_once(self, call: Call, completion: CompleteActivity | FailActivity) -> None:
         shared = self._shared

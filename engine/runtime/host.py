@@ -8,13 +8,15 @@ running ── request_stop ──▶ draining ── request_stop ──▶ sto
 import asyncio
 import enum
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
+from msgspec import structs
 
 from engine.clock import Clock, SystemClock
 from engine.converter import Converter, JsonConverter
 from engine.errors import EngineError, UsageError
+from engine.metrics import Metrics
 from engine.observe import Counters, logger
 from engine.port import Provider
 from engine.registry import Registry
@@ -22,7 +24,9 @@ from engine.runtime.activities import ActivityDispatcher
 from engine.runtime.doors import Chance, Tasks, settled_within
 from engine.runtime.options import EngineOptions
 from engine.runtime.orchestrations import OrchestrationDispatcher
+from engine.runtime.provided import Provided
 from engine.runtime.shared import Shared
+from engine.runtime.tally import Tally
 
 log = logger("engine")
 
@@ -77,8 +81,10 @@ class Engine:
             clock=clock or SystemClock(),
             chance=chance or Chance(),
             counters=self.counters,
+            tally=Tally(self.counters, registry),
             fail=self._fail,
         )
+        self._provided = Provided(provider, self._shared.clock, self._shared.options.gauge_age_ms_max)
         self._orchestrations = OrchestrationDispatcher(self._shared)
         self._activities = ActivityDispatcher(self._shared)
         self._tasks = Tasks("turnlog.engine", self._fail)
@@ -94,8 +100,18 @@ class Engine:
         """How far it is."""
         return self._stage
 
+    async def metrics(self) -> Metrics:
+        """All counters and gauges, at any stage.
+
+        Those for which the provider has to look at every instance are as old as `gauge_age_ms_max` lets them be.
+        """
+        provided = await self._provided.gauges()
+        here: dict[str, Any] = structs.asdict(self.counters) | self.gauges()
+        tally = self._shared.tally
+        return Metrics(**here, **provided, activities=tally.activities(), orchestrations=tally.orchestrations())
+
     def gauges(self) -> dict[str, int]:
-        """What is in its hands now, by name: for metrics, beside `counters`."""
+        """What is in its hands now, by name; `metrics` has all of it."""
         return {
             "activities_running": self._activities.running,
             "live_bytes_estimate": self._orchestrations.live_bytes_estimate,
@@ -130,6 +146,8 @@ class Engine:
             raise UsageError(f"expected an engine that was never started, but this one is {self._stage.value}")
         self._scope.__enter__()
         self._move(Stage.RUNNING)
+        pins = self._shared.options.supported_pins
+        log.info("takes executions that were begun by the rules %s to %s", pins.first, pins.last)
         self._moved.clear()
         self._tasks.spawn("serve", self._serve())
         return self

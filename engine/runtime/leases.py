@@ -35,7 +35,7 @@ class Leases:
         self._shared = shared
         self._tasks = tasks
         self._on_lost = on_lost
-        self._every_ms = max(1, shared.options.activity_lease_ms // RENEWALS_A_LEASE)
+        self._every_ms = shared.options.activity_lease_ms // RENEWALS_A_LEASE
         # Every lease has the same length, so the order of insertion is the order of time.
         self._due_ms: dict[Call, int] = {}
         self._young: dict[Call, None] = {}

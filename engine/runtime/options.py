@@ -56,6 +56,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             recently used is put away, and its next turn replays the history.
         cancel_grace_ms: How long an async activity may go on after it was told that it is cancelled.
         drain_ms: How long activities may go on after a drain began.
+        gauge_age_ms_max: How old those gauges may be that need a look at every instance: not for every question.
         stop_ms: How long what was cancelled at a stop may take to clean up before it is left behind.
     """
 
@@ -85,13 +86,14 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     cancel_grace_ms: int = 5_000
     drain_ms: int = 10_000
     stop_ms: int = 2_000
+    gauge_age_ms_max: int = 60_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            least = 0 if name in _MAY_BE_ZERO else 1
+            least, why = _LEAST.get(name, (1, ""))
             value = getattr(self, name)
             if isinstance(value, int) and value < least:
-                raise UsageError(f"expected {name} of at least {least}, but it is {value}")
+                raise UsageError(f"expected {name} of at least {least}{why}, but it is {value}")
         if not self.supported_pins.takes(RULES):
             raise UsageError(
                 f"expected supported_pins to take {RULES}, by which this engine runs what it begins, "
@@ -102,7 +104,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
                 f"expected work_items_max of at least activities_max, "
                 f"but they are {self.work_items_max} and {self.activities_max}"
             )
-        renewed_every_ms = max(1, self.activity_lease_ms // RENEWALS_A_LEASE)
+        renewed_every_ms = self.activity_lease_ms // RENEWALS_A_LEASE
         if self.session_idle_timeout_ms <= renewed_every_ms:
             raise UsageError(
                 f"expected session_idle_timeout_ms above {renewed_every_ms}, a third of activity_lease_ms, so that an "
@@ -112,7 +114,19 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             SessionClaim(self.worker_node_id, self.session_lock_timeout_ms)  # says what is wrong with it
 
 
-_MAY_BE_ZERO = frozenset({"cache_bytes_max", "cancel_grace_ms", "drain_ms", "max_sessions", "stop_ms"})
+_MAY_BE_ZERO = (0, "")
+_RENEWED = (RENEWALS_A_LEASE, ", so that a renewal at a third comes before the end")
+_LEAST: dict[str, tuple[int, str]] = {
+    "activity_lease_ms": _RENEWED,
+    "cache_bytes_max": _MAY_BE_ZERO,
+    "cancel_grace_ms": _MAY_BE_ZERO,
+    "drain_ms": _MAY_BE_ZERO,
+    "gauge_age_ms_max": _MAY_BE_ZERO,
+    "max_sessions": _MAY_BE_ZERO,
+    "session_lock_timeout_ms": _RENEWED,
+    "stop_ms": _MAY_BE_ZERO,
+}
+"""The least a number may be, and why it may not be less; 1 for those that are not here."""
 
 
 def back_off_ms(first_ms: int, bound_ms: int, attempt: int) -> int:

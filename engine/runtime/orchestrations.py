@@ -21,7 +21,7 @@ from engine.errors import (
 )
 from engine.model.failure import Category, Failure
 from engine.model.messages import StartOrchestration
-from engine.model.status import TERMINAL, Status
+from engine.model.status import TERMINAL
 from engine.model.turn import TurnResult
 from engine.observe import Subject, known_marks, logger, mark
 from engine.port import OrchestrationItem
@@ -46,13 +46,6 @@ known_marks(
     "turn.raised",
     "turn.too_large",
 )
-
-ENDINGS = {
-    Status.COMPLETED: "orchestrations_completed",
-    Status.FAILED: "orchestrations_failed",
-    Status.CANCELLED: "orchestrations_cancelled",
-}
-"""Which counter a status counts in."""
 
 
 class OrchestrationDispatcher:
@@ -113,6 +106,7 @@ class OrchestrationDispatcher:
                 await pause_after(error, failures, self._shared.clock, options, self._shared.counters)
                 continue
             failures = 0
+            self._shared.counters.instances_fetched += len(items)
             for item in items:
                 self._take_turn(item)
             # A fetch that finds something need not suspend, and activities run on this loop too.
@@ -171,7 +165,6 @@ class OrchestrationDispatcher:
         if live is not None:
             live.put_away()
         mark("turn.poisoned")
-        self._shared.counters.orchestrations_poisoned += 1
         message = (
             f"expected a turn within {self._shared.options.attempts_max} deliveries, "
             f"but this is number {item.attempt_count}{self._missing(item)}"
@@ -246,11 +239,7 @@ class OrchestrationDispatcher:
     def _admitted(
         self, item: OrchestrationItem, result: TurnResult, live: LiveExecution | None, durable: Awaitable[None]
     ) -> None:
-        counters = self._shared.counters
-        counters.turns_admitted += 1
-        if result.metadata.status in ENDINGS:
-            name = ENDINGS[result.metadata.status]
-            setattr(counters, name, getattr(counters, name) + 1)
+        self._shared.tally.turn(item, result)
         if live is not None:
             self._cache.keep(item.instance, live)
         if log.isEnabledFor(logging.DEBUG):

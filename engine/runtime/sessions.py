@@ -69,7 +69,7 @@ class Sessions:
         """
         shared, options = self._shared, self._shared.options
         while True:
-            await shared.clock.sleep_ms(max(1, options.session_lock_timeout_ms // RENEWALS_A_LEASE))
+            await shared.clock.sleep_ms(options.session_lock_timeout_ms // RENEWALS_A_LEASE)
             if not self._may_hold:
                 continue
             self._may_hold = False  # before the call: what is fetched meanwhile may not be in its answer

@@ -10,6 +10,7 @@ from engine.port import Provider
 from engine.registry import Registry
 from engine.runtime.doors import Chance
 from engine.runtime.options import EngineOptions
+from engine.runtime.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,4 +28,5 @@ class Shared:
     clock: Clock
     chance: Chance
     counters: Counters
+    tally: Tally
     fail: Callable[[BaseException], None]

@@ -165,11 +165,11 @@ async def _be_alone(
         options=LogProviderOptions(topic_tags=settings.tags(), schema_registry=settings.schema_registry),
         progress=progress,
     )
+    engine = Engine(provider, registry, options)
     log.info("listening at %s, restoring %s", url, settings.data)
-    async with serving(provider, listener, token=settings.token), provider:
+    async with serving(provider, listener, token=settings.token, measure=engine.metrics), provider:
         progress.end()
         tune_collector()
-        engine = Engine(provider, registry, options)
         stop.works_for(engine, options.drain_ms, _nobody_else)
         say_ready(registry, settings, url, f"data in {settings.data}, partitions {provider.partitions}")
         await engine.run()
@@ -199,10 +199,11 @@ async def _share(
         sharing=SharingOptions(session_ms=settings.session_ms),
         progress=progress,
     )
+    engine = Engine(cluster.local, registry, options)
     log.info("listening at %s, joining the nodes of %s", url, settings.app)
-    async with serving(cluster, listener, here=cluster.local, token=settings.token), cluster:
+    serves = serving(cluster, listener, here=cluster.local, token=settings.token, measure=engine.metrics)
+    async with serves, cluster:
         tune_collector()
-        engine = Engine(cluster.local, registry, options)
         stop.works_for(engine, options.drain_ms, cluster.hand_over)
         async with anyio.create_task_group() as group:
             group.start_soon(_say_when_ready, cluster, registry, settings, url)

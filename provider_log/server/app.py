@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from engine.errors import EngineError, Retryable, UsageError
 from provider_log.server import shapes, wire
 from provider_log.server.address import HOP_HEADER
-from provider_log.server.asking import Ask, BodyTooLarge, Served
+from provider_log.server.asking import Ask, BodyTooLarge, Measure, Served
 from provider_log.server.endpoints import ENDPOINTS, Endpoint
 from provider_log.server.gate import Gate, problem_response
 from provider_log.server.problems import CONTENT_TYPE, problem_of
@@ -24,7 +24,12 @@ log = logging.getLogger("turnlog.server")
 
 
 def create_app(
-    served: Served, *, here: Served | None = None, token: str | None = None, closing: anyio.Event | None = None
+    served: Served,
+    *,
+    here: Served | None = None,
+    token: str | None = None,
+    closing: anyio.Event | None = None,
+    measure: Measure | None = None,
 ) -> ASGIApp:
     """The ASGI application over `served`.
 
@@ -33,6 +38,7 @@ def create_app(
         here: What this node can say without asking another: what a node that asks it gets. `served` if None.
         token: If given, every request but for health must carry it; if not, every request must come from loopback.
         closing: Set when the node stops: waits end, and it is no longer ready.
+        measure: Asks the engine of this node how it is, if it has one.
     """
     closing = closing or anyio.Event()
 
@@ -42,7 +48,7 @@ def create_app(
             asked = here or served if HOP_HEADER in request.headers else served
             if request.url.path.startswith("/v1/") and not asked.answers:
                 raise Retryable(endpoint.answer.__name__, "expected a node that is ready, but this one is restoring")
-            ask = Ask(asked, closing, request)
+            ask = Ask(asked, closing, request, measure)
             if endpoint.query is shapes.NoQuery:
                 ask.query(shapes.NoQuery)
             return await endpoint.answer(ask)

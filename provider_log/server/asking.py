@@ -1,6 +1,6 @@
 """What does an endpoint know? The provider it asks, and the request, read and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.errors import InstanceNotFound, UsageError
+from engine.metrics import Metrics
 from engine.model.messages import AnyMessage
 from engine.model.payload import Payload
 from engine.model.status import Status
@@ -69,12 +70,17 @@ class BodyTooLarge(UsageError):
     """More bytes than the node is willing to hold for one request."""
 
 
+Measure = Callable[[], Awaitable[Metrics]]
+"""Asks the engine of this node how it is."""
+
+
 class Ask(NamedTuple):
     """One request at one endpoint."""
 
     served: Served
     closing: anyio.Event
     request: Request
+    measure: Measure | None = None
 
     def segment(self, name: str) -> str:
         """A part of the path, decoded.

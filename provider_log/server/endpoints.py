@@ -17,7 +17,7 @@ from engine.model.payload import Payload
 from engine.model.removal import DeletedCounts, PrunedCounts
 from engine.model.views import InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
 from provider_log.answers import PartitionDigest
-from provider_log.server import shapes
+from provider_log.server import exposition, shapes
 from provider_log.server.asking import Ask, json_response
 
 
@@ -25,7 +25,7 @@ class Endpoint(NamedTuple):
     """A line of the table: what is asked where, and the shapes of question and answer.
 
     Attributes:
-        answers: Shape of the body by status; None is no body.
+        answers: Shape of the body by status; None is no body, `str` is plain text.
         query: Fields of the query.
         body: Shape of the body; `Payload` is any JSON, None is no body. An endpoint of `MessageQuery` puts a message
             in a queue, and takes `Idempotency-Key` and `traceparent`.
@@ -34,7 +34,7 @@ class Endpoint(NamedTuple):
     method: str
     path: str
     answer: Callable[[Ask], Awaitable[Response]]
-    answers: dict[HTTPStatus, type[Struct] | None]
+    answers: dict[HTTPStatus, type[Struct | str] | None]
     query: type[Struct] = shapes.NoQuery
     body: type[Struct] | None = None
 
@@ -260,6 +260,13 @@ async def readyz(ask: Ask) -> Response:
     return json_response(shapes.Health(ready), HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
+async def metrics(ask: Ask) -> Response:
+    """What the engine of this node has done and has in hand, for Prometheus."""
+    if ask.measure is None:
+        raise UsageError("expected a node with an engine, but this one has none")
+    return Response(exposition.page(await ask.measure()), media_type=exposition.CONTENT_TYPE)
+
+
 OK, ACCEPTED, NO_CONTENT = HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT
 INSTANCES = "/v1/instances"
 ONE = INSTANCES + "/{instance}"
@@ -267,6 +274,7 @@ ONE = INSTANCES + "/{instance}"
 ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("GET", "/livez", livez, {NO_CONTENT: None}),
     Endpoint("GET", "/readyz", readyz, {OK: shapes.Health, HTTPStatus.SERVICE_UNAVAILABLE: shapes.Health}),
+    Endpoint("GET", "/metrics", metrics, {OK: str}),
     Endpoint("GET", INSTANCES, list_instances, {OK: shapes.InstancePage}, query=shapes.ListQuery),
     Endpoint("GET", ONE, get_instance, {OK: InstanceInfo}),
     Endpoint("PUT", ONE, start, {ACCEPTED: shapes.Accepted}, query=shapes.MessageQuery, body=shapes.Start),

@@ -10,7 +10,7 @@ import uvicorn
 from engine.errors import UsageError
 from provider_log.server.address import Address, is_loopback
 from provider_log.server.app import create_app
-from provider_log.server.asking import Served
+from provider_log.server.asking import Measure, Served
 
 KEEP_ALIVE_S = 30
 FINISH_S = 5
@@ -65,11 +65,16 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    served: Served, listener: socket.socket, *, here: Served | None = None, token: str | None = None
+    served: Served,
+    listener: socket.socket,
+    *,
+    here: Served | None = None,
+    token: str | None = None,
+    measure: Measure | None = None,
 ) -> AsyncGenerator[None]:
     """Answers requests while inside; on the way out ends long polls, finishes the rest, and closes `listener`."""
     closing = anyio.Event()
-    app = create_app(served, here=here, token=token, closing=closing)
+    app = create_app(served, here=here, token=token, closing=closing, measure=measure)
     server = _Server(
         uvicorn.Config(
             app,

@@ -111,9 +111,11 @@ def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
         yield from HEADERS
 
 
-def _answer(status: HTTPStatus, shape: type[Struct] | None) -> dict[str, Any]:
+def _answer(status: HTTPStatus, shape: type[Struct | str] | None) -> dict[str, Any]:
     if shape is None:
         return {"description": status.phrase}
+    if issubclass(shape, str):
+        return {"description": status.phrase, "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {"description": status.phrase, "content": {"application/json": {"schema": _schema(shape)}}}
 
 
@@ -124,7 +126,7 @@ def _schema(shape: type[Struct]) -> dict[str, str]:
 def _components() -> dict[str, Any]:
     kinds: list[Any] = [Problem, Payload]
     for endpoint in ENDPOINTS:
-        kinds += [shape for shape in (endpoint.body, *endpoint.answers.values()) if shape is not None]
+        kinds += [shape for shape in (endpoint.body, *endpoint.answers.values()) if shape not in (None, str)]
     _, components = msgspec.json.schema_components(kinds, ref_template=REF)
     for name, schema in components.items():
         # The engine's words are for readers of its code, and change with it.

@@ -195,6 +195,7 @@ async def running_node(directory: Path, *arguments: str, **environment: str) -> 
         assert found is not None, ready
         async with httpx.AsyncClient(trust_env=False) as http:
             assert (await http.get(found[0] + "/readyz")).json() == {"ready": True}
+            assert "\nturnlog_provider_errors_total 0\n" in (await http.get(found[0] + "/metrics")).text
         async with RemoteProvider(found[0]) as remote:
             yield Node(process, lines, directory, found[0], Client(remote, admin=remote))
 

@@ -1,10 +1,11 @@
 """Which orchestrations are there? Programs as data, an orchestration that runs them, and a world that answers it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
+import anyio
 from hypothesis import strategies as st
 
 from engine.errors import ActivityError
@@ -42,7 +43,7 @@ CHILDREN: dict[str, ChildOptions] = {
     "child": {},
     "retried child": {"retry": RetryPolicy(attempts=2, delay=timedelta(seconds=1)), "timeout": timedelta(seconds=2)},
 }
-BLOCKS = ("join", "select", "completed", "gather", "group", "wait")
+BLOCKS = ("join", "select", "completed", "gather", "group", "anyio", "wait")
 
 
 def programs(depth: int = 2) -> st.SearchStrategy[Program]:
@@ -152,6 +153,8 @@ async def _block(ctx: OrchestrationContext, kind: str, parts: list[Program], log
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(body) for body in bodies]
             return [task.result() for task in tasks]
+        case "anyio":
+            return await _in_anyio(bodies)
         case _:
             loop = asyncio.get_running_loop()
             done, left = await asyncio.wait(
@@ -162,6 +165,18 @@ async def _block(ctx: OrchestrationContext, kind: str, parts: list[Program], log
             return [task.result() for task in done if not task.cancelled()]
 
 
+async def _in_anyio(bodies: Sequence[Coroutine[Any, Any, str]]) -> list[str]:
+    said: list[str] = []
+
+    async def says(body: Coroutine[Any, Any, str]) -> None:
+        said.append(await body)
+
+    async with anyio.create_task_group() as group:
+        for body in bodies:
+            group.start_soon(says, body)
+    return said
+
+
 def begun(*, keep: bool = True) -> Instance:
     """An instance that interprets a program; earlier executions left something under two keys."""
     instance = Instance(interprets, keep=keep)
@@ -170,15 +185,22 @@ def begun(*, keep: bool = True) -> Instance:
 
 
 class World:
-    """Answers an instance that interprets a program; the choices alone decide in which order."""
+    """Answers an instance that interprets a program; the choices alone decide in which order.
 
-    def __init__(self, program: Program, choices: Sequence[int], *, keep: bool, batch: int = 1) -> None:
+    Args:
+        evict_every: After so many turns the execution is put away, again and again; 0 is never.
+    """
+
+    def __init__(
+        self, program: Program, choices: Sequence[int], *, keep: bool, batch: int = 1, evict_every: int = 0
+    ) -> None:
         self.instance = begun(keep=keep)
         self.results: list[TurnResult] = []
         self.given: list[AnyMessage] = []
         self._choices = list(choices)
         self._open: list[AnyMessage] = []
         self._batch = batch
+        self._evict_every = evict_every
         self._numbers = 0
         self._give([self.instance.start_message(program)])
 
@@ -214,6 +236,8 @@ class World:
         result = self.instance.give(*messages)
         self.given += messages
         self.results.append(result)
+        if self._evict_every and len(self.results) % self._evict_every == 0:
+            self.instance.forget()
         taken_back = {ref.activity_id for ref in result.cancelled_activities}
         taken_back |= {ref.timer_id for ref in result.cancelled_timers}
         self._open = [

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.observe import Counters, Subject, SubjectLogger, known_marks, log_to, logger, mark, recorded_marks, subject
+from engine.observe import Subject, SubjectLogger, known_marks, log_to, logger, mark, recorded_marks, subject
+from tests.upstream import upstream
 
 known_marks("test_observe.reached", "test_observe.never")
 
@@ -52,22 +53,36 @@ def test_an_exception_is_part_of_its_json_line(stream: io.StringIO) -> None:
     assert "ValueError: boom" in str(line["error"])
 
 
-def test_a_text_line_names_instance_and_execution() -> None:
+@pytest.mark.parametrize(
+    ("options", "is_json"), [(dict[str, bool](), False), ({"json_lines": False}, False), ({"json_lines": True}, True)]
+)
+@upstream(
+    "observability_tests",
+    "test_log_format_variants",
+    "test_observability_config_defaults",
+    differs="There are two formats: lines of text, unless one asks for JSON. The service's name is no part of them.",
+)
+def test_both_formats_name_instance_and_execution(options: dict[str, bool], is_json: bool) -> None:
     stream = io.StringIO()
-    handler = log_to(stream)
+    handler = log_to(stream, **options)
     try:
-        SubjectLogger(logger("turns"), Subject("order-3", 4)).warning("held")
+        SubjectLogger(logger("turns"), Subject("order-3", 4)).info("held")
+        SubjectLogger(logger("turns"), Subject("order-3", 4)).debug("below what is asked for")
     finally:
         logging.getLogger().removeHandler(handler)
-    assert "order-3#4 turnlog.turns: held" in stream.getvalue()
-
-
-def test_a_snapshot_has_every_counter_and_does_not_move() -> None:
-    counters = Counters()
-    before = counters.snapshot()
-    counters.turns_admitted += 2
-    assert (before["turns_admitted"], counters.snapshot()["turns_admitted"]) == (0, 2)
-    assert set(before) == set(Counters.__slots__)
+    [line] = stream.getvalue().splitlines()
+    assert line.startswith("{") is is_json
+    if is_json:
+        assert json.loads(line) | {"time_ms": 0} == {
+            "time_ms": 0,
+            "level": "INFO",
+            "logger": "turnlog.turns",
+            "instance": "order-3",
+            "execution_id": 4,
+            "message": "held",
+        }
+    else:
+        assert "INFO    order-3#4 turnlog.turns: held" in line
 
 
 def test_a_mark_is_recorded_only_while_a_test_records() -> None:

@@ -98,6 +98,7 @@ async def then_works(ctx: OrchestrationContext) -> str:
     "timer_recovery_after_crash_after_fire",
     "multiple_timers_recovery_after_crash",
 )
+@upstream("sqlite_tests", "timer_recovery_after_crash_before_fire")
 async def test_timers_of_an_engine_that_went_away_fire_for_the_next(passed_ms: int) -> None:
     bench = Bench()
     began_ms = bench.clock.now_ms()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine.clock import ManualClock
 from engine.errors import LeaseLost, OrchestrationFailed, Refused, TurnTooLarge
@@ -257,6 +258,81 @@ async def test_a_parent_hears_of_a_child_whose_next_execution_nobody_can_start(b
     link = (await failed_as_poison(bench, "child")).parent
     assert link is not None
     assert (link.instance, link.execution_id, link.event_id) == ("family", 1, 2)
+
+
+# The start of the next execution is lost
+
+
+class LosesContinuations(ScriptedProvider):
+    """What starts a next execution never arrives; whatever is told of failed children is kept."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.lost: list[AnyMessage] = []
+        self.told: list[FailSubOrchestration] = []
+
+    def ack_orchestration_item(self, lock_token: str, result: TurnResult) -> Awaitable[None]:
+        self.lost += [message for message in result.messages if isinstance(message, ContinueInstance)]
+        self.told += [message for message in result.messages if isinstance(message, FailSubOrchestration)]
+        kept = tuple(message for message in result.messages if not isinstance(message, ContinueInstance))
+        return super().ack_orchestration_item(lock_token, structs.replace(result, messages=kept))
+
+
+@orchestration
+async def calls(ctx: OrchestrationContext) -> None:
+    await ctx.schedule_sub_orchestration(moves_on, instance="i")
+
+
+@upstream("can_abandon_failure", "missing_can_start_poisons_waiting_inputs_after_max_attempts")
+async def test_what_waits_for_an_execution_that_never_comes_is_consumed_when_it_was_given_back_too_often() -> None:
+    bench = Bench(LosesContinuations)
+    assert isinstance(bench.provider, LosesContinuations)
+    async with nothing_left(), bench.engine(orchestrations=[moves_on], options=EngineOptions(attempts_max=3)) as engine:
+        handle = await bench.client.start(moves_on, instance="i")
+        await cycles()
+        await bench.client.enqueue_message("i", "q", "early")
+        with pytest.raises(OrchestrationFailed, match="expected a turn within 3 deliveries, but this is number 4"):
+            await ends(bench.clock, handle.wait())
+        assert await abandoned(bench) == 3
+        assert engine.counters.orchestrations_poisoned == engine.counters.orchestrations_failed == 1
+        begun = await failed_as_poison(bench, "i")
+        await nothing_more_happens(bench, "i")
+        (late,) = bench.provider.lost
+        assert isinstance(late, ContinueInstance)
+        assert (begun.name, begun.version) == ("moves_on", "1.0.0")
+        assert (begun.input, begun.incarnation) == (late.input, late.incarnation)
+        await bench.provider.enqueue_for_orchestrator(late)
+        await nothing_more_happens(bench, "i")
+
+
+@upstream(
+    "can_abandon_failure",
+    "missing_can_start_fails_successor_with_previous_parent_not_a_duplicate_start",
+    differs="The parent and whoever asked for the id in vain are told.",
+)
+async def test_an_execution_that_never_comes_fails_as_the_child_of_who_called_the_one_before() -> None:
+    bench = Bench(LosesContinuations)
+    assert isinstance(bench.provider, LosesContinuations)
+    served = [calls, moves_on]
+    async with nothing_left(), bench.engine(orchestrations=served, options=EngineOptions(attempts_max=1)):
+        handle = await bench.client.start(calls, instance="family")
+        await cycles()
+        impostor = StartOrchestration(
+            instance="i", name="impostor", input=payload("other"), parent=ParentLink("another", LIFE, 1, 2)
+        )
+        await bench.provider.enqueue_for_orchestrator(impostor)
+        await bench.client.enqueue_message("i", "q", "early")
+        with pytest.raises(OrchestrationFailed) as caught:
+            await ends(bench.clock, handle.wait())
+        begun = await failed_as_poison(bench, "i")
+        assert begun.name == "moves_on"
+        assert begun.parent is not None
+        assert (begun.parent.instance, begun.parent.execution_id, begun.parent.event_id) == ("family", 1, 2)
+        assert caught.value.failure.cause is not None
+        assert caught.value.failure.cause.category is Category.POISON
+        told = {message.instance: message.failure for message in bench.provider.told}
+        assert set(told) == {"family", "another"}
+        assert told["another"].type == "InstanceExists"
 
 
 # Somebody else asked for the same instance

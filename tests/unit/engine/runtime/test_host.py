@@ -293,6 +293,10 @@ async def test_two_engines_share_the_work_of_one_provider(bench: Bench) -> None:
     ("changes", "complaint"),
     [
         ({"turns_max": 0}, "expected turns_max of at least 1, but it is 0"),
+        (
+            {"activity_lease_ms": 2},
+            "expected activity_lease_ms of at least 3, so that a renewal at a third comes before the end, but it is 2",
+        ),
         ({"drain_ms": -1}, "expected drain_ms of at least 0, but it is -1"),
         ({"work_items_max": 10}, "expected work_items_max of at least activities_max, but they are 10 and 256"),
     ],

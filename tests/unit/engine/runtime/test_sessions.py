@@ -213,7 +213,7 @@ async def test_an_error_that_ends_the_engine_does(bench: Bench) -> None:
         ),
         ({"worker_node_id": ""}, "expected an owner of sessions of 1 to 256 bytes, but '' has 0"),
         ({"max_sessions": -1}, "expected max_sessions of at least 0, but it is -1"),
-        ({"session_lock_timeout_ms": 0}, "expected session_lock_timeout_ms of at least 1, but it is 0"),
+        ({"session_lock_timeout_ms": 2}, "expected session_lock_timeout_ms of at least 3, so that .*, but it is 2"),
     ],
 )
 @upstream("session_e2e_tests", "test_session_idle_timeout_must_exceed_worker_renewal_interval")
