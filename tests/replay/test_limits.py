@@ -178,10 +178,8 @@ def test_an_attempt_with_other_details_is_not_the_recorded_one() -> None:
         outcome = Instance(imports, history=changed).turn(instance.completed(4, "all"))
         assert isinstance(outcome, Held)
         assert shown in outcome.failure.message
-        assert (
-            "but the code asks for ActivityScheduled(name='import', input=null, session_id=None, tag=None, heartbeat=\"ten\")"
-            in outcome.failure.message
-        )  # noqa: E501
+        asked = "ActivityScheduled(name='import', input=null, session_id=None, tag=None, heartbeat=\"ten\")"
+        assert f"but the code asks for {asked}" in outcome.failure.message
 
 
 def test_equal_details_may_be_written_otherwise() -> None:
