@@ -65,7 +65,7 @@ async def lose(ctx: OrchestrationContext, lamp: int) -> str:
     return await ctx.schedule_activity(
         break_down,
         lamp,
-        retry=RetryPolicy(attempts=2, delay=timedelta(0)),
+        retry=RetryPolicy(attempts=2, delay=SHORT),
         queue_timeout=timedelta(hours=1),
         run_timeout=timedelta(hours=1),
     )
