@@ -1,10 +1,12 @@
 """What does an activity know about its own call? The context that a worker hands to functions that ask for one."""
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
     from engine.client import Client
+
+T = TypeVar("T")
 
 
 class ActivityContext(Protocol):
@@ -80,8 +82,34 @@ class ActivityContext(Protocol):
         """
         ...
 
+    def heartbeat(self, details: object = None) -> None:
+        """Say that this call lives and, with `details`, how far it is; from any thread, as often as you like.
+
+        The newest details are kept with the call, so that whoever does its work again reads them (`heartbeat_details`):
+        the next delivery after a crash, the next attempt after a failure. What a failure leaves is what was said last.
+        After a crash it is what was said up to a third of `activity_lease_ms` before, for details travel with the
+        renewals of the lease, the first ones at once. Without details it is a sign of life, and what was said before
+        stands.
+
+        Raises:
+            ConversionError: `details` have no payload, or are larger than `EngineOptions.heartbeat_bytes_max`.
+        """
+        ...
+
+    @overload
+    def heartbeat_details(self, expected: type[T], /) -> T | None: ...
+    @overload
+    def heartbeat_details(self, /) -> object: ...
+    def heartbeat_details(self, expected: Any = object, /) -> Any:
+        """What this call, or the attempt before it, said last of how far it was; None if it never did.
+
+        Raises:
+            ConversionError: It is not of the type `expected`.
+        """
+        ...
+
     def is_cancelled(self) -> bool:
-        """Whether nobody waits for this call any more: the orchestration took it back, or the engine stops."""
+        """Whether nobody waits for this call any more: it was taken back, took too long, or the engine stops."""
         ...
 
     async def cancelled(self) -> None:

@@ -171,4 +171,4 @@ class SubOrchestrationError(ActivityError):
 
 
 class TimedOut(ActivityError):
-    """Raised in orchestration code when an activity passed its deadline."""
+    """Raised in orchestration code when an activity took longer than one of its time-outs or its deadline."""

@@ -22,6 +22,7 @@ from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.key_values import KeyValue
 from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.sessions import SessionClaim
 from engine.model.status import Status
@@ -115,6 +116,8 @@ class FetchedWorkItem(Struct, frozen=True, kw_only=True):
     Attributes:
         lock_token: Proves the lease to renew, ack and abandon.
         attempt_count: Number of fetches of this item, this one included.
+        now_ms: The provider's time of the fetch: whether it was in time for `item.limits`.
+        heartbeat: What a delivery before this one said last of how far it was, else what `item.heartbeat` says.
         revoked: Set when the provider learns that the lease is lost: the activity was cancelled or its instance
             is gone. In the owner's process that is at once; elsewhere the next renewal fails instead.
         holds: Whether the lease holds, as far as is known at this moment; for any thread. Asked right before the
@@ -125,7 +128,9 @@ class FetchedWorkItem(Struct, frozen=True, kw_only=True):
     item: WorkItem
     lock_token: str
     attempt_count: int
+    now_ms: int
     revoked: anyio.Event
+    heartbeat: Payload | None = None
     holds: Callable[[], bool] = _as_far_as_known
 
 
@@ -275,6 +280,10 @@ class Provider(Mailbox, InstanceView, Protocol):
         None if there is none within `poll_timeout_ms`. What is not taken is not locked, not counted, and does not hold
         up what is, however much of it waits. Holding a session says where its items go and nothing more: a worker that
         holds it no longer still renews, acks and abandons the items it leased.
+
+        An item whose `limits.start_by_ms` has passed and that was never delivered is for anybody, whatever its tag and
+        session and whatever the caller takes; a session is not claimed by that. So an item that nobody serves fails in
+        its time: who fetches such an item is to answer that nobody began it, and not to do what it asks for.
         """
         ...
 
@@ -309,11 +318,16 @@ class Provider(Mailbox, InstanceView, Protocol):
         """
         ...
 
-    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> None:
         """The lease holds for `extend_for_ms` from now.
+
+        A `heartbeat` is kept with the item, instead of the one before: later deliveries have it. Durable when this
+        returns; the lease is extended at once.
 
         Raises:
             LeaseLost: As in `ack_work_item`; to a running activity this is the signal that it was cancelled.
+            Refused: `heartbeat` cannot be stored (too large). The lease is as it was.
+            InDoubt: The lease is extended, and the heartbeat may be kept.
         """
         ...
 

@@ -15,6 +15,7 @@ from engine.errors import Fatal, InDoubt, OwnershipLost, Refused, Retryable, Usa
 from engine.model.failure import Failure
 from engine.model.ids import CHILD_MARK
 from engine.model.messages import AnyMessage, External, FireTimer
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
@@ -472,9 +473,15 @@ class LogProvider(Queries, Administration):
             # The lease outlives the doubt unless the answer is in the log: asking again tells.
             raise InDoubt("ack_work_item", str(error)) from error
 
-    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> None:
         """See `engine.port.Provider`."""
-        self.held.work_by_token("renew_work_item_lock", lock_token).renew(lock_token, extend_for_ms)
+        work = self.held.work_by_token("renew_work_item_lock", lock_token)
+        kept = work.renew(lock_token, extend_for_ms, heartbeat)
+        if kept is not None:
+            try:
+                await kept
+            except OwnershipLost as error:
+                raise InDoubt("renew_work_item_lock", str(error)) from error  # the lease outlives the doubt
 
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         """See `engine.port.Provider`."""

@@ -98,6 +98,7 @@ class Scheduled(Struct, frozen=True, kw_only=True):
 
     Attributes:
         partition: Whose worker queue takes it, that of its session; None is the record's own.
+        start_by_ms: When it is for anybody to fail, unless it was delivered before; 0: never.
     """
 
     instance: str
@@ -107,6 +108,7 @@ class Scheduled(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     tag: str | None = None
     partition: int | None = None
+    start_by_ms: int = 0
 
 
 class ActivityKey(Struct, frozen=True):
@@ -257,6 +259,16 @@ class WorkItemAcked(Struct, frozen=True, kw_only=True):
     sent: Sent | None = None
 
 
+class WorkItemHeartbeat(Struct, frozen=True, kw_only=True):
+    """Whoever runs a work item said how far it is: the next delivery of the item has that."""
+
+    envelope: Envelope
+    instance: str
+    execution_id: int
+    activity_id: int
+    heartbeat: Payload
+
+
 class Parked(Struct, frozen=True, kw_only=True):
     """An input that could not be consumed soon enough moves into the changelog, so that its lane can go on."""
 
@@ -352,6 +364,7 @@ EnvelopedRecord = (
     | TurnCommitted
     | WorkItemEnqueued
     | WorkItemAcked
+    | WorkItemHeartbeat
     | Parked
     | InputsSettled
     | InstanceHeld

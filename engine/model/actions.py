@@ -2,16 +2,19 @@
 
 from msgspec import Struct
 
+from engine.model.limits import ActivityLimits
 from engine.model.payload import Payload
 
 
 class CallActivity(Struct, frozen=True, kw_only=True):
-    """Run activity `name`."""
+    """Run activity `name`; `heartbeat` is what the attempt before left."""
 
     name: str
     input: Payload
     session_id: str | None = None
     tag: str | None = None
+    limits: ActivityLimits | None = None
+    heartbeat: Payload | None = None
 
 
 class CreateTimer(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from engine.model.failure import Failure
 from engine.model.ids import ParentLink
+from engine.model.limits import ActivityLimits
 from engine.model.payload import Payload
 
 
@@ -79,12 +80,14 @@ class OrchestrationCancelRequested(Event, frozen=True, kw_only=True):
 
 
 class ActivityScheduled(Event, frozen=True, kw_only=True):
-    """An activity was asked for; its event id is the activity's id."""
+    """An activity was asked for; its event id is the activity's id. `heartbeat` is what the attempt before left."""
 
     name: str
     input: Payload
     session_id: str | None = None
     tag: str | None = None
+    limits: ActivityLimits | None = None
+    heartbeat: Payload | None = None
 
 
 class ActivityCompleted(Event, frozen=True, kw_only=True):
@@ -95,10 +98,11 @@ class ActivityCompleted(Event, frozen=True, kw_only=True):
 
 
 class ActivityFailed(Event, frozen=True, kw_only=True):
-    """The activity `source_event_id` raised."""
+    """The activity `source_event_id` raised, or took too long. `heartbeat` is what it said last of how far it was."""
 
     source_event_id: int
     failure: Failure
+    heartbeat: Payload | None = None
 
 
 class ActivityCancelRequested(Event, frozen=True, kw_only=True):

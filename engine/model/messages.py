@@ -61,12 +61,13 @@ class CompleteActivity(Message, frozen=True, kw_only=True):
 
 
 class FailActivity(Message, frozen=True, kw_only=True):
-    """Activity `activity_id` raised."""
+    """Activity `activity_id` raised, or took too long. `heartbeat` is what it said last of how far it was."""
 
     incarnation: int
     execution_id: int
     activity_id: int
     failure: Failure
+    heartbeat: Payload | None = None
 
 
 class FireTimer(Message, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from engine.model.limits import WorkLimits
 from engine.model.payload import Payload
 
 
@@ -14,6 +15,8 @@ class WorkItem(Struct, frozen=True, kw_only=True):
         version: Its version.
         session_id: Items of one session go to one worker.
         tag: Only workers that serve the tag take it.
+        limits: How long it may take to begin, to end, and between heartbeats; None without any.
+        heartbeat: What the attempt before it left for it.
     """
 
     instance: str
@@ -27,3 +30,5 @@ class WorkItem(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     tag: str | None = None
     traceparent: str | None = None
+    limits: WorkLimits | None = None
+    heartbeat: Payload | None = None

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, Unpack, overload
 from engine.activity_context import ActivityContext
 from engine.errors import UsageError
 from engine.model.actions import CallActivity
+from engine.model.limits import ActivityLimits
 from engine.registry import activity_definition
 from engine.replay import arguments
 from engine.replay.asking import Asking
@@ -151,6 +152,19 @@ class ActivityCalls(Asking):
             input=self._converter.encode(value, f"input of activity {name}"),
             session_id=arguments.name(options["session_id"], "session_id") if "session_id" in options else None,
             tag=arguments.tag(options["tag"]) if "tag" in options else None,
+            limits=_limits(options) if options else None,
         )
 
         return self._tried(f"activity {name}", action, output, options, raises)
+
+
+def _limits(options: ActivityOptions) -> ActivityLimits | None:
+    limits = ActivityLimits(
+        queue_timeout_ms=arguments.limit_ms(options.get("queue_timeout"), "queue_timeout"),
+        run_timeout_ms=arguments.limit_ms(options.get("run_timeout"), "run_timeout"),
+        heartbeat_timeout_ms=arguments.limit_ms(options.get("heartbeat_timeout"), "heartbeat_timeout"),
+    )
+    return None if limits == NO_LIMITS else limits
+
+
+NO_LIMITS = ActivityLimits()

@@ -95,7 +95,11 @@ def _complete_activity(message: CompleteActivity, live: LiveExecution, event_id:
 
 def _fail_activity(message: FailActivity, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
     event = ActivityFailed(
-        event_id=event_id, timestamp_ms=now_ms, source_event_id=message.activity_id, failure=message.failure
+        event_id=event_id,
+        timestamp_ms=now_ms,
+        source_event_id=message.activity_id,
+        failure=message.failure,
+        heartbeat=message.heartbeat,
     )
     return _if_awaited(message, live, ActivityScheduled, event)
 

@@ -112,6 +112,20 @@ def duration(value: timedelta | None, what: str) -> timedelta | None:
     return _of_type(value, timedelta, what)
 
 
+def limit_ms(value: timedelta | None, what: str) -> int | None:
+    """`value`, which is a time that something may take, in whole milliseconds, rounded up; None for no limit.
+
+    Raises:
+        UsageError: It is no length of time, or nothing can be done within it.
+    """
+    value = duration(value, what)
+    if value is None:
+        return None
+    if value <= timedelta(0):
+        raise UsageError(f"expected {what} of more than 0, but it is {value}")
+    return milliseconds(value)
+
+
 def milliseconds(delay: timedelta) -> int:
     """`delay` in whole milliseconds, rounded up; 0 if it is negative.
 

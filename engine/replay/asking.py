@@ -5,8 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine.converter import Converter
-from engine.model.actions import AnyAction
+from engine.model.actions import AnyAction, CallActivity
 from engine.model.payload import Payload
 from engine.replay import arguments
 from engine.replay.call_options import TrialOptions
@@ -40,8 +42,11 @@ class Asking:
     ) -> AskedFuture[Any] | Attempts[Any]:
         """Ask once, or as often as the options say."""
 
-        def call() -> AskedFuture[Any]:
-            return self._asked(self._ask(action), output, f"output of {what}", raises=raises)
+        def call(heartbeat: Payload | None = None) -> AskedFuture[Any]:
+            asked = action
+            if heartbeat is not None and isinstance(action, CallActivity):
+                asked = replace(action, heartbeat=heartbeat)
+            return self._asked(self._ask(asked), output, f"output of {what}", raises=raises)
 
         if "raises" in options:
             raises = (*raises, *declared(options["raises"], what))

@@ -26,13 +26,24 @@ class TrialOptions(TypedDict, total=False):
 class ActivityOptions(TrialOptions, total=False):
     """How an activity is called.
 
+    Of what has a time-out below, the worker says that it was passed: the attempt then fails with `TimedOut`, and the
+    next one reads the details of its last heartbeat. What passes `timeout` is taken back by the orchestration, which
+    knows no details: those of that attempt are lost.
+
     Attributes:
         session_id: Activities of one session go to one worker.
         tag: Only workers that serve the tag take it.
+        queue_timeout: For each attempt, from when it is asked for until a worker begins it. Of an activity that nobody
+            serves it is the one that says so.
+        run_timeout: For each attempt, from when its code begins until it ends.
+        heartbeat_timeout: For each attempt, from when its code begins, or from one `ctx.heartbeat()`, until the next.
     """
 
     session_id: str
     tag: str
+    queue_timeout: timedelta
+    run_timeout: timedelta
+    heartbeat_timeout: timedelta
 
 
 class ChildOptions(TrialOptions, total=False):

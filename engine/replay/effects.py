@@ -30,6 +30,7 @@ from engine.model.events import (
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
 from engine.model.key_values import KeyValueChange
+from engine.model.limits import ActivityLimits, WorkLimits
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -168,6 +169,8 @@ class Effects:
             session_id=event.session_id,
             tag=event.tag,
             traceparent=self.started.traceparent,
+            limits=None if event.limits is None else _limits_from(event.limits, event.timestamp_ms),
+            heartbeat=event.heartbeat,
         )
 
     def _take_back_activity(self, event: ActivityCancelRequested) -> None:
@@ -280,6 +283,16 @@ class Effects:
         OrchestrationCancelled: _cancelled,
         OrchestrationContinuedAsNew: _continue,
     }
+
+
+def _limits_from(limits: ActivityLimits, asked_at_ms: int) -> WorkLimits:
+    queue_timeout_ms = limits.queue_timeout_ms
+    return WorkLimits(
+        queue_timeout_ms=queue_timeout_ms,
+        run_timeout_ms=limits.run_timeout_ms,
+        heartbeat_timeout_ms=limits.heartbeat_timeout_ms,
+        start_by_ms=None if queue_timeout_ms is None else asked_at_ms + queue_timeout_ms,
+    )
 
 
 NO_METADATA = ExecutionMetadata()

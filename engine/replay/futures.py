@@ -75,7 +75,13 @@ class DurableFuture(NumberedFuture[T], Generic[T]):
 
 
 class AskedFuture(DurableFuture[T]):
-    """A future of one recorded ask, which is told when it is taken back and when its result is looked at."""
+    """A future of one recorded ask, which is told when it is taken back and when its result is looked at.
+
+    Attributes:
+        heartbeat: What a failed activity said last of how far it was.
+    """
+
+    heartbeat: Payload | None = None
 
     def __init__(
         self,

@@ -240,6 +240,8 @@ class Ledger:
                 input=action.input,
                 session_id=action.session_id,
                 tag=action.tag,
+                limits=action.limits,
+                heartbeat=action.heartbeat,
             )
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from engine.converter import Converter
-from engine.errors import ActivityError, SubOrchestrationError, UsageError
+from engine.errors import ActivityError, SubOrchestrationError, TimedOut, UsageError
 from engine.model.events import (
     ActivityCompleted,
     ActivityFailed,
@@ -33,6 +33,7 @@ from engine.replay.failures import failure_of
 from engine.replay.ledger import Ledger
 from engine.replay.loop import CallbacksBoundPassed, DeterministicLoop, TurnAborted
 from engine.replay.refusals import OutsideRefused
+from engine.replay.time_outs import TIMED_OUT
 
 BYTES_BASE = 6_144  # measured: loop, root task, context and ledger of an execution that waits for nothing
 BYTES_OPEN = 1_280  # measured: a future and its event
@@ -257,7 +258,9 @@ class LiveExecution:
     def _fail_activity(self, event: ActivityFailed) -> None:
         future = self.ledger.answer(event.source_event_id)
         if future is not None:
-            future.fail(ActivityError, event.failure, event.event_id)
+            future.heartbeat = event.heartbeat
+            kind = TimedOut if event.failure.type == TIMED_OUT else ActivityError
+            future.fail(kind, event.failure, event.event_id)
 
     def _fail_child(self, event: SubOrchestrationFailed) -> None:
         future = self.ledger.answer(event.source_event_id)

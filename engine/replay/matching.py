@@ -44,7 +44,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SHOWN_CHARS_MAX = 200
 
 COMPARED: dict[type, tuple[str, ...]] = {
-    ActivityScheduled: ("name", "input", "session_id", "tag"),
+    ActivityScheduled: ("name", "input", "session_id", "tag", "heartbeat"),  # as with timers, the recorded limits win
     ActivityCancelRequested: ("source_event_id",),
     TimerCreated: (),  # by position alone: the recorded time wins
     TimerCancelled: ("source_event_id",),
@@ -167,6 +167,8 @@ def shown(event: AnyEvent) -> str:
     if isinstance(event, OrchestrationStarted):
         return f"OrchestrationStarted({event.name} {event.version})"
     fields = COMPARED.get(type(event), ())
+    if isinstance(event, ActivityScheduled) and event.heartbeat is None:
+        fields = fields[:-1]  # most have none
     return f"{type(event).__name__}({', '.join(_shown_field(event, field) for field in fields)})"
 
 

@@ -14,9 +14,11 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec import Struct
 
 from engine.errors import ActivityError, TimedOut, UsageError
-from engine.model.failure import Category, Failure
+from engine.model.failure import Failure
+from engine.model.payload import Payload
 from engine.replay.failures import type_of
 from engine.replay.futures import AskedFuture, DurableFuture
+from engine.replay.time_outs import timed_out
 
 T = TypeVar("T")
 
@@ -88,7 +90,7 @@ class Attempts(Generic[T]):
 
     Args:
         name: What is called, for messages.
-        call: Asks for one attempt.
+        call: Asks for one attempt, with what the last one that failed had said of how far it was.
         pause: Asks for a timer.
         policy: How often, and when.
         timeout: For each attempt; one that takes longer is cancelled and counts as failed with type `TimedOut`.
@@ -100,7 +102,7 @@ class Attempts(Generic[T]):
         self,
         name: str,
         *,
-        call: Callable[[], AskedFuture[T]],
+        call: Callable[[Payload | None], AskedFuture[T]],
         pause: Callable[[timedelta], Awaitable[None]],
         policy: RetryPolicy,
         timeout: timedelta | None,
@@ -115,7 +117,8 @@ class Attempts(Generic[T]):
         self._deadline = deadline
         self._chance = chance
         self._last_failure: Failure | None = None
-        self.current = call()
+        self._heartbeat: Payload | None = None
+        self.current = call(None)
 
     async def run(self) -> T:
         """The result of the attempt that succeeded.
@@ -141,10 +144,12 @@ class Attempts(Generic[T]):
                 if not self._policy.tries_again(number, error.failure):
                     raise
                 self._last_failure = error.failure
+            if self.current.heartbeat is not None:  # else the one before it was the last that said anything
+                self._heartbeat = self.current.heartbeat
             pause = self._policy.pause(number, self._chance(number))
             if pause > timedelta(0):
                 await self._pause(pause)
-            self.current = self._call()
+            self.current = self._call(self._heartbeat)
         raise AssertionError("count does not end")
 
     async def _attempt(self) -> T:
@@ -160,7 +165,7 @@ class Attempts(Generic[T]):
         message = f"expected {self._name} within its {what} of {limit}, but it took longer"
         if cause is not None:
             message += f"; its last attempt failed with {cause.type}: {cause.message}"
-        return TimedOut(Failure(category=Category.APPLICATION, type="TimedOut", message=message, cause=cause))
+        return TimedOut(timed_out(message, cause))
 
 
 class AttemptsFuture(DurableFuture[T]):

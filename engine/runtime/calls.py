@@ -1,8 +1,10 @@
 """What happens between a work item and its completion? One call of a user's activity, in its task or thread."""
 
 import asyncio
+import contextlib
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from msgspec import structs
 
@@ -19,6 +21,9 @@ from engine.port import FetchedWorkItem
 from engine.registry import ActivityDefinition
 from engine.replay.failures import failure_of
 from engine.runtime.doors import Threads
+from engine.runtime.shared import Shared
+
+T = TypeVar("T")
 
 # Whatever else a user's code lets through is the loop's or the process's business (KeyboardInterrupt).
 RAISED_BY_CODE = (Exception, asyncio.CancelledError, SystemExit)
@@ -28,19 +33,62 @@ class NotHeld(Exception):
     """The lease was gone before the activity's code began."""
 
 
-class Call:
-    """One delivery of a work item to this engine: what the worker knows about it, and the activity's context."""
+class Reach:
+    """What the code of a call reaches of its engine, from the thread it runs in.
 
-    def __init__(self, fetched: FetchedWorkItem, client: Client) -> None:
+    Args:
+        begun: Told on the loop that the code of a call has begun, if it `is_limited`.
+        said: Told on the loop that a call has said for the first time how far it is.
+    """
+
+    def __init__(self, shared: Shared, begun: "Callable[[Call], None]", said: "Callable[[Call], None]") -> None:
+        self.shared = shared
+        self.begun = begun
+        self.said = said
+        self.client = Client(shared.provider, converter=shared.converter, clock=shared.clock, chance=shared.chance)
+        self.loop: asyncio.AbstractEventLoop | None = None  # that of the engine, once it runs
+
+    def tell(self, what: "Callable[[Call], None]", call: "Call") -> None:
+        """Call `what` on the loop."""
+        assert self.loop is not None, "code runs in an engine that runs"
+        with contextlib.suppress(RuntimeError):  # a closed loop is that of an engine stopped at once
+            self.loop.call_soon_threadsafe(what, call)
+
+
+class Call:
+    """One delivery of a work item to this engine: what the worker knows about it, and the activity's context.
+
+    Attributes:
+        definition: While the activity is executed.
+        finished: The activity has ended; what remains is to say so.
+        settled: The provider has the completion, or the lease is not ours any more.
+        details: What the newest heartbeat said; at first, what the provider had.
+        kept: What the provider has of that, for the next delivery.
+        is_sending: Details are on their way to the provider.
+        has_sent: Some have arrived there.
+        begun_at_ms: When the code of a call that `is_limited` began, in boot time.
+        beat_at_ms: When it gave its last sign of life.
+        overdue: Says that it took too long, while its code may still run: how that ends is dropped.
+    """
+
+    finished = False
+    settled = False
+    is_sending = False
+    has_sent = False
+    begun_at_ms = 0
+    beat_at_ms = 0
+    definition: ActivityDefinition | None = None
+    overdue: asyncio.Task[None] | None = None
+
+    def __init__(self, fetched: FetchedWorkItem, reach: Reach) -> None:
+        self._reach = reach
         self.item: WorkItem = fetched.item
-        self.client = client
         self.lock_token = fetched.lock_token
         self.revoked = fetched.revoked
         self.holds = fetched.holds
         self.attempt = fetched.attempt_count
-        self.definition: ActivityDefinition | None = None  # while the activity is executed
-        self.finished = False  # the activity has ended; what remains is to say so
-        self.settled = False  # the provider has the completion, or the lease is not ours any more
+        self.fetched_at_ms = fetched.now_ms
+        self.details = self.kept = fetched.heartbeat
         self._cancelled = False
         self._told: asyncio.Event | None = None
         self._logger: SubjectLogger | None = None
@@ -89,6 +137,10 @@ class Call:
             self._logger = SubjectLogger(logger(f"activity.{self.item.name}"), self.about)
         return self._logger
 
+    @property
+    def client(self) -> Client:
+        return self._reach.client
+
     def is_cancelled(self) -> bool:
         return self._cancelled
 
@@ -101,7 +153,45 @@ class Call:
         if self._cancelled:
             raise asyncio.CancelledError(f"activity {self.name} of {self.instance} is cancelled")
 
+    def heartbeat(self, details: object = None) -> None:
+        shared = self._reach.shared
+        self.beat_at_ms = shared.clock.boot_ms()
+        if details is None:
+            return
+        what = f"details of a heartbeat of activity {self.name}"
+        payload = shared.converter.encode(details, what)
+        if len(payload.data) > shared.options.heartbeat_bytes_max:
+            raise ConversionError(
+                f"expected {what} to have at most {shared.options.heartbeat_bytes_max} bytes, "
+                f"but they have {len(payload.data)}"
+            )
+        is_first = self.details is self.kept and not self.has_sent
+        self.details = payload
+        if is_first:  # later ones go with the renewals of the lease
+            self._reach.tell(self._reach.said, self)
+
+    def heartbeat_details(self, expected: Any = object, /) -> Any:
+        details = self.details
+        if details is None:
+            return None
+        return self._reach.shared.converter.decode(details, expected, f"details of a heartbeat of activity {self.name}")
+
     # The worker's side
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether somebody must watch how long the code runs, or is silent."""
+        limits = self.item.limits
+        return limits is not None and (limits.run_timeout_ms is not None or limits.heartbeat_timeout_ms is not None)
+
+    def begins(self) -> None:
+        """The code of a call that `is_limited` begins, in its thread."""
+        self.begun_at_ms = self.beat_at_ms = self._reach.shared.clock.boot_ms()
+        self._reach.tell(self._reach.begun, self)
+
+    def news(self) -> Payload | None:
+        """Details that the provider has not, and that are not on their way there while others are."""
+        return None if self.is_sending or self.details is self.kept else self.details
 
     @property
     def about(self) -> Subject:
@@ -154,6 +244,7 @@ class Call:
             execution_id=item.execution_id,
             activity_id=item.activity_id,
             failure=failure,
+            heartbeat=self.details,
         )
 
 
@@ -189,5 +280,7 @@ def _begun(call: Call, definition: ActivityDefinition, value: object) -> Any:
     """What the activity's function returns; between the look at the lease and its first line nothing is waited for."""
     if not call.holds():
         raise NotHeld(f"expected the lease of activity {call.name} of {call.instance} to hold, but it is gone")
+    if call.is_limited:
+        call.begins()
     context: ActivityContext = call
     return definition.call(context, value)

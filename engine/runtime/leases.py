@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import anyio
 
-from engine.errors import OwnershipLost, Refused
+from engine.errors import LeaseLost, OwnershipLost, Refused
+from engine.model.payload import Payload
 from engine.observe import known_marks, logger, mark
 from engine.runtime.calls import Call
 from engine.runtime.doors import Tasks
@@ -17,7 +18,7 @@ from engine.runtime.reactions import repeated
 from engine.runtime.shared import Shared
 
 log = logger("activities")
-known_marks("lease.lost", "lease.revoked")
+known_marks("lease.details_refused", "lease.lost", "lease.revoked")
 
 WATCHED_AFTER_MS = 20
 """An activity this old gets a task that waits for its revocation: 16 µs, a tenth of all that a short one costs."""
@@ -78,29 +79,60 @@ class Leases:
             if (wait_ms := due_ms - clock.boot_ms()) > 0:
                 await clock.sleep_ms(wait_ms)
                 continue
-            # Each on its own: one renewal that hangs must not cost the others their leases.
             del self._due_ms[call]
-            self._tasks.spawn(f"renew {call.instance}/{call.activity_id}", self._renew(call))
+            self._renew_now(call)
+
+    def send(self, call: Call) -> None:
+        """Renew the lease now, for the call has something to say; it goes with what is on its way, or after that."""
+        if self._due_ms.pop(call, None) is not None:
+            self._renew_now(call)
+
+    def _renew_now(self, call: Call) -> None:
+        # Each on its own: one renewal that hangs must not cost the others their leases.
+        self._tasks.spawn(f"renew {call.instance}/{call.activity_id}", self._renew(call))
 
     async def _renew(self, call: Call) -> None:
+        if (details := call.news()) is not None:
+            # It is over when the provider keeps the details, and the lease must not wait for that.
+            self._renew_later(call)
+            await self._keep(call, details)
+        elif await self._renewed(call, None) and not call.settled:
+            if call.has_sent or call.news() is None:
+                self._renew_later(call)
+            else:
+                self._renew_now(call)  # its first details, and they came while this was on its way
+
+    async def _keep(self, call: Call, details: Payload) -> None:
+        call.is_sending = True
+        try:
+            if await self._renewed(call, details):
+                call.kept, call.has_sent = details, True
+        finally:
+            call.is_sending = False
+
+    async def _renewed(self, call: Call, details: Payload | None) -> bool:
+        """Renew, however long that takes; False, and whoever needs to know is told, if there is no lease to renew."""
         shared, options = self._shared, self._shared.options
         try:
             await repeated(
-                lambda: shared.provider.renew_work_item_lock(call.lock_token, options.activity_lease_ms),
+                lambda: shared.provider.renew_work_item_lock(call.lock_token, options.activity_lease_ms, details),
                 shared.clock,
                 options,
                 shared.counters,
             )
         except (Refused, OwnershipLost) as error:
+            if details is not None and not isinstance(error, LeaseLost | OwnershipLost):
+                mark("lease.details_refused")
+                log.warning("details of a heartbeat are not kept: %s", error, extra=call.about.as_extra())
+                return True
             if not call.settled:
                 mark("lease.lost")
                 shared.counters.leases_lost += 1
                 log.info("%s", error, extra=call.about.as_extra())
                 self._on_lost(call)
-            return
+            return False
         shared.counters.leases_renewed += 1
-        if not call.settled:
-            self._renew_later(call)
+        return True
 
     async def _watch_old(self) -> None:
         while True:

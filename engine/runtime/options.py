@@ -45,6 +45,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         session_cleanup_interval_ms: How often the provider is told to forget sessions that nobody needs.
         poll_ms: How long one fetch waits in the provider for something to do. Providers wake a waiting fetch at
             once, so this only bounds how long a lost connection goes unseen.
+        heartbeat_bytes_max: Details of one heartbeat. They travel with the failure they are to outlive and again with
+            the next attempt, beside its input, so they have to be small enough to fit the same records.
         attempts_max: Deliveries of a message or work item before its instance or activity fails as poison. With the
             back-off below ten are some five minutes, time to deploy the code that was missing.
         unregistered_delay_ms: First wait before something nobody registered here is delivered again; doubles.
@@ -76,6 +78,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     session_idle_timeout_ms: int = 300_000
     session_cleanup_interval_ms: int = 300_000
     poll_ms: int = 30_000
+    heartbeat_bytes_max: int = 256 * 1024
     attempts_max: int = 10
     unregistered_delay_ms: int = 1_000
     unregistered_delay_max_ms: int = 60_000

@@ -18,6 +18,7 @@ from engine.model.failure import Failure
 from engine.model.ids import FIRST_EXECUTION, automatic_parent, is_in_tree, roots_of
 from engine.model.key_values import KeyValue, merged
 from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.sessions import SessionClaim
 from engine.model.status import PAUSED, STANDSTILL, TERMINAL, Status
@@ -169,8 +170,11 @@ class MemoryProvider:
             self._messages.put(completion)
         self._wake()
 
-    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
-        self._work.extend(self._work.valid("renew_work_item_lock", lock_token), extend_for_ms)
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> None:
+        row = self._work.valid("renew_work_item_lock", lock_token)
+        self._work.extend(row, extend_for_ms)
+        if heartbeat is not None:
+            self._work.keep(row, heartbeat)
 
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         work = self._work.known("abandon_work_item", lock_token)

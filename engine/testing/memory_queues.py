@@ -9,6 +9,7 @@ import anyio
 from engine.errors import LeaseLost
 from engine.model.ids import is_in_tree
 from engine.model.messages import AnyMessage, Completion, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, TimerRef
@@ -180,18 +181,28 @@ class WorkerQueue:
         now_ms = self._now_ms()
         for row in self._rows:
             is_wanted = tags.takes(row.item.tag) and self._sessions.takes(claim, row.item.session_id)
-            if row.visible_at_ms <= now_ms and not self.is_leased(row) and is_wanted:
-                self._sessions.take(claim, row.item.session_id)
+            if row.visible_at_ms <= now_ms and not self.is_leased(row) and (is_wanted or self.is_late(row)):
+                if is_wanted:
+                    self._sessions.take(claim, row.item.session_id)
                 row.token, row.leased_until_ms = f"lease-{next(self._numbers)}", now_ms + timeout_ms
                 row.attempts += 1
                 row.revoked = anyio.Event()
                 return FetchedWorkItem(
-                    item=row.item, lock_token=row.token, attempt_count=row.attempts, revoked=row.revoked
+                    item=row.item,
+                    lock_token=row.token,
+                    attempt_count=row.attempts,
+                    now_ms=now_ms,
+                    revoked=row.revoked,
+                    heartbeat=row.heartbeat or row.item.heartbeat,
                 )
         return None
 
     def is_leased(self, row: QueuedWork) -> bool:
         return row.token is not None and row.leased_until_ms > self._now_ms()
+
+    def is_late(self, row: QueuedWork) -> bool:
+        """Whether nobody was given it in its time."""
+        return row.start_by_ms is not None and row.start_by_ms <= self._now_ms()
 
     def known(self, operation: str, token: str) -> QueuedWork:
         """The item leased last under `token`, whether or not that lease has run out."""
@@ -210,6 +221,10 @@ class WorkerQueue:
     def extend(self, row: QueuedWork, extend_for_ms: int) -> None:
         self._sessions.touch(row.item.session_id)
         row.leased_until_ms = self._now_ms() + extend_for_ms
+
+    def keep(self, row: QueuedWork, heartbeat: Payload) -> None:
+        """Whoever has it says how far it is."""
+        row.heartbeat = heartbeat
 
     def give_back(self, row: QueuedWork, delay_ms: int) -> None:
         row.token = None
@@ -248,5 +263,10 @@ class WorkerQueue:
         return sum(not self.is_leased(row) for row in self._rows)
 
     def instants(self) -> Iterator[int]:
-        """When each item shows or its lease runs out."""
-        return (instant for row in self._rows for instant in (row.visible_at_ms, row.leased_until_ms))
+        """When each item shows, is for anybody, or its lease runs out."""
+        return (
+            instant
+            for row in self._rows
+            for instant in (row.visible_at_ms, row.leased_until_ms, row.start_by_ms)
+            if instant is not None
+        )

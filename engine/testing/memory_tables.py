@@ -41,14 +41,23 @@ class QueuedMessage:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class QueuedWork:
-    """One row of the worker queue; `token` is that of the last fetch, kept when its lease runs out."""
+    """One row of the worker queue; `token` is that of the last fetch, kept when its lease runs out.
+
+    `heartbeat` is the newest that a worker sent.
+    """
 
     item: WorkItem
     visible_at_ms: int
     attempts: int = 0
     token: str | None = None
     leased_until_ms: int = 0
+    heartbeat: Payload | None = None
     revoked: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def start_by_ms(self) -> int | None:
+        """When it is for anybody to fail, unless it was delivered before."""
+        return None if self.attempts or self.item.limits is None else self.item.limits.start_by_ms
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 import heapq
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from itertools import count
@@ -35,6 +35,7 @@ from engine.replay.matching import Nondeterminism, shown
 from engine.replay.matching import replay as replay_history
 from engine.replay.nets import ProfileNet
 from engine.replay.refusals import OutsideRefused
+from engine.replay.time_outs import ran_too_long, silent_too_long
 from engine.replay.turn import Committed, TurnOptions, Unregistered, run_turn
 
 START_MS = 1_700_000_000_000
@@ -139,9 +140,17 @@ class _History:
 
 
 class _Call:
-    """The context of one call of an activity. A call runs while time stands, so nobody cancels it meanwhile."""
+    """The context of one call of an activity. A call runs while time stands, so nobody cancels it meanwhile.
 
-    def __init__(self, item: WorkItem) -> None:
+    Attributes:
+        details: What its newest heartbeat said, or the attempt before it.
+        has_beaten: Whether it gave a sign of life; one that does is taken to do so often enough.
+    """
+
+    def __init__(self, item: WorkItem, converter: JsonConverter) -> None:
+        self._converter = converter
+        self.details = item.heartbeat
+        self.has_beaten = False
         self.instance = item.instance
         self.execution_id = item.execution_id
         self.activity_id = item.activity_id
@@ -159,6 +168,16 @@ class _Call:
         raise ScenarioFailed(
             f"expected activity {self.name} to need no client, for there is no node; give a stand-in for it"
         )
+
+    def heartbeat(self, details: object = None) -> None:
+        self.has_beaten = True
+        if details is not None:
+            self.details = self._converter.encode(details, f"details of a heartbeat of activity {self.name}")
+
+    def heartbeat_details(self, expected: Any = object, /) -> Any:
+        if self.details is None:
+            return None
+        return self._converter.decode(self.details, expected, f"details of a heartbeat of activity {self.name}")
 
     def is_cancelled(self) -> bool:
         return False
@@ -301,43 +320,62 @@ class World:
 
     async def _execute(self, item: WorkItem) -> None:
         if item.name == GET_KEY_VALUE:
-            self._complete(item, self._kept(self.converter.decode(item.input, KeyOf, item.name)))
+            self.send(_completed(item, self._kept(self.converter.decode(item.input, KeyOf, item.name))))
             return
         definition = self._activities.get(item.name)
         if definition is None:
             raise ScenarioFailed(f"expected activity {item.name!r} among those given, but it is not")
+        call = _Call(item, self.converter)
         try:
             value = self.converter.decode(item.input, definition.input_type, f"input of activity {item.name}")
-            returned = definition.call(_Call(item), value)
+            returned = definition.call(call, value)
             result = self.converter.encode(
                 await returned if definition.is_async else returned, f"output of activity {item.name}"
             )
         except ScenarioFailed:
             raise
         except Exception as error:
-            failed = FailActivity(
-                instance=item.instance,
-                incarnation=item.incarnation,
-                execution_id=item.execution_id,
-                activity_id=item.activity_id,
-                failure=failure_of(error),
-            )
-            self.send(failed, self._durations.get(item.name, timedelta(0)))
+            message: AnyMessage = _failed(item, failure_of(error), call)
         else:
-            self._complete(item, result)
-
-    def _complete(self, item: WorkItem, result: Payload) -> None:
-        completed = CompleteActivity(
-            instance=item.instance,
-            incarnation=item.incarnation,
-            execution_id=item.execution_id,
-            activity_id=item.activity_id,
-            result=result,
-        )
-        self.send(completed, self._durations.get(item.name, timedelta(0)))
+            message = _completed(item, result)
+        duration = self._durations.get(item.name, timedelta(0))
+        for limit, passed in _limits(item, call):
+            if limit < duration:
+                message, duration = _failed(item, passed(item), call), limit
+        self.send(message, duration)
 
     def _kept(self, asked: KeyOf) -> Payload:
         """What an instance of this world keeps under a key; null for nothing and for nobody."""
         outcome = self.instances.get(asked.instance)
         kept = None if outcome is None else outcome.key_values.get(asked.key)
         return NULL if kept is None else kept.value
+
+
+def _completed(item: WorkItem, result: Payload) -> CompleteActivity:
+    return CompleteActivity(
+        instance=item.instance,
+        incarnation=item.incarnation,
+        execution_id=item.execution_id,
+        activity_id=item.activity_id,
+        result=result,
+    )
+
+
+def _failed(item: WorkItem, failure: Failure, call: _Call) -> FailActivity:
+    return FailActivity(
+        instance=item.instance,
+        incarnation=item.incarnation,
+        execution_id=item.execution_id,
+        activity_id=item.activity_id,
+        failure=failure,
+        heartbeat=call.details,
+    )
+
+
+def _limits(item: WorkItem, call: _Call) -> Iterator[tuple[timedelta, Callable[[WorkItem], Failure]]]:
+    """What the call may take, and what it fails with if it takes longer. It is always begun in time."""
+    limits = item.limits
+    if limits is not None and limits.run_timeout_ms is not None:
+        yield timedelta(milliseconds=limits.run_timeout_ms), ran_too_long
+    if limits is not None and limits.heartbeat_timeout_ms is not None and not call.has_beaten:
+        yield timedelta(milliseconds=limits.heartbeat_timeout_ms), silent_too_long

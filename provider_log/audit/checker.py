@@ -47,7 +47,7 @@ class Ended(Struct, frozen=True):
     outcome: r.Outcome
 
 
-_OF_WORK = (r.WorkItemEnqueued, r.WorkItemAcked)
+_OF_WORK = (r.WorkItemEnqueued, r.WorkItemAcked, r.WorkItemHeartbeat)
 """Records of a work item are where it waits, which may be another place than its instance's."""
 
 _SENT_AWAY = frozenset({Disposition.FORWARDED, Disposition.DEAD_LETTERED})
@@ -414,6 +414,9 @@ class Checker:
                 f"but it sends another {type(message).__name__}",
             )
 
+    def _work_item_heartbeat(self, record: r.WorkItemHeartbeat) -> None:
+        self._queues.beat(record)
+
     def _parked(self, record: r.Parked) -> None:
         self._queues.park(record)
 
@@ -477,6 +480,7 @@ class Checker:
         r.TurnCommitted: _turn_committed,
         r.WorkItemEnqueued: _work_item_enqueued,
         r.WorkItemAcked: _work_item_acked,
+        r.WorkItemHeartbeat: _work_item_heartbeat,
         r.Parked: _parked,
         r.InputsSettled: _inputs_settled,
         r.InstanceHeld: _instance_held,

@@ -127,6 +127,16 @@ class Queues:
             )
         return data
 
+    def beat(self, record: r.WorkItemHeartbeat) -> None:
+        """Whoever has a work item says how far it is: it must wait for an answer."""
+        key = (record.instance, record.execution_id, record.activity_id)
+        if key not in self.work:
+            self._found(
+                Kind.WORK,
+                record.instance,
+                f"expected {_work(key)} to wait for an answer when it gave a heartbeat, but it does not",
+            )
+
     def consume(self, instance: str, consumed: r.Consumed) -> bytes | None:
         """A message is done with.
 

@@ -19,23 +19,23 @@ from provider_log.audit.executions import ANSWERS, TAKES_BACK, Found, Life, chec
 from provider_log.audit.findings import Kind
 from provider_log.audit.queues import Queues, Timer
 
-Answer = tuple[type, int, Payload | Failure | None]
-"""Kind of an answering event, the event it answers, and what it says."""
+Answer = tuple[type, int, tuple[Payload | Failure | None, ...]]
+"""Kind of an answering event, the event it answers, and all that it says."""
 
 _ANSWER_OF: Mapping[type, Callable[[Any], Answer]] = {
-    m.CompleteActivity: lambda one: (on.ActivityCompleted, one.activity_id, one.result),
-    m.FailActivity: lambda one: (on.ActivityFailed, one.activity_id, one.failure),
-    m.CompleteSubOrchestration: lambda one: (on.SubOrchestrationCompleted, one.event_id, one.result),
-    m.FailSubOrchestration: lambda one: (on.SubOrchestrationFailed, one.event_id, one.failure),
-    m.FireTimer: lambda one: (on.TimerFired, one.timer_id, None),
+    m.CompleteActivity: lambda one: (on.ActivityCompleted, one.activity_id, (one.result,)),
+    m.FailActivity: lambda one: (on.ActivityFailed, one.activity_id, (one.failure, one.heartbeat)),
+    m.CompleteSubOrchestration: lambda one: (on.SubOrchestrationCompleted, one.event_id, (one.result,)),
+    m.FailSubOrchestration: lambda one: (on.SubOrchestrationFailed, one.event_id, (one.failure,)),
+    m.FireTimer: lambda one: (on.TimerFired, one.timer_id, ()),
 }
 """The event that each answering message must become, if it is applied."""
 
-_SAYS: Mapping[type, str] = {
-    on.ActivityCompleted: "result",
-    on.ActivityFailed: "failure",
-    on.SubOrchestrationCompleted: "result",
-    on.SubOrchestrationFailed: "failure",
+_SAYS: Mapping[type, tuple[str, ...]] = {
+    on.ActivityCompleted: ("result",),
+    on.ActivityFailed: ("failure", "heartbeat"),
+    on.SubOrchestrationCompleted: ("result",),
+    on.SubOrchestrationFailed: ("failure",),
 }
 
 
@@ -75,7 +75,7 @@ class Turn:
         """An event of it."""
         kind = type(event)
         if kind in ANSWERS:
-            said: Payload | Failure | None = getattr(event, _SAYS[kind]) if kind in _SAYS else None
+            said: tuple[Payload | Failure | None, ...] = tuple(getattr(event, name) for name in _SAYS.get(kind, ()))
             self._answers[kind, getattr(event, "source_event_id", 0), said] += 1
             self._closed.append(event)
         elif kind in TAKES_BACK:
@@ -105,16 +105,19 @@ class Turn:
                 f"expected a work item of this execution, but activity {item.activity_id} is of {item.instance}, "
                 f"execution {item.execution_id}",
             )
-        elif not isinstance(asked, on.ActivityScheduled) or (asked.name, asked.input, asked.session_id) != (
-            item.name,
-            item.input,
-            item.session_id,
-        ):
+        elif not isinstance(asked, on.ActivityScheduled) or _asked_for(asked) != _handed(item):
             found(
                 Kind.WORK,
                 f"expected activity {item.activity_id} ({item.name}) as its turn asked for it, but it did not",
             )
         self._handed_out.add(scheduled.activity_id)
+        start_by_ms = (item.limits and item.limits.start_by_ms) or 0
+        if scheduled.start_by_ms != start_by_ms:
+            found(
+                Kind.WORK,
+                f"expected activity {item.activity_id} to wait until {start_by_ms} for a worker, as it says, "
+                f"but the record says {scheduled.start_by_ms}",
+            )
 
     def change_keys(self, changes: Sequence[KeyValueChange]) -> None:
         """Changes of keys that its records say."""
@@ -196,6 +199,29 @@ class Turn:
             )
 
 
+def _asked_for(asked: on.ActivityScheduled) -> tuple[object, ...]:
+    """All of an activity that its work item must say too."""
+    limits = asked.limits
+    if limits is None:
+        return asked.name, asked.input, asked.session_id, asked.heartbeat, None
+    wait_ms = limits.queue_timeout_ms
+    start_by_ms = None if wait_ms is None else asked.timestamp_ms + wait_ms
+    said = (wait_ms, limits.run_timeout_ms, limits.heartbeat_timeout_ms, start_by_ms)
+    return asked.name, asked.input, asked.session_id, asked.heartbeat, said
+
+
+def _handed(item: WorkItem) -> tuple[object, ...]:
+    """The same of a work item."""
+    limits = item.limits
+    said = limits and (
+        limits.queue_timeout_ms,
+        limits.run_timeout_ms,
+        limits.heartbeat_timeout_ms,
+        limits.start_by_ms,
+    )
+    return item.name, item.input, item.session_id, item.heartbeat, said
+
+
 def _about_keys(changes: Sequence[KeyValueChange]) -> str:
     """Which keys, in order; what is put there may be large, or a secret."""
     return ", ".join("all" if change.key is None else repr(change.key) for change in changes) or "none"
@@ -213,4 +239,4 @@ def answer_of(message: m.AnyMessage, record: r.TurnCommitted) -> Answer | None:
 def answer_of_timer(consumed: r.Consumed, timer: Timer | None) -> Answer | None:
     """What a timer that was set, and consumed and applied, says."""
     is_applied = timer is not None and consumed.disposition is Disposition.APPLIED
-    return (on.TimerFired, consumed.place, None) if is_applied else None
+    return (on.TimerFired, consumed.place, ()) if is_applied else None

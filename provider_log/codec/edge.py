@@ -59,6 +59,7 @@ JSON_TYPES: dict[Any, Any] = {
     str | None: str | None,
     int | None: INCARNATION | None,
     Payload: msgspec.Raw,
+    Payload | None: msgspec.Raw | msgspec.UnsetType,
     Failure: JsonFailure,
 }
 NOT_IN_JSON = {ParentLink | None, int}
@@ -76,7 +77,8 @@ def _typed(kind: type[Message]) -> type[msgspec.Struct]:
         elif field.required:
             fields.append((field.name, JSON_TYPES[field.type]))
         else:
-            fields.append((field.name, JSON_TYPES[field.type], field.default))
+            default = msgspec.UNSET if field.type == Payload | None else field.default
+            fields.append((field.name, JSON_TYPES[field.type], default))
     return msgspec.defstruct(
         kind.__name__, fields, kw_only=True, tag_field="type", tag=kind.__name__, forbid_unknown_fields=True
     )
@@ -136,7 +138,8 @@ class Edge:
             kinds = ", ".join(kind.__name__ for kind in JSON_KINDS)
             raise Malformed(f"expected a JSON message of type {kinds}, but: {why}") from why
         kind = self._kinds[type(typed)]
-        fields = {name: _plain(item) for name, item in msgspec.structs.asdict(typed).items()}
+        typed_fields = msgspec.structs.asdict(typed).items()
+        fields = {name: _plain(item) for name, item in typed_fields if item is not msgspec.UNSET}
         if kind in ANSWERS:
             fields |= _numbers(token)
         return cast("AnyMessage", cast("Any", kind)(**fields))

@@ -10,15 +10,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 import anyio
 from msgspec import Struct
 
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.work import WorkItem
 from provider_log.partition.sessions import Sessions, WorkKey
 from provider_log.records import Delivery
 
+_STALE_MAX = 1_000
+
 
 class Waiting(Struct, kw_only=True):
-    """A work item that nobody has acked. `order` is its place among all of the partition, and its own for ever."""
+    """A work item that nobody has acked. `order` is its place among all of the partition, and its own for ever.
+
+    Attributes:
+        start_by_ms: When it is for anybody, if it was never delivered by then; 0: never.
+        heartbeat: What a worker said last of how far it is.
+    """
 
     key: WorkKey
     order: int
@@ -28,6 +36,8 @@ class Waiting(Struct, kw_only=True):
     attempt: int = 0
     visible_at_ms: int = 0
     token: str | None = None
+    start_by_ms: int = 0
+    heartbeat: Payload | None = None
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -45,12 +55,14 @@ class Leased(Struct, frozen=True):
 
     item: WorkItem
     lease: Lease
+    heartbeat: Payload | None
 
 
 class Backlog:
     """Work items in order, with leases. A queue for each tag, so that what nobody serves is in nobody's way.
 
-    Items of sessions wait in queues of their own, see `Sessions`: those without one never look at them.
+    Items of sessions wait in queues of their own, see `Sessions`: those without one never look at them. An item that
+    nobody was given in its time stands in a queue for everybody, too.
     """
 
     def __init__(self) -> None:
@@ -58,6 +70,8 @@ class Backlog:
         self._items: dict[WorkKey, Waiting] = {}
         self._ready: dict[str | None, list[tuple[int, WorkKey]]] = {}
         self._later: list[tuple[int, int, WorkKey]] = []
+        self._start_bys: list[tuple[int, int, WorkKey]] = []
+        self._late: list[tuple[int, WorkKey]] = []
         self._leases: dict[str, Lease] = {}
         self._answered: dict[str, Lease] = {}  # their answers are admitted and not committed
         self._lease_ends: list[tuple[int, str]] = []
@@ -75,6 +89,7 @@ class Backlog:
         """
         self._items = {item.key: item for item in items}
         self._ready, self._later = {}, []
+        self._start_bys, self._late = [], []
         self._sessions.rebuild(item.session_id for item in self._items.values() if item.session_id is not None)
         answered, self._answered = self._answered, {}
         self._leases |= {token: lease for token, lease in answered.items() if lease.key in self._items}
@@ -102,6 +117,11 @@ class Backlog:
             heapq.heappush(self._ready.setdefault(item.tag, []), (item.order, item.key))
         else:
             self._sessions.offer(item.session_id, item.tag, item.order, item.key)
+        if item.start_by_ms and not item.attempt:
+            if len(self._start_bys) > 2 * len(self._items) + _STALE_MAX:  # of items long done, due in days
+                self._start_bys = [entry for entry in self._start_bys if self._is_ready(*entry[1:])]
+                heapq.heapify(self._start_bys)
+            heapq.heappush(self._start_bys, (item.start_by_ms, item.order, item.key))
 
     def add(self, item: Waiting) -> None:
         """A work item was committed."""
@@ -134,7 +154,7 @@ class Backlog:
         self._answered.pop(token, None)
 
     def tick(self, now_ms: int) -> None:
-        """Let items become visible, leases expire and sessions lapse."""
+        """Let items become visible or late, leases expire and sessions lapse."""
         self._sessions.tick(now_ms)
         while self._later and self._later[0][0] <= now_ms:
             _, _, key = heapq.heappop(self._later)
@@ -151,10 +171,14 @@ class Backlog:
                 item = self._items[lease.key]
                 item.token = None
                 self._offer(item)
+        while self._start_bys and self._start_bys[0][0] <= now_ms:
+            _, order, key = heapq.heappop(self._start_bys)
+            heapq.heappush(self._late, (order, key))
 
     def next_due_ms(self) -> int | None:
-        """When the next item becomes visible, or the next lease or session may expire."""
-        heads = [heap[0][0] for heap in (self._later, self._lease_ends, self._sessions.ends) if heap]
+        """When the next item becomes visible or late, or the next lease or session may expire."""
+        heaps = (self._later, self._lease_ends, self._start_bys, self._sessions.ends)
+        heads = [heap[0][0] for heap in heaps if heap]
         return min(heads, default=None)
 
     def take(
@@ -167,15 +191,21 @@ class Backlog:
         worker: str,
         session: SessionClaim | None = None,
     ) -> Leased | None:
-        """Lease the oldest visible item that `tags` and `session` take, or None; its session is then held."""
+        """Lease the oldest visible item that `tags` and `session` take, or None; its session is then held.
+
+        An item that is late is for everybody, and its session is not held by that.
+        """
         self.tick(now_ms)
         firsts = [first for tag in _queues_of(tags, self._ready) if (first := self._first_ready(tag)) is not None]
         if session is not None and self._sessions.is_anybody_in_line:
             firsts += self._firsts_of_sessions(tags, session.owner)
         item = min(firsts, key=lambda first: first.order, default=None)
-        if item is None:
+        late = self._first_late() if self._late else None
+        if late is not None and (item is None or late.order < item.order):
+            item = late
+        elif item is None:
             return None
-        if session is not None and item.session_id is not None:
+        elif session is not None and item.session_id is not None:
             self._sessions.claim(item.session_id, session, now_ms)
         item.attempt += 1
         item.token = token
@@ -189,7 +219,7 @@ class Backlog:
         self._leases[token] = lease
         heapq.heappush(self._lease_ends, (lease.until_ms, token))
         self._undelivered.append(_delivery(lease, worker))
-        return Leased(item.load(), lease)
+        return Leased(item.load(), lease, item.heartbeat)
 
     def _firsts_of_sessions(self, tags: TagFilter, owner: str) -> Iterator[Waiting]:
         """The oldest visible item of each tag, of sessions that nobody holds and of those of `owner`."""
@@ -213,6 +243,15 @@ class Backlog:
                 return self._items[key]
             heapq.heappop(ready)
         self._ready.pop(tag, None)
+        return None
+
+    def _first_late(self) -> Waiting | None:
+        """The oldest item that nobody was given in its time, left where it is."""
+        while self._late:
+            order, key = self._late[0]
+            if self._is_ready(order, key) and not self._items[key].attempt:
+                return self._items[key]
+            heapq.heappop(self._late)
         return None
 
     def lease(self, token: str, now_ms: int) -> Lease | None:
@@ -243,6 +282,16 @@ class Backlog:
         heapq.heappush(self._lease_ends, (renewed.until_ms, token))
         self._undelivered.append(_delivery(renewed, worker))
         return True
+
+    def place_of(self, token: str) -> int:
+        """The `order` of the item that a live lease is on."""
+        return self._items[self._leases[token].key].order
+
+    def keep(self, key: WorkKey, order: int, heartbeat: Payload) -> None:
+        """What a worker said of the item with that place is committed; nothing happens if it is not there any more."""
+        item = self._items.get(key)
+        if item is not None and item.order == order:
+            item.heartbeat = heartbeat
 
     def abandon(self, token: str, visible_at_ms: int, *, ignore_attempt: bool) -> bool:
         """Give an item back, hidden until `visible_at_ms` (0: visible now); False if the token is unknown."""

@@ -38,6 +38,7 @@ ITEM_BYTES = CONSUMED_BYTES  # a timer or a cancelled activity takes no more, it
 RECORD_BYTES_MAX = INPUT_BYTES_MAX * HISTORY_FACTOR
 BLOB_BYTES_MAX = RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES
 ANSWER_BYTES_MAX = RECORD_BYTES_MAX // 2  # an activity's answer, and again as much in the turn that consumes it
+DETAILS_BYTES_MAX = ANSWER_BYTES_MAX // 2  # a heartbeat's, which go with a failure, and beside an input, later
 MESSAGE_ID = "message_id"
 LETTER_ID = f"{LETTER_HEADER} "
 """What the message id of a dead letter that was sent again begins with."""
@@ -302,6 +303,7 @@ def scheduled_of(item: WorkItem, data: bytes, away: int | None = None) -> r.Sche
         session_id=item.session_id,
         tag=item.tag,
         partition=away,
+        start_by_ms=0 if item.limits is None else item.limits.start_by_ms or 0,
     )
 
 

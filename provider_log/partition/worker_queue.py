@@ -5,8 +5,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
-from engine.errors import LeaseLost, TurnTooLarge
+from engine.errors import LeaseLost, Refused, TurnTooLarge
 from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.turn import Disposition
@@ -18,7 +19,7 @@ from provider_log import records as r
 from provider_log.answer_token import Answer, Issuer, numbers_of
 from provider_log.partition.backlog import Backlog, Waiting, WorkKey
 from provider_log.partition.ledger import Ledger, Surroundings
-from provider_log.partition.plan import ANSWER_BYTES_MAX, scheduled_of, send, worker_record
+from provider_log.partition.plan import ANSWER_BYTES_MAX, DETAILS_BYTES_MAX, scheduled_of, send, worker_record
 from provider_log.store import keys
 from provider_log.store.keys import Table
 from provider_log.store.tables import WorkRow, unpack
@@ -85,16 +86,17 @@ class WorkerQueue:
         """Lease the oldest visible work item that `tags` and `session` take."""
         token = self._ledger.lock_token()
         nonce = hashlib.blake2b(token.encode(), digest_size=_NONCE_BYTES).digest()
-        leased = self._backlog.take(
-            tags, token, nonce, self._ledger.now_ms(), lock_timeout_ms, self._around.node, session
-        )
+        now_ms = self._ledger.now_ms()
+        leased = self._backlog.take(tags, token, nonce, now_ms, lock_timeout_ms, self._around.node, session)
         if leased is None:
             return None
         return FetchedWorkItem(
             item=leased.item,
             lock_token=token,
             attempt_count=leased.lease.attempt,
+            now_ms=now_ms,
             revoked=leased.lease.revoked,
+            heartbeat=leased.heartbeat or leased.item.heartbeat,
             holds=lambda: self._holds(token),
         )
 
@@ -150,17 +152,39 @@ class WorkerQueue:
             self._receive(rows, (completion,))
         return self._ledger.durable()
 
-    def renew(self, token: str, extend_for_ms: int) -> None:
-        """Extend a lease.
+    def renew(self, token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> Awaitable[None] | None:
+        """Extend a lease; with a `heartbeat`, an awaitable that is done when that is kept.
 
         Raises:
-            LeaseLost: As in `ack`.
+            LeaseLost: (at once) As in `ack`.
+            Refused: (at once) The heartbeat is larger than may travel; the lease is as it was.
         """
+        if heartbeat is not None and len(heartbeat.data) > DETAILS_BYTES_MAX:
+            raise Refused(
+                "renew_work_item_lock",
+                f"expected details of a heartbeat of at most {DETAILS_BYTES_MAX} bytes, "
+                f"but they have {len(heartbeat.data)}",
+            )
         now_ms = self._ledger.now_ms()
         lease = self._backlog.lease(token, now_ms)
         wanted = lease is not None and self._is_wanted(lease.key)
         if not (wanted and self._backlog.renew(token, now_ms, extend_for_ms, self._around.node)):
             raise LeaseLost("renew_work_item_lock", f"expected a live lease, but invalid lock token {token}")
+        return None if heartbeat is None or lease is None else self._keep(token, lease.key, heartbeat)
+
+    def _keep(self, token: str, key: WorkKey, heartbeat: Payload) -> Awaitable[None]:
+        instance, execution_id, activity_id = key
+        said = r.WorkItemHeartbeat(
+            envelope=self._ledger.envelope(),
+            instance=instance,
+            execution_id=execution_id,
+            activity_id=activity_id,
+            heartbeat=heartbeat,
+        )
+        order = self._backlog.place_of(token)
+        self._ledger.admit(said, about=None)
+        self._ledger.after_commit(lambda: self._backlog.keep(key, order, heartbeat))
+        return self._ledger.durable()
 
     def abandon(self, token: str, delay_ms: int, *, ignore_attempt: bool) -> None:
         """Give a lease back.
@@ -387,4 +411,6 @@ def _waiting(key: WorkKey, row: WorkRow) -> Waiting:
         session_id=row.session_id,
         load=lambda: codec.decode_work_item(row.data),
         attempt=row.attempt,
+        start_by_ms=row.start_by_ms,
+        heartbeat=row.heartbeat,
     )

@@ -188,7 +188,13 @@ def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
 
 
 def _schedule(rows: Rows, work: r.Scheduled) -> None:
-    row = WorkRow(data=work.data, order=rows.next_order(), session_id=work.session_id, tag=work.tag)
+    row = WorkRow(
+        data=work.data,
+        order=rows.next_order(),
+        session_id=work.session_id,
+        tag=work.tag,
+        start_by_ms=work.start_by_ms,
+    )
     rows.put(keys.in_execution(Table.WORK, work.instance, work.execution_id, work.activity_id), pack(row))
 
 
@@ -347,6 +353,13 @@ def _work_item_acked(rows: Rows, record: r.WorkItemAcked) -> None:
         _receive(rows, record.sent, record.envelope.time_ms)
 
 
+def _work_item_heartbeat(rows: Rows, record: r.WorkItemHeartbeat) -> None:
+    key = keys.in_execution(Table.WORK, record.instance, record.execution_id, record.activity_id)
+    data = rows.get(key)
+    if data is not None:
+        rows.put(key, pack(replace(unpack(WorkRow, data), heartbeat=record.heartbeat)))
+
+
 def _parked(rows: Rows, record: r.Parked) -> None:
     row = InboxRow(
         data=record.data,
@@ -458,6 +471,7 @@ _V1: Mapping[type, Callable[..., None]] = {
     r.TurnCommitted: _turn_committed,
     r.WorkItemEnqueued: _work_item_enqueued,
     r.WorkItemAcked: _work_item_acked,
+    r.WorkItemHeartbeat: _work_item_heartbeat,
     r.Parked: _parked,
     r.InputsSettled: _inputs_settled,
     r.InstanceHeld: _instance_held,

@@ -75,7 +75,10 @@ class TimerRow(Struct, frozen=True, array_like=True):
 
 
 class WorkRow(Struct, frozen=True, array_like=True):
-    """WORK: an activity that has not answered. `data` is its work item's encoding; `attempt` counts deliveries."""
+    """WORK: an activity that has not answered. `data` is its work item's encoding; `attempt` counts deliveries.
+
+    `start_by_ms` is 0 if it may wait for ever; `heartbeat` is what a worker said last of how far it is.
+    """
 
     data: bytes
     order: int
@@ -85,6 +88,8 @@ class WorkRow(Struct, frozen=True, array_like=True):
     nonce: bytes = b""
     worker: str = ""
     lease_end_ms: int = 0
+    start_by_ms: int = 0
+    heartbeat: Payload | None = None
 
 
 class ElsewhereRow(Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ from msgspec import structs
 
 from engine.errors import LeaseLost
 from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.status import TERMINAL, Status
 from engine.model.tags import DEFAULT_ONLY, TagFilter
@@ -473,10 +474,10 @@ class EndTakesLeasesBack(Mutant):
 class LeaseNeedsAnInstance(Mutant):
     """An activity of nobody is handed out, and its lease cannot be renewed."""
 
-    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> None:
         if self._work.valid("renew_work_item_lock", lock_token).item.instance not in self._instances:
             raise LeaseLost("renew_work_item_lock", "expected an instance, but there is none")
-        await super().renew_work_item_lock(lock_token, extend_for_ms)
+        await super().renew_work_item_lock(lock_token, extend_for_ms, heartbeat)
 
 
 class OneActivityCancelledATurn(Mutant):

@@ -1,9 +1,9 @@
 """A data directory with a bit of everything in it: what the tests of the audit damage copies of.
 
 Two partitions; instances that complete, fail, are cancelled, continue as new and wait; children, timers, events,
-queues; sessions in the partition of their instance and in the other one; two owners, of which the first stopped while
-work was under way; trees that were deleted, one of them while it ran and started again since, and an execution that was
-pruned.
+queues; retries, time-outs and heartbeats; sessions in the partition of their instance and in the other one; two owners,
+of which the first stopped while work was under way; trees that were deleted, one of them while it ran and started again
+since, and an execution that was pruned.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import (
+    ActivityContext,
     Client,
     Engine,
     EngineOptions,
@@ -19,6 +20,7 @@ from engine import (
     OrchestrationContext,
     OrchestrationFailed,
     Registry,
+    RetryPolicy,
     activity,
     orchestration,
 )
@@ -39,12 +41,14 @@ async def pack(lamp: int) -> str:
 
 
 @activity
-async def break_down(lamp: int) -> str:
+async def break_down(ctx: ActivityContext, lamp: int) -> str:
+    ctx.heartbeat({"lamp": lamp, "heard of": ctx.heartbeat_details()})
     raise ValueError(f"lamp {lamp} fell")
 
 
 @activity
-async def never() -> None:
+async def never(ctx: ActivityContext) -> None:
+    ctx.heartbeat(ctx.activity_id)
     await asyncio.Event().wait()
 
 
@@ -58,7 +62,13 @@ async def ship(ctx: OrchestrationContext, lamps: int) -> list[str]:
 
 @orchestration
 async def lose(ctx: OrchestrationContext, lamp: int) -> str:
-    return await ctx.schedule_activity(break_down, lamp)
+    return await ctx.schedule_activity(
+        break_down,
+        lamp,
+        retry=RetryPolicy(attempts=2, delay=SHORT),
+        queue_timeout=timedelta(hours=1),
+        run_timeout=timedelta(hours=1),
+    )
 
 
 @orchestration

@@ -14,7 +14,7 @@ ENDS_WITHIN_S = 60
 
 
 def test_there_are_examples() -> None:
-    assert {"hello", "fan_out", "approval", "trip", "children", "cleanup", "counter"} <= {
+    assert {"hello", "fan_out", "approval", "trip", "children", "cleanup", "counter", "resume"} <= {
         path.stem for path in EXAMPLES
     }
 

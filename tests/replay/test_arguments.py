@@ -41,11 +41,22 @@ REFUSED: list[tuple[Call, str]] = [
     (lambda ctx: ctx.schedule_activity("a", retry=UNTYPED), "expected retry to be a RetryPolicy, but it is 5"),
     (
         lambda ctx: cast("Any", ctx).schedule_activity("a", retries=5),
-        "expected options of an activity among retry, timeout, deadline, session_id, tag, but got retries",
+        "deadline, raises, session_id, tag, queue_timeout, run_timeout, heartbeat_timeout, but got retries",
+    ),
+    (lambda ctx: ctx.schedule_activity("a", queue_timeout=UNTYPED), "expected queue_timeout to be a timedelta, but"),
+    (lambda ctx: ctx.schedule_activity("a", run_timeout=UNTYPED), "expected run_timeout to be a timedelta, but"),
+    (lambda ctx: ctx.schedule_activity("a", heartbeat_timeout=UNTYPED), "expected heartbeat_timeout to be a timedelta"),
+    (
+        lambda ctx: ctx.schedule_activity("a", run_timeout=timedelta(0)),
+        "expected run_timeout of more than 0, but it is 0:00:00",
+    ),
+    (
+        lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", run_timeout=timedelta(1)),
+        "among retry, timeout, deadline, raises, instance, version, but got run_timeout",
     ),
     (
         lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", tag="gpu"),
-        "expected options of a sub-orchestration among retry, timeout, deadline, instance, version, but got tag",
+        "among retry, timeout, deadline, raises, instance, version, but got tag",
     ),
     (lambda ctx: ctx.schedule_sub_orchestration("c", version="new"), "expected version like '1.0.0', but it is 'new'"),
     (lambda ctx: ctx.schedule_sub_orchestration("c", instance=UNTYPED), "expected the id of an instance to be a str"),

@@ -18,6 +18,7 @@ from engine.model.events import CustomStatusUpdated, OrchestrationStarted
 from engine.model.failure import Category, Failure
 from engine.model.ids import is_in_tree
 from engine.model.key_values import KeyValueChange
+from engine.model.limits import WorkLimits
 from engine.model.messages import (
     AnyMessage,
     CompleteActivity,
@@ -34,6 +35,7 @@ from engine.model.turn import ActivityRef, ExecutionMetadata, TimerRef, TurnResu
 from engine.model.version import EngineVersion, VersionRange
 from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem, OrchestrationItem
+from engine.replay.time_outs import is_late
 from provider_log import LogProvider, LogProviderOptions
 from provider_log import records as r
 from provider_log.partition.restore import head_of
@@ -60,6 +62,13 @@ key_changes = st.sampled_from(
 sessions = st.sampled_from((None, None, "a", "b", "c", "d"))
 claims = st.sampled_from((None, SessionClaim("A", 300), SessionClaim("B", 300)))
 filters = st.sampled_from((DEFAULT_ONLY, TagFilter.only(["gpu"]), TagFilter.everything()))
+
+waits = st.sampled_from((None, None, None, 30, 300))
+
+
+def limits_of(waits_ms: int | None, now_ms: int) -> WorkLimits | None:
+    """Begun within `waits_ms`, or whenever."""
+    return None if waits_ms is None else WorkLimits(queue_timeout_ms=waits_ms, start_by_ms=now_ms + waits_ms)
 
 
 class AnyCalls(RuleBasedStateMachine):
@@ -130,8 +139,10 @@ class AnyCalls(RuleBasedStateMachine):
             self.message = kind(instance=instance, name="n", data=NULL, message_id=f"m{self.sent}")
         self.do(self.provider.enqueue_for_orchestrator(self.message, delay_ms))
 
-    @rule(instance=instances, number=st.integers(900, 902), tag=tags, session_id=sessions)
-    def send_work(self, instance: str, number: int, tag: str | None, session_id: str | None) -> None:
+    @rule(instance=instances, number=st.integers(900, 902), tag=tags, session_id=sessions, waits_ms=waits)
+    def send_work(
+        self, instance: str, number: int, tag: str | None, session_id: str | None, waits_ms: int | None
+    ) -> None:
         item = WorkItem(
             instance=instance,
             incarnation=1,
@@ -141,6 +152,7 @@ class AnyCalls(RuleBasedStateMachine):
             input=NULL,
             tag=tag,
             session_id=session_id,
+            limits=limits_of(waits_ms, self.world.clock.now_ms()),
         )
         self.do(self.provider.enqueue_for_worker(item))
 
@@ -175,6 +187,8 @@ class AnyCalls(RuleBasedStateMachine):
             input=NULL,
             tag=data.draw(tags),
             session_id=data.draw(sessions),
+            limits=limits_of(data.draw(waits), item.now_ms),
+            heartbeat=data.draw(st.sampled_from((None, Payload(b"0")))),
         )
         timer = FireTimer(
             instance=instance, incarnation=7, execution_id=execution_id, timer_id=number, fire_at_ms=item.now_ms + 50
@@ -250,8 +264,9 @@ class AnyCalls(RuleBasedStateMachine):
     def fetch_work(self, taken: TagFilter, claim: SessionClaim | None) -> None:
         fetched = self.do(self.provider.fetch_work_item(500, 0, taken, claim))
         if fetched is not None:
-            assert taken.takes(fetched.item.tag)
-            assert claim is not None or fetched.item.session_id is None
+            if not is_late(fetched.item, fetched.attempt_count, fetched.now_ms):
+                assert taken.takes(fetched.item.tag)
+                assert claim is not None or fetched.item.session_id is None
             self.work.append(fetched)
 
     @precondition(lambda self: self.work)
@@ -277,10 +292,11 @@ class AnyCalls(RuleBasedStateMachine):
             self.do(self.provider.abandon_work_item(fetched.lock_token, delay_ms))
 
     @precondition(lambda self: self.work)
-    @rule(data=st.data())
-    def renew_work(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), heartbeat=st.sampled_from((None, Payload(b"1"), Payload(b"2"))))
+    def renew_work(self, data: st.DataObject, heartbeat: Payload | None) -> None:
+        token = data.draw(st.sampled_from(self.work)).lock_token
         with contextlib.suppress(LeaseLost):
-            self.do(self.provider.renew_work_item_lock(data.draw(st.sampled_from(self.work)).lock_token, 500))
+            self.do(self.provider.renew_work_item_lock(token, 500, heartbeat))
 
     @rule(idle_ms=st.sampled_from((0, 200, 10_000)))
     def renew_sessions(self, idle_ms: int) -> None:

@@ -27,7 +27,19 @@ def stamp(ctx: ActivityContext, text: str) -> bytes:
 
 @activity
 async def attempt(ctx: ActivityContext) -> int:
-    return ctx.attempt
+    ctx.heartbeat()
+    ctx.heartbeat({"at": 1})
+    at: int | None = ctx.heartbeat_details(int)
+    left: object = ctx.heartbeat_details()
+    return ctx.attempt + len(f"{at}{left}")
+
+
+@activity
+async def wrong_attempt(ctx: ActivityContext) -> int:
+    a: int = ctx.heartbeat_details(int)  # error: there may be none
+    b: str | None = ctx.heartbeat_details(int)  # error: it was said to be an int
+    ctx.heartbeat(1, 2)  # error: one value
+    return ctx.heartbeat_details() if a or b else 0  # error: an object
 
 
 @orchestration
@@ -47,6 +59,9 @@ async def infers(ctx: OrchestrationContext) -> str:
     c: int = await ctx.schedule_activity(roll)
     d: bytes = await ctx.schedule_activity(stamp, "x", tag="gpu")
     e: int = await ctx.schedule_activity(attempt, retry=RetryPolicy(attempts=2), timeout=timedelta(seconds=1))
+    limited: str = await ctx.schedule_activity(
+        greet, "x", queue_timeout=timedelta(1), run_timeout=timedelta(1), heartbeat_timeout=timedelta(1)
+    )
     f: list[int] = await ctx.schedule_activity("named", 1, output=list[int])
     g: str = await ctx.activity(greet, "x")
     h: str = await ctx.schedule_sub_orchestration(child, 1, instance="one")
@@ -67,7 +82,7 @@ async def infers(ctx: OrchestrationContext) -> str:
     n: DurableFuture[str] = ctx.dequeue("q", str)
     if b > c:
         return ctx.continue_as_new()
-    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}{p}{of_three}{of_many}"
+    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}{p}{of_three}{of_many}{limited}"
 
 
 @orchestration
@@ -80,6 +95,8 @@ async def wrong(ctx: OrchestrationContext, number: int) -> int:
     await ctx.schedule_activity(roll, 1)  # error: the activity takes none
     await ctx.schedule_activity(greet, "x", retries=3)  # error: there is no such option
     await ctx.schedule_activity(greet, "x", timeout=5)  # error: durations are timedeltas
+    await ctx.schedule_activity(greet, "x", run_timeout=5)  # error: durations are timedeltas
+    await ctx.schedule_sub_orchestration(child, 1, queue_timeout=timedelta(1))  # error: of activities
     c: str = await ctx.schedule_activity("named", 1, output=int)  # error: it was said to return int
     d: int = await ctx.schedule_sub_orchestration(child, 1)  # error: the child returns str
     await ctx.schedule_sub_orchestration(child, "1")  # error: the child takes int

@@ -7,8 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from engine import ActivityContext, OrchestrationContext, OrchestrationFailed, Status, activity, orchestration
-from engine.errors import ActivityError
+from engine import (
+    ActivityContext,
+    OrchestrationContext,
+    OrchestrationFailed,
+    RetryPolicy,
+    Status,
+    activity,
+    orchestration,
+)
+from engine.errors import ActivityError, TimedOut
 from engine.model.events import ActivityScheduled
 from engine.testing import ScenarioFailed, cancel, enqueue, raise_event, replay, run, run_async
 
@@ -110,6 +118,55 @@ def test_an_activity_takes_as_long_as_the_test_says() -> None:
     assert run(impatient, activities=[charge], durations={"charge": timedelta(seconds=4)}).output == "receipt 1"
     late = run(impatient, activities=[charge], durations={"charge": timedelta(seconds=6)})
     assert (late.output, late.elapsed) == ("TimedOut", timedelta(seconds=5))
+
+
+def test_an_activity_that_takes_longer_than_it_may_fails_in_its_time() -> None:
+    @activity
+    async def lives(ctx: ActivityContext, amount: int) -> str:
+        ctx.heartbeat()
+        return f"{amount}"
+
+    @orchestration
+    async def asks(ctx: OrchestrationContext, name: str) -> str:
+        hour, minute = timedelta(hours=1), timedelta(minutes=1)
+        try:
+            return await ctx.schedule_activity(name, 1, output=str, run_timeout=hour, heartbeat_timeout=minute)
+        except TimedOut as error:
+            return error.failure.message
+
+    def takes(name: str, duration: timedelta) -> tuple[object, timedelta]:
+        done = run(asks, name, activities=[charge, lives], durations={name: duration})
+        return done.output, done.elapsed
+
+    assert takes("charge", timedelta(seconds=59)) == ("receipt 1", timedelta(seconds=59))
+    silent = (
+        "expected activity charge to call heartbeat() within each heartbeat_timeout of 0:01:00, "
+        "but it was silent for longer"
+    )
+    assert takes("charge", timedelta(hours=5)) == (silent, timedelta(minutes=1))
+    assert takes("lives", timedelta(minutes=5)) == ("1", timedelta(minutes=5))
+    slow = "expected activity lives to end within its run_timeout of 1:00:00, but it still runs"
+    assert takes("lives", timedelta(hours=2)) == (slow, timedelta(hours=1))
+
+
+def test_the_next_attempt_reads_what_the_one_before_said() -> None:
+    seen: list[object] = []
+
+    @activity
+    async def climbs(ctx: ActivityContext) -> int:
+        seen.append(ctx.heartbeat_details())
+        step = ctx.heartbeat_details(int) or 0
+        ctx.heartbeat(step + 1)
+        if step < 2:
+            raise ConnectionError("slipped")
+        return step
+
+    @orchestration
+    async def insists(ctx: OrchestrationContext) -> int:
+        return await ctx.schedule_activity(climbs, retry=RetryPolicy(attempts=5))
+
+    assert run(insists, activities=[climbs]).output == 2
+    assert seen == [None, 1, 2]
 
 
 def test_an_activity_sees_its_context() -> None:

@@ -13,6 +13,7 @@ from engine.clock import ManualClock
 from engine.model.events import AnyEvent
 from engine.model.failure import Failure
 from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.turn import TurnResult
@@ -45,6 +46,7 @@ class ScriptedProvider(MemoryProvider):
         not_durable: While it is a list, admitted turns become durable only when the test resolves their futures.
         defective: Instances whose history raises what no provider should.
         completions: What was acked of work items; `acked` is set at each.
+        beats: Details of heartbeats that were kept, in order; `beaten` is set at each.
         renewed: Renewals of sessions: owners, duration and idle time-out.
         sent: What clients enqueued, attempts that failed included.
     """
@@ -57,6 +59,8 @@ class ScriptedProvider(MemoryProvider):
         self.defective: set[str] = set()
         self.completions: list[AnyMessage | None] = []
         self.acked = asyncio.Event()
+        self.beats: list[bytes] = []
+        self.beaten = asyncio.Event()
         self.renewed: list[tuple[list[str], int, int]] = []
         self.sent: list[AnyMessage] = []
 
@@ -137,9 +141,13 @@ class ScriptedProvider(MemoryProvider):
         self.acked.set()
         self.acked = asyncio.Event()
 
-    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> None:
         self._called("renew_work_item_lock")
-        await super().renew_work_item_lock(lock_token, extend_for_ms)
+        await super().renew_work_item_lock(lock_token, extend_for_ms, heartbeat)
+        if heartbeat is not None:
+            self.beats.append(heartbeat.data)
+            self.beaten.set()
+            self.beaten = asyncio.Event()
 
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         self._called("abandon_work_item")

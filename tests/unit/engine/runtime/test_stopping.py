@@ -10,6 +10,7 @@ from engine.clock import ManualClock
 from engine.errors import Retryable
 from engine.model.events import OrchestrationCompleted
 from engine.model.messages import AnyMessage
+from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
 from engine.model.version import VersionRange
@@ -65,9 +66,9 @@ class GatedProvider(ScriptedProvider):
         await super().ack_work_item(lock_token, completion)
         await self._at("after the answer")
 
-    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int) -> None:
+    async def renew_work_item_lock(self, lock_token: str, extend_for_ms: int, heartbeat: Payload | None = None) -> None:
         await self._at("renewal")
-        await super().renew_work_item_lock(lock_token, extend_for_ms)
+        await super().renew_work_item_lock(lock_token, extend_for_ms, heartbeat)
 
 
 class World:

@@ -294,6 +294,22 @@ def renamed_item(history: History, at: int) -> History:
     return changed(history, at, scheduled=(replace(first, data=codec.encode_work_item(item)), *rest))
 
 
+def item_with(**fields: Any) -> Callable[[History, int], History]:
+    """The first work item says something else than its turn asked for."""
+
+    def change(history: History, at: int) -> History:
+        first, *rest = history[at].record.scheduled
+        item = replace(codec.decode_work_item(first.data), **fields)
+        return changed(history, at, scheduled=(replace(first, data=codec.encode_work_item(item)), *rest))
+
+    return change
+
+
+def late_at_another_time(history: History, at: int) -> History:
+    first, *rest = history[at].record.scheduled
+    return changed(history, at, scheduled=(replace(first, start_by_ms=first.start_by_ms + 7), *rest))
+
+
 def item_elsewhere(history: History, at: int) -> History:
     """Of a session elsewhere it is here, of any other it is elsewhere."""
     first, *rest = history[at].record.scheduled

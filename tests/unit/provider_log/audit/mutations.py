@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from engine.model import events as on
+from engine.model.limits import WorkLimits
 from engine.model.status import Status
 from provider_log import records as r
 from tests.unit.provider_log.audit import changes as make
@@ -297,6 +298,26 @@ FORGED: dict[str, Mutation] = {
     ),
     "a work item is of another session than was asked for": Mutation(
         make.at_each(r.TurnCommitted, lambda one: one.scheduled, make.item_of_another_session), {"work"}
+    ),
+    "a work item has a limit that was not asked for": Mutation(
+        make.at_each(r.TurnCommitted, lambda one: one.scheduled, make.item_with(limits=WorkLimits(run_timeout_ms=1))),
+        {"work"},
+    ),
+    "a work item has details that no attempt left": Mutation(
+        make.at_each(r.TurnCommitted, lambda one: one.scheduled, make.item_with(heartbeat=make.LIE)), {"work"}
+    ),
+    "a work item is late at another time than it says": Mutation(
+        make.at_each(r.TurnCommitted, lambda one: one.scheduled, make.late_at_another_time), {"work"}
+    ),
+    "a heartbeat is of nothing that waits": Mutation(
+        make.at_each(r.WorkItemHeartbeat, make.always, lambda history, at: changed(history, at, activity_id=999)),
+        {"work"},
+    ),
+    "a failure has other details than were said": Mutation(
+        make.at_each_event(
+            (on.ActivityFailed,), make.edited(lambda event: replace(event, heartbeat=make.LIE)), of=make.hears_itself
+        ),
+        {"answer"},
     ),
     "a work item is taken in where its session is not": Mutation(
         make.at_each(r.WorkItemEnqueued, make.always, make.taken_in_of_another_session), {"key"}

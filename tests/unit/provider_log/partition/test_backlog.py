@@ -369,3 +369,72 @@ def test_what_others_hold_costs_the_others_nothing() -> None:
     backlog.tick(1_000)
     assert backlog.take(DEFAULT_ONLY, "c", b"n", 1_000, LEASE_MS, "w", b) is not None
     assert CountedOrder.compared < 4_000
+
+
+# What nobody is given in its time
+
+
+def late(number: int, start_by_ms: int, tag: str | None = "gpu", session_id: str | None = None) -> Waiting:
+    item = waiting(("i", 1, number), number, tag=tag, session_id=session_id)
+    item.start_by_ms = start_by_ms
+    return item
+
+
+def taken(backlog: Backlog, now_ms: int, session: SessionClaim | None = None) -> int | None:
+    leased = backlog.take(DEFAULT_ONLY, f"t{now_ms}", b"", now_ms, LEASE_MS, "w", session)
+    return None if leased is None else leased.lease.key[2]
+
+
+def test_items_that_are_late_come_in_their_order_among_all() -> None:
+    backlog = Backlog()
+    for item in (late(1, 50), waiting(("i", 1, 2), 2), late(3, 40), late(4, 99)):
+        backlog.add(item)
+    assert backlog.next_due_ms() == 40
+    assert [taken(backlog, now_ms) for now_ms in (60, 61, 62, 63)] == [1, 2, 3, None]
+    assert backlog.next_due_ms() == 99
+
+
+def test_items_are_late_after_a_rebuild_unless_they_were_delivered() -> None:
+    backlog = Backlog()
+    delivered = late(2, 50)
+    delivered.attempt = 1
+    backlog.rebuild([late(1, 50), delivered])
+    assert [taken(backlog, now_ms) for now_ms in (49, 50, 51)] == [None, 1, None]
+
+
+def test_a_late_item_leaves_its_session_where_it_is() -> None:
+    backlog = Backlog()
+    a, b = SessionClaim("A", 1_000), SessionClaim("B", 1_000)
+    backlog.add(waiting(("i", 1, 1), 1, session_id="s"))
+    assert taken(backlog, 1, a) == 1
+    backlog.add(late(2, 50, None, "s"))
+    backlog.add(waiting(("i", 1, 3), 3, session_id="s"))
+    assert [taken(backlog, now_ms, b) for now_ms in (49, 50, 51)] == [None, 2, None]
+    assert taken(backlog, 52, a) == 3
+
+
+def test_items_that_are_long_done_take_no_room() -> None:
+    backlog = Backlog()
+    for number in range(5_000):
+        backlog.add(late(number, 10**9))
+        assert backlog.remove(("i", 1, number))
+    assert len(backlog._start_bys) < 2_000  # pyright: ignore[reportPrivateUsage]  # nothing else shows it
+    backlog.add(late(6_000, 50))
+    assert taken(backlog, 50) == 6_000
+
+
+def test_a_heartbeat_of_an_earlier_item_of_the_same_name_is_nobodys() -> None:
+    backlog = Backlog()
+    key = ("i", 1, 1)
+    backlog.add(waiting(key, 7))
+    backlog.keep(key, 6, Payload(b"1"))
+    backlog.keep(("i", 1, 2), 7, Payload(b"1"))
+    leased = backlog.take(DEFAULT_ONLY, "t", b"", 1, LEASE_MS, "w")
+    assert leased is not None
+    assert leased.heartbeat is None
+    assert backlog.place_of("t") == 7
+    backlog.keep(key, 7, Payload(b"2"))
+    backlog.abandon("t", 0, ignore_attempt=False)
+    leased = backlog.take(DEFAULT_ONLY, "t2", b"", 2, LEASE_MS, "w")
+    assert leased is not None
+    assert leased.heartbeat == Payload(b"2")

@@ -235,6 +235,25 @@ def test_positions_and_deliveries_of_the_envelope_are_kept() -> None:
     assert named(store, Table.WORK) == ["WORK i 1 2"]
 
 
+def test_a_heartbeat_stays_with_its_work_and_with_no_other() -> None:
+    def said(activity_id: int, text: bytes) -> r.WorkItemHeartbeat:
+        return r.WorkItemHeartbeat(
+            envelope=LATER, instance="i", execution_id=1, activity_id=activity_id, heartbeat=Payload(text)
+        )
+
+    delivery = r.Delivery(
+        instance="i", execution_id=1, activity_id=2, attempt=3, nonce=b"n", worker="w", lease_end_ms=9_000
+    )
+    items = (scheduled(2), replace(scheduled(3), start_by_ms=5_000))
+    delivered = replace(said(2, b"2"), envelope=replace(LATER, deliveries=(delivery,)))
+    store = store_after(turn(scheduled=items), said(2, b"1"), delivered, said(98, b"nobody's"))
+    first = row(store, WorkRow, keys.in_execution(Table.WORK, "i", 1, 2))
+    other = row(store, WorkRow, keys.in_execution(Table.WORK, "i", 1, 3))
+    assert (first.heartbeat, first.attempt, first.start_by_ms) == (Payload(b"2"), 3, 0)
+    assert (other.heartbeat, other.attempt, other.start_by_ms) == (None, 0, 5_000)
+    assert named(store, Table.WORK) == ["WORK i 1 2", "WORK i 1 3"]
+
+
 def test_an_answer_takes_the_work_and_leaves_a_message() -> None:
     acked = r.WorkItemAcked(
         envelope=LATER, instance="i", execution_id=1, activity_id=2, attempt=1, worker="w",
