@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from engine.model.payload import Payload
+from engine.model.policies import OnParentEnd
 
 
 class CallActivity(Struct, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class StartSubOrchestration(Struct, frozen=True, kw_only=True):
     input: Payload
     instance: str | None = None
     version: str | None = None
+    on_parent_end: OnParentEnd | None = None
 
 
 class StartDetached(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec import Struct
 from engine.model.failure import Failure
 from engine.model.ids import ParentLink
 from engine.model.payload import Payload
+from engine.model.policies import OnParentEnd
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True):
@@ -168,12 +169,13 @@ class QueueSubscriptionCancelled(Event, frozen=True, kw_only=True):
 
 
 class SubOrchestrationScheduled(Event, frozen=True, kw_only=True):
-    """A child was asked for."""
+    """A child was asked for. If it is open when the parent ends it is cancelled, unless `on_parent_end` says else."""
 
     name: str
     instance: str
     input: Payload
     version: str | None = None
+    on_parent_end: OnParentEnd | None = None
 
 
 class SubOrchestrationCompleted(Event, frozen=True, kw_only=True):

@@ -35,12 +35,17 @@ class Asking:
         return self._asked(event_id, None, "a timer's nothing")
 
     def _tried(
-        self, what: str, action: AnyAction, output: Any, options: TrialOptions
+        self,
+        what: str,
+        action: AnyAction,
+        output: Any,
+        options: TrialOptions,
+        on_cancel: Callable[[int], None] | None = None,
     ) -> AskedFuture[Any] | Attempts[Any]:
-        """Ask once, or as often as the options say."""
+        """Ask once, or as often as the options say. `on_cancel` in place of taking the work back."""
 
         def call() -> AskedFuture[Any]:
-            return self._asked(self._ask(action), output, f"output of {what}")
+            return self._asked(self._ask(action), output, f"output of {what}", on_cancel=on_cancel)
 
         retry = arguments.policy(options.get("retry"))
         timeout = arguments.duration(options.get("timeout"), "timeout")
@@ -67,13 +72,19 @@ class Asking:
         return self._ledger.ask(action)
 
     def _asked(
-        self, event_id: int, expected: Any, what: str, on_read: Callable[[int], None] | None = None
+        self,
+        event_id: int,
+        expected: Any,
+        what: str,
+        *,
+        on_read: Callable[[int], None] | None = None,
+        on_cancel: Callable[[int], None] | None = None,
     ) -> AskedFuture[Any]:
         def decode(payload: Payload) -> Any:
             return self._converter.decode(payload, expected, what)
 
         future: AskedFuture[Any] = AskedFuture(
-            self._loop, event_id, decode, on_cancel=self._ledger.cancel, on_read=on_read
+            self._loop, event_id, decode, on_cancel=on_cancel or self._ledger.cancel, on_read=on_read
         )
         self._ledger.futures[event_id] = future
         return future

@@ -115,7 +115,8 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
 
         The future raises SubOrchestrationError if the child failed, was cancelled, or has the id of an instance that
         exists already; TimedOut if it took too long, and is cancelled then. Cancelling the future cancels the child.
-        With `retry` each attempt is another child.
+        With `retry` each attempt is another child. With `on_parent_end="abandon"` it goes on when this orchestration
+        ends; one that is cancelled while it waits for the child only gives up the wait.
 
         Raises:
             ConversionError: The input has no payload.
@@ -172,13 +173,22 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
             input=self._converter.encode(value, f"input of orchestration {name}"),
             instance=arguments.instance_id(options.get("instance")),
             version=arguments.version(options.get("version"), "version"),
+            on_parent_end=arguments.on_parent_end(options.get("on_parent_end")),
         )
         if action.instance is not None and "retry" in options:
             raise UsageError(
                 f"expected no `instance` beside `retry`, for each attempt is an instance of its own, "
                 f"but sub-orchestration {name} has {action.instance!r}"
             )
-        return self._tried(f"orchestration {name}", action, output, options)
+        on_cancel = None if action.on_parent_end is None else self._cancel_abandoned
+        return self._tried(f"orchestration {name}", action, output, options, on_cancel)
+
+    def _cancel_abandoned(self, event_id: int) -> None:
+        """The future of a child that goes on is cancelled, or only the wait of a parent that was asked to end."""
+        if self._ledger.is_ending and self._loop.waits_given_up:
+            self._ledger.leave(event_id)
+        else:
+            self._ledger.cancel(event_id)
 
     @overload
     def start_detached(

@@ -34,6 +34,7 @@ from engine.model.events import (
 )
 from engine.model.failure import Category
 from engine.model.ids import FIRST_EVENT
+from engine.model.policies import OnParentEnd
 from engine.replay.bindings import Queues, Waits
 
 ARRIVALS: frozenset[type] = frozenset(
@@ -76,6 +77,11 @@ Asked = ActivityScheduled | TimerCreated | ExternalSubscribed | QueueSubscribed 
 
 BY_CODE = frozenset({Category.APPLICATION, Category.CANCELLED})
 """Categories of a failure that code ended with; with any other the engine ended the execution."""
+
+
+def goes_on(asked: Asked) -> bool:
+    """Whether `asked` is left alone when the execution ends: a child that its parent abandons."""
+    return isinstance(asked, SubOrchestrationScheduled) and asked.on_parent_end is OnParentEnd.ABANDON
 
 
 def taken_back(asked: Asked, event_id: int, timestamp_ms: int, reason: str) -> AnyEvent:

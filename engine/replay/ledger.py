@@ -47,7 +47,7 @@ from engine.model.events import (
 from engine.model.ids import child_instance
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
-from engine.replay.history import Asked, carried_number, taken_back
+from engine.replay.history import Asked, carried_number, goes_on, taken_back
 from engine.replay.keys import Keys
 
 FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
@@ -66,6 +66,7 @@ class Ledger:
         answered: Event ids of work that was answered.
         custom_status: As the code set it last.
         keys: As the code sees them.
+        is_ending: Set when the code was asked to end.
         shut: Set when the execution has ended or is put away: what is asked then is dropped.
         cancelled_children: Ids of children that were taken back, by the event id of their call.
         cancelled_sessions: Session and tag of activities with a session that were taken back, likewise.
@@ -89,6 +90,7 @@ class Ledger:
         self.cancelled_children: dict[int, str] = {}
         self.cancelled_sessions: dict[int, tuple[str | None, str | None]] = {}
         self.message_ids: set[str] = set()
+        self.is_ending = False
         self.shut = False
         self.raise_if_evicting = raise_if_evicting
         self._taken_back: list[int] = []
@@ -129,6 +131,17 @@ class Ledger:
         else:
             self._taken_back.append(event_id)
 
+    def leave(self, event_id: int) -> None:
+        """The code waits no more for the child that `event_id` asked for, and the child goes on.
+
+        Raises:
+            Evicting: The execution is being put away.
+        """
+        if self.shut:
+            self.raise_if_evicting()
+        else:
+            self.futures.pop(event_id, None)
+
     def settle(self) -> None:
         """A callback has ended: record what it took back, by event id."""
         if self._taken_back:
@@ -137,10 +150,11 @@ class Ledger:
                 self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
 
     def close_all(self) -> None:
-        """The execution ends: take back everything that is open, oldest first."""
+        """The execution ends: take back everything that is open, oldest first, but for children that go on."""
         self.settle()
-        for event_id in list(self.open):
-            self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
+        for event_id, asked in list(self.open.items()):
+            if not goes_on(asked):
+                self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
 
     def finish(self, end: ExecutionEnd) -> ExecutionEnd:
         """Record `end`, in its place, as the last event."""
@@ -265,6 +279,7 @@ class Ledger:
                 instance=instance,
                 input=action.input,
                 version=action.version,
+                on_parent_end=action.on_parent_end,
             )
         )
 

@@ -246,6 +246,7 @@ class LiveExecution:
 
     def _cancel(self, event: OrchestrationCancelRequested) -> None:
         self._cancel_reason = event.reason
+        self.ledger.is_ending = True
         if self._root is not None:
             self._root.cancel()
 

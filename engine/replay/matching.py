@@ -52,7 +52,7 @@ COMPARED: dict[type, tuple[str, ...]] = {
     ExternalSubscriptionCancelled: ("source_event_id",),
     QueueSubscribed: ("name",),
     QueueSubscriptionCancelled: ("source_event_id",),
-    SubOrchestrationScheduled: ("name", "instance", "input", "version"),
+    SubOrchestrationScheduled: ("name", "instance", "input", "version", "on_parent_end"),
     SubOrchestrationCancelRequested: ("source_event_id",),
     OrchestrationChained: ("name", "instance", "input", "version"),
     CustomStatusUpdated: ("status",),

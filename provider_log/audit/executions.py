@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from engine.model import events as on
 from engine.model.ids import FIRST_EVENT, FIRST_EXECUTION
+from engine.model.policies import OnParentEnd
 from engine.model.status import EXECUTION_ENDS, Status
 from provider_log import records as r
 from provider_log.audit.findings import Kind
@@ -34,7 +35,8 @@ ASKS = frozenset(TAKES_BACK.values())
 """What stays open until it is answered or taken back."""
 
 CLOSED_AT_END = (on.ActivityScheduled, on.TimerCreated, on.SubOrchestrationScheduled, on.ExternalSubscribed)
-"""What must be answered or taken back before an execution ends. A queue reader need not: what it got is no event."""
+"""What must be answered or taken back before an execution ends. A queue reader need not: what it got is no event; nor a
+child that was started to go on without its parent."""
 
 STATUS_OF: Mapping[type, Status] = {
     on.OrchestrationCompleted: Status.COMPLETED,
@@ -183,7 +185,7 @@ class Life:
     def _finish(self, end: on.ExecutionEnd, found: Found) -> None:
         self.end = end
         for event_id, asked in self.open.items():
-            if isinstance(asked, CLOSED_AT_END):
+            if isinstance(asked, CLOSED_AT_END) and getattr(asked, "on_parent_end", None) is not OnParentEnd.ABANDON:
                 found(
                     Kind.LEFT_OPEN,
                     f"expected {_name(asked)} (event {event_id}) to be answered or taken back before the execution "

@@ -54,6 +54,10 @@ async def _keep(ctx: OrchestrationContext) -> None:
     ctx.set_key_value("last", "x")
 
 
+async def _abandon(ctx: OrchestrationContext) -> None:
+    ctx.schedule_sub_orchestration(interpret, ["timer", "activity"], on_parent_end="abandon")
+
+
 async def _detach(ctx: OrchestrationContext) -> None:
     ctx.start_detached(interpret, ["timer"], instance=f"{ctx.new_guid()}")
 
@@ -73,6 +77,7 @@ DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
     "lost child": lambda ctx: asyncio.gather(
         ctx.schedule_sub_orchestration(interpret, ["raise"]), return_exceptions=True
     ),
+    "abandoned child": _abandon,
     "detached": _detach,
     "event": lambda ctx: ctx.wait_event("event"),
     "letter": lambda ctx: ctx.dequeue("letters"),
