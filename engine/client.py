@@ -6,7 +6,8 @@ that speaks HTTP. There are no branches over transports here.
 
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
@@ -23,7 +24,7 @@ from engine.errors import (
 )
 from engine.model.events import AnyEvent
 from engine.model.failure import Category, Failure
-from engine.model.ids import root_instance_id_problem
+from engine.model.ids import instant_problem, root_instance_id_problem
 from engine.model.key_values import KeyValue
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
@@ -32,9 +33,11 @@ from engine.model.status import Status
 from engine.model.views import ExecutionInfo, InstanceInfo, InstanceTree
 from engine.port import InstanceView, Mailbox, ProviderAdmin
 from engine.registry import orchestration_definition
+from engine.replay import arguments
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance, within
 from engine.runtime.options import back_off_ms
+from engine.start_options import StartOptions
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
 O = TypeVar("O")  # noqa: E741  # output, beside I for input
@@ -148,20 +151,14 @@ class Client:
         orchestration: Callable[[OrchestrationContext, I], Coroutine[Any, Any, O]],
         input: I,
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[O]: ...
     @overload
     async def start(
         self,
         orchestration: Callable[[OrchestrationContext], Coroutine[Any, Any, O]],
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[O]: ...
     @overload
     async def start(
@@ -169,20 +166,14 @@ class Client:
         orchestration: str,
         input: object = None,  # its name in every signature above; positional all the same
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[Any]: ...
     async def start(
         self,
         orchestration: str | Callable[..., Any],
         input: object = None,  # noqa: A002  # its name in every signature above; positional all the same
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[Any]:
         """Ask for an orchestration to start. Durable when it returns.
 
@@ -191,13 +182,13 @@ class Client:
         Args:
             orchestration: A function decorated with `@orchestration`, which gives its name alone, or a name.
             input: Its input.
-            instance: The id of the new instance; made up if None.
-            version: Exactly this one; the latest that the engine has if None.
-            message_id: For a caller that itself repeats its calls: a second start with the same id is dropped.
+            options: See `StartOptions`.
 
         Raises:
-            UsageError: The id cannot be one, the input cannot travel, or the function is not decorated.
+            UsageError: The id cannot be one, the input cannot travel, the function is not decorated, an option is
+                unknown, or it would begin after the year 9999.
         """
+        arguments.options(options, StartOptions.__annotations__, "a start")
         output: Any = Any
         if isinstance(orchestration, str):
             name = orchestration
@@ -206,17 +197,23 @@ class Client:
             name, output = definition.name, definition.output_type
             if input is not None and not definition.takes_input:
                 raise UsageError(f"expected no input for {name}, which takes none, but it got {input!r}")
-        instance = self._chance.token() if instance is None else instance
-        await self._send(
-            StartOrchestration(
-                instance=_checked(instance),
-                name=name,
-                input=self._payload(input, f"the input of {name}"),
-                version=version,
-                message_id=message_id or self._chance.token(),
-            )
+        chosen = options.get("instance")
+        delay_ms = self._delay_ms(options.get("delay"))
+        message = StartOrchestration(
+            instance=_checked(self._chance.token() if chosen is None else chosen),
+            name=name,
+            input=self._payload(input, f"the input of {name}"),
+            version=options.get("version"),
+            message_id=options.get("message_id") or self._chance.token(),
         )
-        return Handle(self, instance, output)
+        await self._send(message, delay_ms)
+        return Handle(self, message.instance, output)
+
+    def _delay_ms(self, delay: timedelta | None) -> int:
+        delay_ms = 0 if delay is None else arguments.milliseconds(delay)
+        if problem := instant_problem(self._clock.now_ms() + delay_ms, "an orchestration that starts"):
+            raise UsageError(problem)
+        return delay_ms
 
     @overload
     def handle(self, instance: str) -> Handle[Any]: ...
@@ -420,10 +417,10 @@ class Client:
             )
         return self._admin
 
-    async def _send(self, message: External) -> None:
+    async def _send(self, message: External, delay_ms: int = 0) -> None:
         # Every kind of External is one of the messages the port takes; the union of them has no name of its own.
         sent = cast("StartOrchestration | RaiseEvent | EnqueueMessage | CancelInstance", message)
-        await self._repeated(lambda: self._provider.enqueue_for_orchestrator(sent))
+        await self._repeated(lambda: self._provider.enqueue_for_orchestrator(sent, delay_ms))
 
     async def _last_seen(self, instance: str) -> str:
         info = await self._provider.get_instance_info(instance)

@@ -135,7 +135,8 @@ class Mailbox(Protocol):
     async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
         """Put `message` in the queue of its instance, visible after `delay_ms`. Durable when it returns.
 
-        Does not create the instance.
+        Does not create the instance. One that says itself when it is for (`messages.due_at_ms`), a timer or a start, is
+        not visible before; that holds of what a turn sends, too.
 
         Raises:
             Refused: The message cannot be stored (too large).

@@ -44,12 +44,13 @@ class StartSubOrchestration(Struct, frozen=True, kw_only=True):
 
 
 class StartDetached(Struct, frozen=True, kw_only=True):
-    """Start an orchestration of its own."""
+    """Start an orchestration of its own, after `delay_ms` if that is set."""
 
     name: str
     instance: str
     input: Payload
     version: str | None = None
+    delay_ms: int | None = None
 
 
 class UpdateCustomStatus(Struct, frozen=True, kw_only=True):

@@ -200,12 +200,13 @@ class SubOrchestrationCancelRequested(Event, frozen=True, kw_only=True):
 
 
 class OrchestrationChained(Event, frozen=True, kw_only=True):
-    """A detached orchestration was started; nothing comes back from it."""
+    """A detached orchestration was started, to begin after `delay_ms` if that is set; nothing comes back from it."""
 
     name: str
     instance: str
     input: Payload
     version: str | None = None
+    delay_ms: int | None = None
 
 
 class CustomStatusUpdated(Event, frozen=True, kw_only=True):

@@ -31,12 +31,17 @@ class External(Message, frozen=True, kw_only=True):
 
 
 class StartOrchestration(External, frozen=True, kw_only=True):
-    """Start `name` as a new instance. Ignored, and recorded as a duplicate, if the instance exists."""
+    """Start `name` as a new instance. Ignored, and recorded as a duplicate, if the instance exists.
+
+    Attributes:
+        start_at_ms: Not visible before this instant, in milliseconds since 1970; at once if None.
+    """
 
     name: str
     input: Payload
     version: str | None = None
     parent: ParentLink | None = None
+    start_at_ms: int | None = None
 
 
 class ContinueInstance(Message, frozen=True, kw_only=True):
@@ -115,6 +120,17 @@ class CancelInstance(External, frozen=True, kw_only=True):
 
     reason: str
     incarnation: int | None = None
+
+
+def due_at_ms(message: "AnyMessage") -> int:
+    """When `message` says that it is for, in milliseconds since 1970: not visible before. 0 if it says nothing."""
+    match message:
+        case FireTimer(fire_at_ms=at_ms):
+            return at_ms
+        case StartOrchestration(start_at_ms=int(at_ms)):
+            return at_ms
+        case _:
+            return 0
 
 
 Completion = CompleteActivity | FailActivity | CompleteSubOrchestration | FailSubOrchestration

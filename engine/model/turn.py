@@ -76,7 +76,7 @@ class TurnResult(Struct, frozen=True, kw_only=True):
         execution_id: The execution the events belong to; it becomes the current one if it is newer.
         history_delta: New events, ascending ids. Ids may have gaps; an id that exists already is refused.
         work_items: Activities to hand out, inserted before `cancelled_activities` are taken back.
-        messages: For this or other instances. A `FireTimer` is visible at its `fire_at_ms`, all others at once.
+        messages: For this or other instances. Visible at once, or when a message says (`messages.due_at_ms`).
         metadata: What queries show.
         cancelled_activities: Work items to take back; those that are gone already are fine.
         cancelled_timers: Timers that must not fire any more; those that fired already are fine.

@@ -20,6 +20,7 @@ from engine.model.actions import (
     UpdateCustomStatus,
     WaitExternal,
 )
+from engine.model.ids import instant_problem
 from engine.registry import orchestration_definition
 from engine.replay import arguments
 from engine.replay.activity_calls import ActivityCalls
@@ -199,6 +200,7 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         *,
         instance: str,
         version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None: ...
     @overload
     def start_detached(
@@ -208,10 +210,18 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         *,
         instance: str,
         version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None: ...
     @overload
     def start_detached(
-        self, orchestration: str, input: object, /, *, instance: str, version: str | None = None
+        self,
+        orchestration: str,
+        input: object,
+        /,
+        *,
+        instance: str,
+        version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None: ...
     def start_detached(
         self,
@@ -221,19 +231,25 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         *,
         instance: str,
         version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None:
         """Start an orchestration that lives on its own. If `instance` exists already, nothing happens.
 
+        With `delay` it begins so much later, and does not exist until then.
+
         Raises:
             ConversionError: The input has no payload.
-            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, or `version` is
-                none.
+            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, `version` is
+                none, or `delay` is no length of time, or ends after the year 9999.
         """
         name = _orchestration_name(orchestration)
         payload = self._converter.encode(value, f"input of orchestration {name}")
         arguments.instance_id(instance)
         arguments.version(version, "version")
-        self._ask(StartDetached(name=name, instance=instance, input=payload, version=version))
+        delay_ms = None if delay is None else arguments.milliseconds(delay)
+        if problem := instant_problem(self._ledger.now_ms + (delay_ms or 0), "an orchestration that starts"):
+            raise UsageError(problem)
+        self._ask(StartDetached(name=name, instance=instance, input=payload, version=version, delay_ms=delay_ms))
 
     # Waiting.
 

@@ -195,9 +195,15 @@ class Effects:
         self._send_start(event, caller)
 
     def _start_detached(self, event: OrchestrationChained) -> None:
-        self._send_start(event, None)
+        start_at_ms = None if event.delay_ms is None else event.timestamp_ms + event.delay_ms
+        self._send_start(event, None, start_at_ms)
 
-    def _send_start(self, event: SubOrchestrationScheduled | OrchestrationChained, parent: ParentLink | None) -> None:
+    def _send_start(
+        self,
+        event: SubOrchestrationScheduled | OrchestrationChained,
+        parent: ParentLink | None,
+        start_at_ms: int | None = None,
+    ) -> None:
         self._starts[event.event_id] = StartOrchestration(
             instance=event.instance,
             name=event.name,
@@ -205,6 +211,7 @@ class Effects:
             version=event.version,
             parent=parent,
             traceparent=self.started.traceparent,
+            start_at_ms=start_at_ms,
         )
 
     def _cancel_child(self, event: SubOrchestrationCancelRequested) -> None:

@@ -44,13 +44,12 @@ from engine.model.events import (
     SubOrchestrationScheduled,
     TimerCreated,
 )
-from engine.model.ids import child_instance
+from engine.model.ids import child_instance, instant_problem
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
 from engine.replay.history import Asked, carried_number, goes_on, taken_back
 from engine.replay.keys import Keys
 
-FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 REASON_CANCELLED = "the code cancelled it"
 REASON_ENDED = "the orchestration ended"
 
@@ -177,10 +176,8 @@ class Ledger:
         Raises:
             UsageError: It would fire after the year 9999.
         """
-        if fire_at_ms > FIRE_AT_MS_MAX:
-            raise UsageError(
-                f"expected a timer that fires before the year 10000, but it would {fire_at_ms / 1000:.3g} s after 1970"
-            )
+        if problem := instant_problem(fire_at_ms, "a timer that fires"):
+            raise UsageError(problem)
         return self.ask(CreateTimer(fire_at_ms=fire_at_ms))
 
     def cancel_timer(self, token: int) -> None:
@@ -291,6 +288,7 @@ class Ledger:
             instance=action.instance,
             input=action.input,
             version=action.version,
+            delay_ms=action.delay_ms,
         )
 
     def _set_status(self, action: UpdateCustomStatus) -> AnyEvent:

@@ -54,7 +54,7 @@ COMPARED: dict[type, tuple[str, ...]] = {
     QueueSubscriptionCancelled: ("source_event_id",),
     SubOrchestrationScheduled: ("name", "instance", "input", "version", "on_parent_end"),
     SubOrchestrationCancelRequested: ("source_event_id",),
-    OrchestrationChained: ("name", "instance", "input", "version"),
+    OrchestrationChained: ("name", "instance", "input", "version", "delay_ms"),
     CustomStatusUpdated: ("status",),
     KeyValueSet: ("key", "value"),
     KeyValueCleared: ("key",),

@@ -8,7 +8,15 @@ import anyio
 
 from engine.errors import LeaseLost
 from engine.model.ids import is_in_tree
-from engine.model.messages import AnyMessage, Completion, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.messages import (
+    AnyMessage,
+    Completion,
+    EnqueueMessage,
+    External,
+    FireTimer,
+    StartOrchestration,
+    due_at_ms,
+)
 from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
 from engine.model.turn import ActivityRef, TimerRef
@@ -86,9 +94,7 @@ class OrchestratorQueue:
             if message_id in self._message_ids:
                 return
             self._message_ids.add(message_id)
-        visible_at_ms = self._now_ms() + delay_ms
-        if isinstance(message, FireTimer):
-            visible_at_ms = max(visible_at_ms, message.fire_at_ms)
+        visible_at_ms = max(self._now_ms() + delay_ms, due_at_ms(message))
         position = (visible_at_ms, next(self._arrivals))
         row = QueuedMessage(message=message, position=position, visible_at_ms=visible_at_ms)
         bisect.insort(self._rows.setdefault(message.instance, []), row, key=lambda other: other.position)

@@ -18,8 +18,8 @@ from engine.model.messages import (
     AnyMessage,
     CompleteActivity,
     FailActivity,
-    FireTimer,
     StartOrchestration,
+    due_at_ms,
 )
 from engine.model.payload import Payload
 from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
@@ -187,10 +187,8 @@ class World:
         self._live: dict[str, LiveExecution] = {}
 
     def send(self, message: AnyMessage, delay: timedelta = timedelta(0)) -> None:
-        """Deliver `message` after `delay`; a timer when it is due."""
-        at_ms = self.now_ms + delay // timedelta(milliseconds=1)
-        if isinstance(message, FireTimer):
-            at_ms = max(at_ms, message.fire_at_ms)
+        """Deliver `message` after `delay`; a timer or a start when it is due."""
+        at_ms = max(self.now_ms + delay // timedelta(milliseconds=1), due_at_ms(message))
         heapq.heappush(self._later, (at_ms, next(self._order), message))
 
     async def play(self, root: str) -> None:

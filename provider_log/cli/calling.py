@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,6 +15,7 @@ from engine.client import Client, require_completed
 from engine.errors import InstanceNotFound, UsageError, WaitTimedOut
 from engine.model.status import STANDSTILL
 from engine.model.views import InstanceInfo
+from provider_log.cli.durations import duration
 from provider_log.cli.settings import Resolved, resolve
 from provider_log.server import wire
 from provider_log.server.remote import RemoteProvider
@@ -37,6 +39,10 @@ MessageId = Annotated[
     typer.Option(
         "--message-id", metavar="ID", help="One per logical call: a second one with it is dropped.", show_default=False
     ),
+]
+Delay = Annotated[
+    timedelta | None,
+    typer.Option("--delay", metavar="10s", parser=duration, help="Begin so much later.", show_default=False),
 ]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after.", show_default=False)

@@ -19,6 +19,7 @@ from provider_log.cli import show
 from provider_log.cli.calling import (
     AsJson,
     Data,
+    Delay,
     InstanceId,
     MessageId,
     Node,
@@ -43,6 +44,7 @@ def start(
         str | None,
         typer.Option("--version", metavar="VERSION", help="Exactly this one, not the latest.", show_default=False),
     ] = None,
+    delay: Delay = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, as `wait` does.")] = False,
     timeout: Timeout = None,
     url: Url = None,
@@ -55,9 +57,11 @@ def start(
 
     async def question(node: Node) -> tuple[str, InstanceInfo | None]:
         before = await node.provider.get_instance_info(instance) if instance else None
-        handle = await node.client.start(name, value, instance=instance, version=version)
+        handle = await node.client.start(name, value, instance=instance, version=version, delay=delay)
         if before is not None:
             note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")
+        elif delay is not None:
+            note(f"{handle.instance} begins in {delay}")
         elif wait:
             note(f"started {handle.instance}")
         return handle.instance, await node.ended(handle.instance, timeout) if wait else None

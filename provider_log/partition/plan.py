@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from engine.errors import TurnTooLarge
 from engine.model.events import OrchestrationStarted
 from engine.model.key_values import KeyValueChange
-from engine.model.messages import AnyMessage, FireTimer
+from engine.model.messages import AnyMessage, FireTimer, due_at_ms
 from engine.model.status import TERMINAL
 from engine.model.turn import ActivityRef, Disposition, TurnResult
 from engine.model.work import WorkItem
@@ -223,7 +223,7 @@ def _take_back(ref: ActivityRef, place: Place, issuer: Issuer) -> tuple[r.Activi
 def send(message: AnyMessage, place: Place) -> tuple[r.Sent, LogRecord | None]:
     """How a message leaves: in the changelog alone if it stays in the partition, else by the messages topic too."""
     data = codec.encode_message(message)
-    visible_at_ms = message.fire_at_ms if isinstance(message, FireTimer) else 0
+    visible_at_ms = due_at_ms(message)
     target = partition_of(message.instance, place.partitions)
     sent = r.Sent(partition=target, instance=message.instance, data=data, visible_at_ms=visible_at_ms)
     return sent, None if target == place.partition else message_record(message.instance, data, visible_at_ms, place)

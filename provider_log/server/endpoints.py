@@ -66,6 +66,7 @@ async def start(ask: Ask) -> Response:
             name=body.name,
             input=body.input,
             version=body.version,
+            start_at_ms=body.start_at_ms,
             message_id=ask.message_id,
             traceparent=ask.traceparent,
         )

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from engine.model.events import AnyEvent
+from engine.model.ids import INSTANT_MS_MAX
 from engine.model.key_values import KeyValue
 from engine.model.payload import NULL, Payload
 from engine.model.removal import InstanceFilter, PruneOptions
@@ -18,6 +19,9 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 MESSAGE_ID_CHARS_MAX = 200
 
 NotNegative = Annotated[int, Meta(ge=0)]
+Instant = Annotated[int, Meta(ge=0, le=INSTANT_MS_MAX)]
+DELAY_MS_MAX = 7 * 10**13
+"""Two thousand years: with any delay that is less, a message is visible before the year 10000."""
 
 
 class NoQuery(Struct, forbid_unknown_fields=True):
@@ -36,7 +40,7 @@ class ListQuery(Struct, forbid_unknown_fields=True):
 class MessageQuery(Struct, forbid_unknown_fields=True):
     """When the message is to be visible, in milliseconds from now."""
 
-    delay_ms: NotNegative = 0
+    delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MS_MAX)] = 0
 
 
 class WaitQuery(Struct, forbid_unknown_fields=True):
@@ -72,11 +76,12 @@ class KeyValues(Struct, frozen=True):
 
 
 class Start(Struct, forbid_unknown_fields=True):
-    """Start orchestration `name` with `input`."""
+    """Start orchestration `name` with `input`, no sooner than `start_at_ms`, in milliseconds since 1970."""
 
     name: str
     input: Payload = NULL
     version: str | None = None
+    start_at_ms: Instant | None = None
 
 
 class Cancel(Struct, forbid_unknown_fields=True):

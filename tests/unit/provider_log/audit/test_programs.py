@@ -62,6 +62,10 @@ async def _detach(ctx: OrchestrationContext) -> None:
     ctx.start_detached(interpret, ["timer"], instance=f"{ctx.new_guid()}")
 
 
+async def _detach_later(ctx: OrchestrationContext) -> None:
+    ctx.start_detached(interpret, ["activity"], instance=f"{ctx.new_guid()}", delay=timedelta(milliseconds=20))
+
+
 DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
     "activity": lambda ctx: ctx.schedule_activity(work, 1),
     "broken": lambda ctx: asyncio.gather(ctx.schedule_activity(fail, 1), return_exceptions=True),
@@ -78,6 +82,7 @@ DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
         ctx.schedule_sub_orchestration(interpret, ["raise"]), return_exceptions=True
     ),
     "abandoned child": _abandon,
+    "detached later": _detach_later,
     "detached": _detach,
     "event": lambda ctx: ctx.wait_event("event"),
     "letter": lambda ctx: ctx.dequeue("letters"),

@@ -62,6 +62,20 @@ def test_a_start_prints_the_id_alone_and_says_what_comes_next(turnlog: Command) 
     assert ran == (Exit.OK, "a b\n", "next: turnlog wait 'a b'\n")
 
 
+@pytest.mark.parametrize(("delay", "shown"), [("1h", "1:00:00"), ("1.5d", "1 day, 12:00:00"), ("90000ms", "0:01:30")])
+def test_a_delayed_start_says_when_it_begins(turnlog: Command, delay: str, shown: str) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', "--id", delay, "--delay", delay)
+    assert ran == (Exit.OK, f"{delay}\n", f"{delay} begins in {shown}\nnext: turnlog wait {delay}\n")
+    assert turnlog("status", delay).code == Exit.NOT_FOUND
+
+
+@pytest.mark.parametrize("delay", ["10", "s", "-1s", "1y", "99999999999d"])
+def test_what_is_no_delay_is_refused(turnlog: Command, delay: str) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', f"--delay={delay}")
+    assert ran.code == Exit.USAGE
+    assert "expected a" in ran.err
+
+
 def test_a_start_without_an_id_makes_one_up(turnlog: Command) -> None:
     ran = turnlog("start", "welcome", '"Ann"', "--json")
     assert re.fullmatch(r"\w{8,}", ran.json["instance"])
