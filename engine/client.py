@@ -186,7 +186,7 @@ class Client:
 
         Raises:
             UsageError: The id cannot be one, the input cannot travel, the function is not decorated, an option is
-                unknown, or it would begin after the year 9999.
+                unknown, it would begin after the year 9999, or would have no time at all.
         """
         arguments.options(options, StartOptions.__annotations__, "a start")
         output: Any = Any
@@ -204,6 +204,7 @@ class Client:
             name=name,
             input=self._payload(input, f"the input of {name}"),
             version=options.get("version"),
+            deadline_ms=_deadline_ms(options.get("deadline")),
             message_id=options.get("message_id") or self._chance.token(),
         )
         await self._send(message, delay_ms)
@@ -465,6 +466,14 @@ def _present(instance: str) -> str:
     if not instance:
         raise UsageError("expected a non-empty instance id, but it is empty")
     return instance
+
+
+def _deadline_ms(deadline: timedelta | None) -> int | None:
+    length = arguments.duration(deadline, "deadline")
+    deadline_ms = None if length is None else arguments.milliseconds(length)
+    if deadline_ms == 0:
+        raise UsageError(f"expected a deadline after the start, but it is {deadline}")
+    return deadline_ms
 
 
 def _unexplained(info: InstanceInfo) -> Failure:

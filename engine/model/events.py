@@ -33,7 +33,10 @@ class CarriedMessage(Struct, frozen=True):
 
 
 class OrchestrationStarted(Event, frozen=True, kw_only=True):
-    """Always first. `incarnation` identifies this life of the instance; `python` is the minor that first ran it."""
+    """Always first. `incarnation` identifies this life of the instance; `python` is the minor that first ran it.
+
+    With `deadline_at_ms` a timer whose id is this event's fires then, and asks the code to end.
+    """
 
     name: str
     version: str
@@ -46,6 +49,7 @@ class OrchestrationStarted(Event, frozen=True, kw_only=True):
     engine: str = ""
     message_id: str | None = None
     traceparent: str | None = None
+    deadline_at_ms: int | None = None
 
 
 class OrchestrationCompleted(Event, frozen=True, kw_only=True):
@@ -74,9 +78,13 @@ class OrchestrationContinuedAsNew(Event, frozen=True, kw_only=True):
 
 
 class OrchestrationCancelRequested(Event, frozen=True, kw_only=True):
-    """The code sees `CancelledError` from here on. At most one an execution."""
+    """The code sees `CancelledError` from here on. At most one an execution.
+
+    With `is_deadline` nobody asked for it but the instance's deadline: code that lets it through has failed.
+    """
 
     reason: str
+    is_deadline: bool = False
 
 
 class ActivityScheduled(Event, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ class StartOrchestration(External, frozen=True, kw_only=True):
 
     Attributes:
         start_at_ms: Not visible before this instant, in milliseconds since 1970; at once if None.
+        deadline_ms: So long after its first turn it has to have ended; without a bound if None.
     """
 
     name: str
@@ -42,6 +43,7 @@ class StartOrchestration(External, frozen=True, kw_only=True):
     version: str | None = None
     parent: ParentLink | None = None
     start_at_ms: int | None = None
+    deadline_ms: int | None = None
 
 
 class ContinueInstance(Message, frozen=True, kw_only=True):
@@ -54,6 +56,7 @@ class ContinueInstance(Message, frozen=True, kw_only=True):
     parent: ParentLink | None = None
     carried: tuple[CarriedMessage, ...] = ()
     custom_status: str | None = None
+    deadline_at_ms: int | None = None
 
 
 class CompleteActivity(Message, frozen=True, kw_only=True):
@@ -75,7 +78,7 @@ class FailActivity(Message, frozen=True, kw_only=True):
 
 
 class FireTimer(Message, frozen=True, kw_only=True):
-    """Timer `timer_id` is due. Not visible before `fire_at_ms`."""
+    """Timer `timer_id` is due. Not visible before `fire_at_ms`. That of the first event is the instance's deadline."""
 
     incarnation: int
     execution_id: int

@@ -86,6 +86,7 @@ class LiveExecution:
         )
         self._root: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
+        self._is_out_of_time = False
 
     @property
     def incarnation(self) -> int:
@@ -214,6 +215,8 @@ class LiveExecution:
         return OrchestrationCompleted(**_UNPLACED, output=output)
 
     def _cancelled(self) -> ExecutionEnd:
+        if self._cancel_reason is not None and self._is_out_of_time:
+            return self._failed(Failure(Category.APPLICATION, "TimedOut", self._cancel_reason))
         if self._cancel_reason is not None:
             return OrchestrationCancelled(**_UNPLACED, reason=self._cancel_reason)
         message = (
@@ -246,6 +249,7 @@ class LiveExecution:
 
     def _cancel(self, event: OrchestrationCancelRequested) -> None:
         self._cancel_reason = event.reason
+        self._is_out_of_time = event.is_deadline
         self.ledger.is_ending = True
         if self._root is not None:
             self._root.cancel()

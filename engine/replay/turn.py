@@ -17,7 +17,7 @@ from engine.model.events import (
     SubOrchestrationScheduled,
 )
 from engine.model.failure import Category, Failure
-from engine.model.ids import FIRST_EVENT
+from engine.model.ids import FIRST_EVENT, INSTANT_MS_MAX
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -203,6 +203,7 @@ class _Turn:
             engine=ENGINE_LEVEL,
             message_id=start.message_id,
             traceparent=start.traceparent,
+            deadline_at_ms=_deadline_at_ms(start, self._item.now_ms),
         )
         self._dispositions[place] = Disposition.APPLIED
         return self._go_on(self._new_live(started, definition, self._item.execution_id), first=place)
@@ -229,6 +230,7 @@ class _Turn:
             python=PYTHON,
             engine=ENGINE_LEVEL,
             traceparent=before.traceparent,
+            deadline_at_ms=message.deadline_at_ms,
         )
         self._dispositions[place] = Disposition.APPLIED
         return self._go_on(self._new_live(started, definition, self._item.execution_id + 1), first=place)
@@ -356,6 +358,11 @@ class _Turn:
         ended.add([*effects.delta, *closing(so_far, failure, effects.delta[-1].timestamp_ms)])
         ended.replies = effects.replies
         return Committed(ended.result(self._dispositions, None), None)
+
+
+def _deadline_at_ms(start: StartOrchestration, now_ms: int) -> int | None:
+    """When an instance that begins now has to have ended; one after the end of time is as good as that."""
+    return None if start.deadline_ms is None else min(now_ms + start.deadline_ms, INSTANT_MS_MAX)
 
 
 def _first(history: Sequence[AnyEvent]) -> OrchestrationStarted:

@@ -65,6 +65,7 @@ class Life:
         self._next_id = FIRST_EVENT
         self._cancels = 0
         self._time_ms = 0
+        self._deadline_at_ms: int | None = None
 
     @property
     def last_event_id(self) -> int:
@@ -136,10 +137,10 @@ class Life:
         match event:
             case on.OrchestrationStarted(incarnation=incarnation) if incarnation != self.incarnation:
                 found(Kind.EXECUTION, f"expected incarnation {self.incarnation}, but the start is of {incarnation}")
-            case on.OrchestrationCancelRequested(event_id=event_id):
-                self._cancels += 1
-                if self._cancels > 1:
-                    found(Kind.EXECUTION, f"expected one cancel request an execution, but event {event_id} is another")
+            case on.OrchestrationStarted(deadline_at_ms=deadline_at_ms):
+                self._take_deadline(deadline_at_ms, found)
+            case on.OrchestrationCancelRequested():
+                self._ask_to_end(event, found)
             case on.ExternalSubscribed(event_id=event_id, name=name):
                 self._waits.setdefault(name, []).append(event_id)
             case on.ExternalEventReceived(name=name):
@@ -149,6 +150,26 @@ class Life:
                 self._finish(event, found)
             case _:
                 pass
+
+    def _ask_to_end(self, event: on.OrchestrationCancelRequested, found: Found) -> None:
+        self._cancels += 1
+        if self._cancels > 1:
+            found(Kind.EXECUTION, f"expected one cancel request an execution, but event {event.event_id} is another")
+        if event.is_deadline and (self._deadline_at_ms is None or event.timestamp_ms < self._deadline_at_ms):
+            found(
+                Kind.TIMER,
+                f"expected the deadline to pass at {self._deadline_at_ms} or later, but it passed at "
+                f"{event.timestamp_ms}",
+            )
+
+    def _take_deadline(self, deadline_at_ms: int | None, found: Found) -> None:
+        """A deadline is the instance's, so every execution of a life has the first one's."""
+        if self.execution_id > FIRST_EXECUTION and deadline_at_ms != self._deadline_at_ms:
+            found(
+                Kind.EXECUTION,
+                f"expected the deadline {self._deadline_at_ms} in every execution, but here it is {deadline_at_ms}",
+            )
+        self._deadline_at_ms = deadline_at_ms
 
     def _answer(self, event: on.AnyEvent, asked_kind: type, found: Found) -> None:
         source: int = getattr(event, "source_event_id", 0)

@@ -44,6 +44,10 @@ Delay = Annotated[
     timedelta | None,
     typer.Option("--delay", metavar="10s", parser=duration, help="Begin so much later.", show_default=False),
 ]
+Deadline = Annotated[
+    timedelta | None,
+    typer.Option("--deadline", metavar="10m", parser=duration, help="End it when it takes longer.", show_default=False),
+]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after.", show_default=False)
 ]

@@ -19,6 +19,7 @@ from provider_log.cli import show
 from provider_log.cli.calling import (
     AsJson,
     Data,
+    Deadline,
     Delay,
     InstanceId,
     MessageId,
@@ -45,6 +46,7 @@ def start(
         typer.Option("--version", metavar="VERSION", help="Exactly this one, not the latest.", show_default=False),
     ] = None,
     delay: Delay = None,
+    deadline: Deadline = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, as `wait` does.")] = False,
     timeout: Timeout = None,
     url: Url = None,
@@ -57,7 +59,9 @@ def start(
 
     async def question(node: Node) -> tuple[str, InstanceInfo | None]:
         before = await node.provider.get_instance_info(instance) if instance else None
-        handle = await node.client.start(name, value, instance=instance, version=version, delay=delay)
+        handle = await node.client.start(
+            name, value, instance=instance, version=version, delay=delay, deadline=deadline
+        )
         if before is not None:
             note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")
         elif delay is not None:

@@ -67,6 +67,7 @@ async def start(ask: Ask) -> Response:
             input=body.input,
             version=body.version,
             start_at_ms=body.start_at_ms,
+            deadline_ms=body.deadline_ms,
             message_id=ask.message_id,
             traceparent=ask.traceparent,
         )

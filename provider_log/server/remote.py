@@ -334,7 +334,7 @@ def _request_of(message: AnyMessage) -> tuple[str, str, Any]:
     """Method, path and body that stand for `message`."""
     match message:
         case StartOrchestration(parent=None):
-            start = shapes.Start(message.name, message.input, message.version, message.start_at_ms)
+            start = shapes.Start(message.name, message.input, message.version, message.start_at_ms, message.deadline_ms)
             return "PUT", _path(message.instance), start
         case RaiseEvent():
             return "POST", _path(message.instance, "events", message.name), message.data

@@ -76,12 +76,18 @@ class KeyValues(Struct, frozen=True):
 
 
 class Start(Struct, forbid_unknown_fields=True):
-    """Start orchestration `name` with `input`, no sooner than `start_at_ms`, in milliseconds since 1970."""
+    """Start orchestration `name` with `input`.
+
+    Attributes:
+        start_at_ms: No sooner than this instant, in milliseconds since 1970.
+        deadline_ms: So long after its first turn it has to have ended, in milliseconds.
+    """
 
     name: str
     input: Payload = NULL
     version: str | None = None
     start_at_ms: Instant | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=DELAY_MS_MAX)] | None = None
 
 
 class Cancel(Struct, forbid_unknown_fields=True):

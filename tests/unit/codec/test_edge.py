@@ -37,8 +37,8 @@ CANCEL = CancelInstance(instance="order-7", reason="asked to")
             StartOrchestration(instance="größe", name="n", input=NULL, version="2", message_id="m"),
         ),
         (
-            '{"type": "StartOrchestration", "instance": "a", "name": "n", "start_at_ms": 1767225600000}',
-            StartOrchestration(instance="a", name="n", input=NULL, start_at_ms=1_767_225_600_000),
+            '{"type": "StartOrchestration", "instance": "a", "name": "n", "start_at_ms": 1767225600, "deadline_ms": 5}',
+            StartOrchestration(instance="a", name="n", input=NULL, start_at_ms=1_767_225_600, deadline_ms=5),
         ),
         (
             '{"type": "RaiseEvent", "instance": "a", "name": "paid", "data": 12.50, "traceparent": "00-1-2-01"}',

@@ -1,12 +1,13 @@
 """How may a client start an orchestration: later, for so long, once more?"""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from engine import OrchestrationContext, Status, orchestration
-from engine.errors import InstanceNotFound, UsageError
+from engine.errors import InstanceNotFound, OrchestrationFailed, OrchestrationHeld, UsageError
 from tests.unit.engine.runtime.running import Bench, cycles
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +21,11 @@ def bench() -> Bench:
 @orchestration
 async def gathers(ctx: OrchestrationContext) -> list[object]:
     return [await ctx.dequeue("q"), await ctx.wait_event("e")]
+
+
+@orchestration
+async def reaches_out(ctx: OrchestrationContext) -> None:
+    asyncio.get_running_loop().stop()
 
 
 # Later
@@ -48,11 +54,41 @@ async def test_the_first_of_two_starts_to_come_begins_it(bench: Bench) -> None:
         assert (await handle.status()).created_at_ms == started
 
 
+# For so long
+
+
+async def test_an_instance_that_takes_too_long_has_failed_and_a_held_one_stays_held(bench: Bench) -> None:
+    async with bench.engine(orchestrations=[gathers, reaches_out]):
+        handle = await bench.client.start(gathers, deadline=timedelta(seconds=10))
+        held = await bench.client.start(reaches_out, deadline=timedelta(seconds=10))
+        await handle.changed()
+        with pytest.raises(OrchestrationHeld):
+            await held.wait()
+        bench.clock.advance(10_000)
+        with pytest.raises(OrchestrationFailed, match=r"to end within its deadline of .*, but it was still running"):
+            await handle.wait()
+        assert (await held.status()).status is Status.HELD
+
+
+async def test_the_time_counts_from_the_first_turn_on(bench: Bench) -> None:
+    async with bench.engine(orchestrations=[gathers]):
+        handle = await bench.client.start(gathers, delay=timedelta(seconds=60), deadline=timedelta(seconds=10))
+        bench.clock.advance(60_000)
+        begun = await handle.changed()
+        bench.clock.advance(9_999)
+        await cycles()
+        assert (await handle.status()).revision == begun.revision
+        bench.clock.advance(1)
+        assert (await handle.changed(begun.revision)).status is Status.FAILED
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"delay": timedelta.max}, "expected an orchestration that starts before the year 10000, but it would"),
         ({"delay": 5}, "expected a delay to be a timedelta, but it is 5"),
+        ({"deadline": 5}, "expected deadline to be a timedelta, but it is 5"),
+        ({"deadline": timedelta(0)}, "expected a deadline after the start, but it is 0:00:00"),
         ({"later": 5}, "expected options of a start among .*delay.*, but got later"),
     ],
 )

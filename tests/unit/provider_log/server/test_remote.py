@@ -78,7 +78,7 @@ async def run_to_the_end(served: ServedMemory, instance: str, status: Status = S
             traceparent="00-aa-bb-01",
         ),
         StartOrchestration(instance="..", name="ship", input=Payload(b"\x00", codecs=("zstd",), key_id="t7")),
-        StartOrchestration(instance="due", name="ship", input=NULL, start_at_ms=1),
+        StartOrchestration(instance="due", name="ship", input=NULL, start_at_ms=1, deadline_ms=2),
         RaiseEvent(instance=ODD_ID, name="paid/card ?", data=Payload(b'{"$payload":1}'), message_id="k"),
         RaiseEvent(instance=".", name="..", data=NULL),
         EnqueueMessage(instance=ODD_ID, name="lines", data=Payload(b"<x/>", content_type="text/xml")),
