@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
+from engine.begun import begun
 from engine.clock import Clock, SystemClock
 from engine.converter import Converter, JsonConverter
 from engine.errors import (
@@ -37,7 +38,7 @@ from engine.replay import arguments
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance, within
 from engine.runtime.options import back_off_ms
-from engine.start_options import StartOptions
+from engine.start_options import StartOptions, reuse_policy
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
 O = TypeVar("O")  # noqa: E741  # output, beside I for input
@@ -57,11 +58,13 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
         tries_max: Calls in all, the first included, while the provider answers `Retryable` or `InDoubt`.
         delay_ms: Wait before the second; doubles.
         delay_max_ms: Bound of that wait. With the defaults a call gives up after some six seconds.
+        start_ms_max: So long a start with `if_exists` waits to hear whether it began the instance.
     """
 
     tries_max: int = 8
     delay_ms: int = 50
     delay_max_ms: int = 2_000
+    start_ms_max: int = 20_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -177,7 +180,7 @@ class Client:
     ) -> Handle[Any]:
         """Ask for an orchestration to start. Durable when it returns.
 
-        If the instance exists already, the start counts as a duplicate and changes nothing.
+        If the instance exists already, the start counts as a duplicate and changes nothing, unless `if_exists` says so.
 
         Args:
             orchestration: A function decorated with `@orchestration`, which gives its name alone, or a name.
@@ -187,6 +190,9 @@ class Client:
         Raises:
             UsageError: The id cannot be one, the input cannot travel, the function is not decorated, an option is
                 unknown, it would begin after the year 9999, or would have no time at all.
+            InstanceExists: With `if_exists`: another start began it. One that is repeated with the `message_id` which
+                began it succeeds.
+            WaitTimedOut: With `if_exists`: nobody knows yet. A repeated call with the same `message_id` asks again.
         """
         arguments.options(options, StartOptions.__annotations__, "a start")
         output: Any = Any
@@ -205,10 +211,26 @@ class Client:
             input=self._payload(input, f"the input of {name}"),
             version=options.get("version"),
             deadline_ms=_deadline_ms(options.get("deadline")),
+            if_exists=reuse_policy(options.get("if_exists")),
             message_id=options.get("message_id") or self._chance.token(),
         )
+        if message.if_exists is not None and delay_ms:
+            raise UsageError("expected no delay beside if_exists, for who is there by then is not known before")
         await self._send(message, delay_ms)
+        if message.if_exists is not None:
+            await self._begun(message)
         return Handle(self, message.instance, output)
+
+    async def _begun(self, start: StartOrchestration) -> None:
+        instance, message_id = start.instance, start.message_id or ""
+        deciding = self._repeated(lambda: begun(self._provider, instance, message_id))
+        try:
+            await within(self._clock, deciding, self._options.start_ms_max)
+        except TimeoutError:
+            raise WaitTimedOut(
+                f"expected {instance!r} to begin, or to refuse to, within {self._options.start_ms_max} ms, but "
+                f"{await self._last_seen(instance)}; the start is in its queue"
+            ) from None
 
     def _delay_ms(self, delay: timedelta | None) -> int:
         delay_ms = 0 if delay is None else arguments.milliseconds(delay)

@@ -182,6 +182,14 @@ class InstanceView(Protocol):
         """All that the instance keeps now, by key, ascending; empty for an unknown instance."""
         ...
 
+    async def has_consumed(self, instance: str, message_id: str) -> bool:
+        """Whether a turn of the instance, committed, has consumed a message with this id.
+
+        What a start came to is known then: the instance's `start_id` is its id, or it changed nothing. A provider
+        knows the latest ids of an instance, a thousand or more. False for an unknown instance, and an id it forgot.
+        """
+        ...
+
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:
         """History of that execution; empty if there is none. Raises as `read` does."""
         ...

@@ -10,6 +10,7 @@ from engine.model.events import CarriedMessage
 from engine.model.failure import Failure
 from engine.model.ids import ParentLink
 from engine.model.payload import Payload
+from engine.model.policies import ReusePolicy
 
 
 class Message(Struct, frozen=True, kw_only=True, tag=True):
@@ -31,9 +32,10 @@ class External(Message, frozen=True, kw_only=True):
 
 
 class StartOrchestration(External, frozen=True, kw_only=True):
-    """Start `name` as a new instance. Ignored, and recorded as a duplicate, if the instance exists.
+    """Start `name` as a new instance. If the instance exists, it is ignored and recorded as a duplicate.
 
     Attributes:
+        if_exists: With `RESTART_ENDED`, an instance that has ended begins anew: another life under the same id.
         start_at_ms: Not visible before this instant, in milliseconds since 1970; at once if None.
         deadline_ms: So long after its first turn it has to have ended; without a bound if None.
     """
@@ -44,6 +46,7 @@ class StartOrchestration(External, frozen=True, kw_only=True):
     parent: ParentLink | None = None
     start_at_ms: int | None = None
     deadline_ms: int | None = None
+    if_exists: ReusePolicy | None = None
 
 
 class ContinueInstance(Message, frozen=True, kw_only=True):

@@ -12,3 +12,12 @@ class OnParentEnd(enum.Enum):
     CANCEL = "cancel"  # never recorded: it is what None stands for
     ABANDON = "abandon"  # it goes on, and its answer is heard by nobody
     UNKNOWN = "unknown"  # written by a newer version than this one
+
+
+class ReusePolicy(enum.Enum):
+    """What a start does whose instance exists already."""
+
+    IGNORE = "ignore"  # nothing, and nobody is told; never recorded: it is what None stands for
+    REFUSE = "refuse"  # nothing, and whoever asked is told
+    RESTART_ENDED = "restart_ended"  # an instance that has ended begins anew; one that has not is as with REFUSE
+    UNKNOWN = "unknown"  # written by a newer version than this one

@@ -66,6 +66,7 @@ class Effects:
         instance_of: The id of the child that a recorded call started, for cancelling it.
         queue_of: Session and tag of the activity that a recorded call asked for, for taking it back; the tag is of use
             with a session alone.
+        is_new_life: Whether its first event is in the turn, and the instance had ended before.
 
     Attributes:
         delta: The new events so far.
@@ -81,6 +82,8 @@ class Effects:
         started: OrchestrationStarted,
         instance_of: Callable[[int], str],
         queue_of: Callable[[int], Queue],
+        *,
+        is_new_life: bool = False,
     ) -> None:
         self.instance = instance
         self.execution_id = execution_id
@@ -99,6 +102,7 @@ class Effects:
         self._cancelled_timers: list[TimerRef] = []
         self._metadata: dict[str, Any] = {}
         self._has_passed_deadline = False
+        self.is_new_life = is_new_life
         self._key_values: list[KeyValueChange] = []
         self._continued: OrchestrationContinuedAsNew | None = None
 
@@ -149,7 +153,10 @@ class Effects:
         )
 
     def _start(self, event: OrchestrationStarted) -> None:
+        if self.is_new_life:
+            self._metadata.update(new_life=True, set_custom_status=True, custom_status=None)
         self._metadata.update(
+            start_id=event.message_id,
             status=Status.RUNNING,
             orchestration_name=event.name,
             orchestration_version=event.version,

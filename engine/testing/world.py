@@ -270,6 +270,9 @@ class World:
         if result.execution_id > len(outcome.executions):
             outcome.executions.append([])
         outcome.history.extend(result.history_delta)
+        if metadata.new_life:
+            outcome.failure = outcome.output = outcome.custom_status = None
+            outcome.began_with, outcome.changed = {}, {}
         outcome.status = metadata.status or outcome.status
         outcome.incarnation = metadata.incarnation or outcome.incarnation
         outcome.failure = metadata.failure or outcome.failure

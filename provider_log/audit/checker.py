@@ -293,6 +293,9 @@ class Checker:
             life = self._lives[record.instance] = Life(record.incarnation)
             self.deleted.discard(record.instance)
             self._instances += 1
+        elif record.new_life:
+            life.renew(record.incarnation, found)
+            self.ended.pop(record.instance, None)
         elif life.incarnation != record.incarnation:
             found(
                 Kind.EXECUTION,

@@ -66,6 +66,13 @@ class Life:
         self._cancels = 0
         self._time_ms = 0
         self._deadline_at_ms: int | None = None
+        self._is_renewed = False  # the next execution is of another life
+        self._is_first = True  # of this life
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the next execution follows one of the same life."""
+        return self.execution_id >= FIRST_EXECUTION and not self._is_renewed
 
     @property
     def last_event_id(self) -> int:
@@ -82,16 +89,28 @@ class Life:
         expected = self.execution_id + 1
         if execution_id != expected:
             found(Kind.EXECUTION, f"expected execution {expected}, but the record is of execution {execution_id}")
-        elif expected > FIRST_EXECUTION and not isinstance(self.end, on.OrchestrationContinuedAsNew):
+        elif self._goes_on and not isinstance(self.end, on.OrchestrationContinuedAsNew):
             found(
                 Kind.EXECUTION,
                 f"expected execution {self.execution_id} to have continued as new, but execution {execution_id} "
                 f"follows {_name(self.end) if self.end else 'while it runs'}",
             )
+        if not self._goes_on:
+            self._deadline_at_ms = None
+        self._is_first, self._is_renewed = not self._goes_on, False
         self.execution_id = execution_id
         self.end = None
         self.open, self._answered, self._waits = {}, set(), {}
         self._next_id, self._cancels, self._time_ms = FIRST_EVENT, 0, 0
+
+    def renew(self, incarnation: int, found: Found) -> None:
+        """The next execution begins another life under the same id: only what has ended may, and as another."""
+        if not self.is_over:
+            found(Kind.EXECUTION, f"expected execution {self.execution_id} to have ended, but a new life begins")
+        if incarnation == self.incarnation:
+            found(Kind.EXECUTION, f"expected another incarnation than {incarnation} for a new life, but it is the same")
+        self.incarnation = incarnation
+        self._is_renewed = True
 
     def prune(self, execution_ids: Iterable[int], found: Found) -> None:
         """These executions are forgotten: only earlier ones can be, each of them once."""
@@ -164,7 +183,7 @@ class Life:
 
     def _take_deadline(self, deadline_at_ms: int | None, found: Found) -> None:
         """A deadline is the instance's, so every execution of a life has the first one's."""
-        if self.execution_id > FIRST_EXECUTION and deadline_at_ms != self._deadline_at_ms:
+        if not self._is_first and deadline_at_ms != self._deadline_at_ms:
             found(
                 Kind.EXECUTION,
                 f"expected the deadline {self._deadline_at_ms} in every execution, but here it is {deadline_at_ms}",

@@ -1,5 +1,6 @@
 """How does a command ask a node? One connection, one answer, printed for people or for programs."""
 
+import enum
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,15 @@ from provider_log.server import wire
 from provider_log.server.remote import RemoteProvider
 
 T = TypeVar("T")
+
+
+class Reuse(enum.Enum):
+    """The choices of `--if-exists`."""
+
+    IGNORE = "ignore"
+    REFUSE = "refuse"
+    RESTART_ENDED = "restart_ended"
+
 
 APPEARS_S = 1.0
 """An instance shows up with its first turn; a command that follows a start waits that long for it."""
@@ -47,6 +57,15 @@ Delay = Annotated[
 Deadline = Annotated[
     timedelta | None,
     typer.Option("--deadline", metavar="10m", parser=duration, help="End it when it takes longer.", show_default=False),
+]
+IfExists = Annotated[
+    Reuse | None,
+    typer.Option(
+        "--if-exists",
+        metavar="WHAT",
+        help="Where the instance exists: ignore, refuse, or restart_ended, which lets one that has ended begin anew.",
+        show_default=False,
+    ),
 ]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="Give up after.", show_default=False)

@@ -21,6 +21,7 @@ from provider_log.cli.calling import (
     Data,
     Deadline,
     Delay,
+    IfExists,
     InstanceId,
     MessageId,
     Node,
@@ -47,6 +48,7 @@ def start(
     ] = None,
     delay: Delay = None,
     deadline: Deadline = None,
+    if_exists: IfExists = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, as `wait` does.")] = False,
     timeout: Timeout = None,
     url: Url = None,
@@ -58,9 +60,15 @@ def start(
         raise typer.BadParameter("expected --wait with --timeout, but it is not there")
 
     async def question(node: Node) -> tuple[str, InstanceInfo | None]:
-        before = await node.provider.get_instance_info(instance) if instance else None
+        before = await node.provider.get_instance_info(instance) if instance and if_exists is None else None
         handle = await node.client.start(
-            name, value, instance=instance, version=version, delay=delay, deadline=deadline
+            name,
+            value,
+            instance=instance,
+            version=version,
+            delay=delay,
+            deadline=deadline,
+            if_exists=None if if_exists is None else if_exists.value,
         )
         if before is not None:
             note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")

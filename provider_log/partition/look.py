@@ -41,7 +41,13 @@ def instance_info(instance: str, row: InstanceRow) -> InstanceInfo:
         parent_instance=row.parent_instance,
         incarnation=row.incarnation,
         history_events=row.event_count,
+        start_id=row.start_id,
     )
+
+
+def has_consumed(view: ReadView, instance: str, message_id: str) -> bool:
+    """Whether a turn of the instance has consumed a message with this id, as far as that is remembered."""
+    return view.get(keys.seen(instance, message_id)) is not None
 
 
 def tree(view: ReadView, root: str) -> Mapping[str, InstanceRow]:

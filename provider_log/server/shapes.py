@@ -1,6 +1,6 @@
 """Which bodies, queries and answers does `/v1` know? The shapes that are not nouns of the engine."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,8 @@ from engine.model.views import ExecutionInfo, InstanceInfo
 LIST_MAX = 1_000
 WAIT_MS_MAX = 60_000
 WAIT_MS_DEFAULT = 25_000
+START_MS = 20_000
+"""So long a start with `if_exists` waits to hear whether it began the instance."""
 BODY_BYTES_MAX = 4 * 1024 * 1024
 MESSAGE_ID_CHARS_MAX = 200
 
@@ -81,6 +83,8 @@ class Start(Struct, forbid_unknown_fields=True):
     Attributes:
         start_at_ms: No sooner than this instant, in milliseconds since 1970.
         deadline_ms: So long after its first turn it has to have ended, in milliseconds.
+        if_exists: What to do if the instance exists. Without it, or with `ignore`, nothing. Else the answer waits for
+            the turn that decides, and is 409 if another start began it; an `Idempotency-Key` must name the call.
     """
 
     name: str
@@ -88,6 +92,20 @@ class Start(Struct, forbid_unknown_fields=True):
     version: str | None = None
     start_at_ms: Instant | None = None
     deadline_ms: Annotated[int, Meta(ge=1, le=DELAY_MS_MAX)] | None = None
+    if_exists: Literal["ignore", "refuse", "restart_ended"] | None = None
+
+
+class ConsumedQuery(Struct, forbid_unknown_fields=True):
+    """Which message."""
+
+    message_id: str
+
+
+class Consumed(Struct, frozen=True):
+    """Whether a turn of the instance has consumed the message."""
+
+    instance: str
+    consumed: bool
 
 
 class Cancel(Struct, forbid_unknown_fields=True):

@@ -42,6 +42,7 @@ class InstanceRow(Struct, frozen=True, array_like=True):
     parent_instance: str | None = None
     pinned_version: EngineVersion | None = None
     has_key_changes: bool = False
+    start_id: str | None = None
 
 
 class ExecutionRow(Struct, frozen=True, array_like=True):

@@ -10,7 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Client, Engine, EngineOptions, OrchestrationContext, Registry, activity, orchestration
+from engine import Client, ClientOptions, Engine, EngineOptions, OrchestrationContext, Registry, activity, orchestration
+from engine.errors import InstanceExists, WaitTimedOut
 from provider_log import LogProvider
 from provider_log.audit.verify import verify
 from provider_log.options import LogProviderOptions
@@ -103,7 +104,9 @@ async def interpret(ctx: OrchestrationContext, program: list[str]) -> int:
 
 
 programs = st.lists(st.sampled_from([*DOES, "again", "raise"]), max_size=6)
-disturbances = st.lists(st.sampled_from(["event", "letter", "cancel", "start again", "nothing"]), max_size=4)
+disturbances = st.lists(
+    st.sampled_from(["event", "letter", "cancel", "start again", "begin anew", "nothing"]), max_size=4
+)
 
 
 @settings(max_examples=12)
@@ -135,7 +138,7 @@ async def _live(
         LogProvider.embedded(data, partitions=partitions, options=options) as provider,
         Engine(provider, registry, engine_options),
     ):
-        client = Client(provider)
+        client = Client(provider, options=ClientOptions(start_ms_max=PATIENCE_MS))
         for number, (program, disturbed) in enumerate(instances):
             deadline = timedelta(milliseconds=40) if number % 2 else None
             handle = await client.start(interpret, program, instance=f"i{number}", deadline=deadline)
@@ -149,6 +152,11 @@ async def _live(
                         await handle.cancel()
                     case "start again":
                         await client.start(interpret, ["status"], instance=f"i{number}")
+                    case "begin anew":
+                        with contextlib.suppress(InstanceExists, WaitTimedOut):
+                            await client.start(
+                                interpret, ["keys", "activity"], instance=f"i{number}", if_exists="restart_ended"
+                            )
                     case _:
                         await client.enqueue_message(f"nobody {number}", "letters")
         await _quiet(provider)

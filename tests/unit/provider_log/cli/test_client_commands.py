@@ -76,6 +76,18 @@ def test_what_is_no_delay_is_refused(turnlog: Command, delay: str) -> None:
     assert "expected a" in ran.err
 
 
+def test_a_start_can_refuse_or_begin_anew_what_exists(turnlog: Command) -> None:
+    begun = turnlog("start", "welcome", '"Ann"', "--id", "r1", "--if-exists", "refuse", "--wait")
+    assert (begun.code, begun.err) == (Exit.OK, "started r1\n")
+    refused = turnlog("start", "welcome", '"Bob"', "--id", "r1", "--if-exists", "refuse")
+    assert (refused.code, refused.out) == (Exit.USAGE, "")
+    assert "expected this start to begin 'r1', but it exists and is completed" in refused.err
+    anew = turnlog("start", "welcome", '"Cy"', "--id", "r1", "--if-exists", "restart_ended", "--wait", "--json")
+    assert anew.json["output"] == {"said": "hello Cy"}
+    assert anew.json["current_execution_id"] == 2
+    assert turnlog("start", "welcome", "--if-exists", "replace").code == Exit.USAGE
+
+
 def test_a_start_without_an_id_makes_one_up(turnlog: Command) -> None:
     ran = turnlog("start", "welcome", '"Ann"', "--json")
     assert re.fullmatch(r"\w{8,}", ran.json["instance"])
