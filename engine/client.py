@@ -96,9 +96,9 @@ class Handle(Generic[O]):
         """As `Client.changed`."""
         return await self._client.changed(self.instance, seen)
 
-    async def raise_event(self, name: str, data: object = None) -> None:
+    async def raise_event(self, name: str, data: object = None, *, keep: bool = False) -> None:
         """As `Client.raise_event`."""
-        await self._client.raise_event(self.instance, name, data)
+        await self._client.raise_event(self.instance, name, data, keep=keep)
 
     async def enqueue_message(self, queue: str, data: object = None) -> None:
         """As `Client.enqueue_message`."""
@@ -247,16 +247,20 @@ class Client:
         return Handle(self, instance, output)
 
     async def raise_event(
-        self, instance: str, name: str, data: object = None, *, message_id: str | None = None
+        self, instance: str, name: str, data: object = None, *, keep: bool = False, message_id: str | None = None
     ) -> None:
         """Send external event `name`. It wakes the oldest wait of that name; if there is none it is lost.
+
+        With `keep` it is not lost: the execution keeps it until its code waits for that name.
 
         Raises:
             UsageError: The id cannot be one, or `data` cannot travel.
         """
         payload = self._payload(data, f"the data of event {name}")
         message_id = message_id or self._chance.token()
-        await self._send(RaiseEvent(instance=_present(instance), name=name, data=payload, message_id=message_id))
+        await self._send(
+            RaiseEvent(instance=_present(instance), name=name, data=payload, keep=keep, message_id=message_id)
+        )
 
     async def enqueue_message(
         self, instance: str, queue: str, data: object = None, *, message_id: str | None = None

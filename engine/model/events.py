@@ -142,10 +142,15 @@ class ExternalSubscribed(Event, frozen=True, kw_only=True):
 
 
 class ExternalEventReceived(Event, frozen=True, kw_only=True):
-    """An external event arrived. It is delivered to the oldest open wait of its name, if there is one."""
+    """An external event arrived. It is delivered to the oldest open wait of its name, if there is one.
+
+    One that is `kept` stays until it is read: if nobody waits it is for the next wait of its name, and if its wait is
+    taken back before the code looked at it, it goes back to its place.
+    """
 
     name: str
     data: Payload
+    kept: bool = False
 
 
 class ExternalSubscriptionCancelled(Event, frozen=True, kw_only=True):

@@ -90,10 +90,14 @@ class FireTimer(Message, frozen=True, kw_only=True):
 
 
 class RaiseEvent(External, frozen=True, kw_only=True):
-    """External event `name`: delivered to the oldest open wait of its name, recorded and dropped if there is none."""
+    """External event `name`: delivered to the oldest open wait of its name, recorded and dropped if there is none.
+
+    With `keep` it is not dropped: the next wait of its name in this execution gets it.
+    """
 
     name: str
     data: Payload
+    keep: bool = False
 
 
 class EnqueueMessage(External, frozen=True, kw_only=True):

@@ -140,9 +140,9 @@ def _fail_child(message: FailSubOrchestration, live: LiveExecution, event_id: in
 
 
 def _raise_event(message: RaiseEvent, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    disposition = Disposition.APPLIED if live.ledger.awaits_event(message.name) else Disposition.EARLY
-    return disposition, ExternalEventReceived(
-        event_id=event_id, timestamp_ms=now_ms, name=message.name, data=message.data
+    is_for_somebody = message.keep or live.ledger.awaits_event(message.name)
+    return Disposition.APPLIED if is_for_somebody else Disposition.EARLY, ExternalEventReceived(
+        event_id=event_id, timestamp_ms=now_ms, name=message.name, data=message.data, kept=message.keep
     )
 
 

@@ -258,16 +258,18 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
     @overload
     def wait_event(self, name: str, /) -> DurableFuture[Any]: ...
     def wait_event(self, name: str, expected: Any = Any, /) -> DurableFuture[Any]:
-        """The next external event `name` that arrives from now on; what arrived before is lost.
+        """The next external event `name` that arrives from now on; what arrived before is lost, unless it was kept.
 
-        Several waits of one name get one event each, oldest wait first. The future raises ConversionError if the data
-        is not of the type `expected`.
+        Several waits of one name get one event each, oldest wait first; of events that were kept the oldest comes
+        first. The future raises ConversionError if the data is not of the type `expected`.
 
         Raises:
             UsageError: `name` cannot be a name.
         """
-        asked = WaitExternal(name=arguments.name(name, "the name of an external event"))
-        return self._asked(self._ask(asked), expected, f"external event {name}")
+        event_id = self._ask(WaitExternal(name=arguments.name(name, "the name of an external event")))
+        future = self._asked(event_id, expected, f"external event {name}")
+        self._ledger.open_wait(event_id, name)
+        return future
 
     @overload
     def dequeue(self, queue: str, expected: type[O], /) -> DurableFuture[O]: ...

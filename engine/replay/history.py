@@ -105,6 +105,8 @@ def open_work(history: Sequence[AnyEvent]) -> list[Asked]:
                 waits.open(name, event_id)
             case QueueSubscribed():
                 asked[event.event_id] = event
+            case ExternalEventReceived(event_id=event_id, name=name, kept=True):
+                waits.keep(name, event_id)
             case ExternalEventReceived(name=name):
                 if (taken := waits.arrive(name)) is not None:
                     del asked[taken]
@@ -115,7 +117,7 @@ def open_work(history: Sequence[AnyEvent]) -> list[Asked]:
             case _:
                 if type(event) in ANSWERS or type(event) in CANCELLED_BY:
                     asked.pop(getattr(event, "source_event_id", 0), None)
-    served = _served_readers(history)
+    served = _served_readers(history) | waits.holders()
     return [work for event_id, work in asked.items() if event_id not in served]
 
 

@@ -33,6 +33,7 @@ from engine.model.events import (
     CarriedMessage,
     CustomStatusUpdated,
     ExecutionEnd,
+    ExternalEventReceived,
     ExternalSubscribed,
     KeysRead,
     KeyValueCleared,
@@ -45,6 +46,7 @@ from engine.model.events import (
     TimerCreated,
 )
 from engine.model.ids import child_instance, instant_problem
+from engine.model.payload import Payload
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
 from engine.replay.history import Asked, carried_number, goes_on, taken_back
@@ -96,6 +98,7 @@ class Ledger:
         self._waits = Waits()
         self._queues = Queues()
         self._messages: dict[int, CarriedMessage] = {}
+        self._kept: dict[int, Payload] = {}
 
     def ask(self, action: AnyAction) -> int:
         """Record `action` as the next event and return its id; 0, and nothing is recorded, once the books are shut.
@@ -190,10 +193,33 @@ class Ledger:
         """Whether some wait for external event `name` is open."""
         return self._waits.is_open(name)
 
-    def event_arrived(self, name: str) -> AskedFuture[object] | None:
-        """The future that an external event `name` is for, or None if nobody waits."""
-        event_id = self._waits.arrive(name)
-        return None if event_id is None else self.answer(event_id)
+    def event_arrived(self, event: ExternalEventReceived) -> None:
+        """An external event: it goes to the oldest open wait, else it stays if it is to be kept."""
+        if event.kept:
+            self._kept[event.event_id] = event.data
+            self._lend(self._waits.keep(event.name, event.event_id))
+            return
+        waiting = self._waits.arrive(event.name)
+        future = None if waiting is None else self.answer(waiting)
+        if future is not None:
+            future.deliver(event.data, event.event_id)
+
+    def open_wait(self, event_id: int, name: str) -> None:
+        """Wait `event_id` is for the next event `name`, and gets one that was kept at once."""
+        number = self._waits.open(name, event_id) if event_id else None
+        self._lend(None if number is None else (event_id, number))
+
+    def _event_read(self, event_id: int) -> None:
+        """The code looked at the kept event that wait `event_id` holds."""
+        del self._kept[self._waits.read(event_id)]
+        self.answer(event_id)
+
+    def _lend(self, handed: tuple[int, int] | None) -> None:
+        if handed is not None:
+            waiting, number = handed
+            future = self.futures[waiting]
+            if not future.cancelled():  # else its own cancel, still to be recorded, passes the event on
+                future.lend(self._kept[number], self.last_event_id, self._event_read)
 
     def carry(self, carried: tuple[CarriedMessage, ...]) -> None:
         """Queue messages that the execution before left unread."""
@@ -220,8 +246,9 @@ class Ledger:
         return tuple(self._messages[number] for number in self._queues.unread())
 
     def unread_bytes(self) -> int:
-        """Size of the payloads of all messages that are not read."""
-        return sum(len(message.data.data) for message in self._messages.values())
+        """Size of the payloads of all messages and kept events that are not read."""
+        kept = sum(len(data.data) for data in self._kept.values())
+        return kept + sum(len(message.data.data) for message in self._messages.values())
 
     def _keep(self, number: int, message: CarriedMessage) -> None:
         self._messages[number] = message
@@ -260,7 +287,6 @@ class Ledger:
         )
 
     def _wait_external(self, action: WaitExternal) -> AnyEvent:
-        self._waits.open(action.name, self.last_event_id)
         return self._opened(ExternalSubscribed(event_id=self.last_event_id, timestamp_ms=self.now_ms, name=action.name))
 
     def _dequeue(self, action: DequeueMessage) -> AnyEvent:
@@ -323,7 +349,7 @@ class Ledger:
             case SubOrchestrationScheduled():
                 self.cancelled_children[source] = asked.instance
             case ExternalSubscribed():
-                self._waits.close(asked.name, source)
+                self._lend(self._waits.close(asked.name, source))
             case QueueSubscribed():
                 self._hand_over(self._queues.close(asked.name, source))
             case ActivityScheduled(session_id=session_id) if session_id is not None:

@@ -277,9 +277,7 @@ class LiveExecution:
             future.succeed(None, event.event_id)
 
     def _receive_event(self, event: ExternalEventReceived) -> None:
-        future = self.ledger.event_arrived(event.name)
-        if future is not None:
-            future.deliver(event.data, event.event_id)
+        self.ledger.event_arrived(event)
 
     def _receive_message(self, event: QueueMessageReceived) -> None:
         self.ledger.message_arrived(event.event_id, CarriedMessage(event.name, event.data, event.message_id))

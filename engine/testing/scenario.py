@@ -45,13 +45,13 @@ class Scripted(Struct, frozen=True):
 
 
 def raise_event(
-    name: str, data: object = None, *, at: timedelta = timedelta(0), instance: str | None = None
+    name: str, data: object = None, *, at: timedelta = timedelta(0), instance: str | None = None, keep: bool = False
 ) -> Scripted:
-    """External event `name`, for the orchestration under test or for `instance`."""
+    """External event `name`, for the orchestration under test or for `instance`; kept for the next wait, if asked."""
     return Scripted(
         at,
         lambda converter, root: RaiseEvent(
-            instance=instance or root, name=name, data=converter.encode(data, f"data of event {name}")
+            instance=instance or root, name=name, data=converter.encode(data, f"data of event {name}"), keep=keep
         ),
     )
 

@@ -62,6 +62,8 @@ class Life:
         self._pruned: set[int] = set()
         self._answered: set[int] = set()
         self._waits: dict[str, list[int]] = {}
+        self._kept: dict[str, list[int]] = {}
+        self._lent: dict[int, int] = {}  # by wait: the kept event it got; whether the code looked is no event
         self._next_id = FIRST_EVENT
         self._cancels = 0
         self._time_ms = 0
@@ -100,7 +102,8 @@ class Life:
         self._is_first, self._is_renewed = not self._goes_on, False
         self.execution_id = execution_id
         self.end = None
-        self.open, self._answered, self._waits = {}, set(), {}
+        self.open, self._answered = {}, set()
+        self._waits, self._kept, self._lent = {}, {}, {}
         self._next_id, self._cancels, self._time_ms = FIRST_EVENT, 0, 0
 
     def renew(self, incarnation: int, found: Found) -> None:
@@ -162,9 +165,9 @@ class Life:
                 self._ask_to_end(event, found)
             case on.ExternalSubscribed(event_id=event_id, name=name):
                 self._waits.setdefault(name, []).append(event_id)
-            case on.ExternalEventReceived(name=name):
-                if waits := self._waits.get(name):
-                    self._close(waits.pop(0))
+                self._lend(name)
+            case on.ExternalEventReceived():
+                self._receive(event)
             case _ if isinstance(event, on.ExecutionEnd):
                 self._finish(event, found)
             case _:
@@ -206,9 +209,31 @@ class Life:
         else:
             if isinstance(asked, on.TimerCreated) and isinstance(event, on.TimerFired):
                 self._check_due(asked, event, found)
-            if isinstance(asked, on.ExternalSubscribed):
-                self._waits[asked.name].remove(source)
             self._close(source)
+            if isinstance(asked, on.ExternalSubscribed):
+                self._wait_no_more(asked)
+
+    def _receive(self, event: on.ExternalEventReceived) -> None:
+        """An event is for the oldest wait; one that is kept closes it not: it may come back."""
+        if event.kept:
+            self._kept.setdefault(event.name, []).append(event.event_id)
+            self._lend(event.name)
+        elif waits := self._waits.get(event.name):
+            self._close(waits.pop(0))
+
+    def _lend(self, name: str) -> None:
+        waits, kept = self._waits.get(name), self._kept.get(name)
+        if waits and kept:
+            self._lent[waits.pop(0)] = kept.pop(0)
+
+    def _wait_no_more(self, asked: on.ExternalSubscribed) -> None:
+        """A kept event that was never looked at goes back to its place."""
+        lent = self._lent.pop(asked.event_id, None)
+        if lent is None:
+            self._waits[asked.name].remove(asked.event_id)
+        else:
+            self._kept[asked.name] = sorted([*self._kept[asked.name], lent])
+            self._lend(asked.name)
 
     def _check_due(self, asked: on.TimerCreated, event: on.TimerFired, found: Found) -> None:
         if event.timestamp_ms < asked.fire_at_ms:
@@ -225,13 +250,16 @@ class Life:
     def _finish(self, end: on.ExecutionEnd, found: Found) -> None:
         self.end = end
         for event_id, asked in self.open.items():
+            if event_id in self._lent:
+                continue
             if isinstance(asked, CLOSED_AT_END) and getattr(asked, "on_parent_end", None) is not OnParentEnd.ABANDON:
                 found(
                     Kind.LEFT_OPEN,
                     f"expected {_name(asked)} (event {event_id}) to be answered or taken back before the execution "
                     f"ended, but it was neither",
                 )
-        self.open, self._answered, self._waits = {}, set(), {}
+        self.open, self._answered = {}, set()
+        self._waits, self._kept, self._lent = {}, {}, {}
 
 
 def check_status(record: r.TurnCommitted, ended: on.ExecutionEnd | None, found: Found) -> None:

@@ -92,16 +92,17 @@ def event(
     instance: InstanceId,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the event.", show_default=False)],
     data: Data = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep it for the next wait, if nobody waits for it.")] = False,
     message_id: MessageId = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Raise an event for an instance. One that nobody waits for is dropped; `enqueue` keeps what it sends."""
+    """Raise an event for an instance. One that nobody waits for is dropped unless it is to be kept."""
     value = value_of(data)
 
     async def question(node: Node) -> InstanceInfo:
         info = await node.existing(instance)
-        await node.client.raise_event(instance, name, value, message_id=message_id)
+        await node.client.raise_event(instance, name, value, keep=keep, message_id=message_id)
         return info
 
     _print_accepted(ask(url, question), f"event {name} is on its way to {instance}", as_json=as_json)

@@ -58,6 +58,7 @@ class JsonFailure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 # How the type of a message's field is typed in JSON; one that is not here has no JSON form.
 JSON_TYPES: dict[Any, Any] = {
     str: str,
+    bool: bool,
     str | None: str | None,
     int | None: INCARNATION | None,
     Payload: msgspec.Raw,

@@ -98,14 +98,17 @@ async def has_consumed(ask: Ask) -> Response:
 
 async def raise_event(ask: Ask) -> Response:
     """Raise an event; the body is its data."""
+    query = ask.query(shapes.EventQuery)
     return await ask.put(
         RaiseEvent(
             instance=ask.instance,
             name=ask.segment("name"),
             data=await ask.payload(),
+            keep=query.keep,
             message_id=ask.message_id,
             traceparent=ask.traceparent,
-        )
+        ),
+        query.delay_ms,
     )
 
 
@@ -286,7 +289,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("GET", INSTANCES, list_instances, {OK: shapes.InstancePage}, query=shapes.ListQuery),
     Endpoint("GET", ONE, get_instance, {OK: InstanceInfo}),
     Endpoint("PUT", ONE, start, {ACCEPTED: shapes.Accepted}, query=shapes.MessageQuery, body=shapes.Start),
-    Endpoint("POST", ONE + "/events/{name}", raise_event, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload),
+    Endpoint("POST", ONE + "/events/{name}", raise_event, {ACCEPTED: shapes.Accepted}, shapes.EventQuery, Payload),
     Endpoint(
         "POST", ONE + "/queues/{name}", enqueue_message, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload
     ),

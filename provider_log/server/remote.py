@@ -102,7 +102,9 @@ class RemoteProvider:
                 headers["idempotency-key"] = message.message_id
             if message.traceparent is not None:
                 headers["traceparent"] = message.traceparent
-        await self._ask(method, path, query={"delay_ms": delay_ms}, body=wire.encode(body), headers=headers)
+        keep = "true" if isinstance(message, RaiseEvent) and message.keep else None
+        query = {"delay_ms": delay_ms, "keep": keep}
+        await self._ask(method, path, query=query, body=wire.encode(body), headers=headers)
 
     async def enqueue_for_worker(self, item: WorkItem) -> None:
         raise Refused(

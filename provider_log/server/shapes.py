@@ -45,6 +45,12 @@ class MessageQuery(Struct, forbid_unknown_fields=True):
     delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MS_MAX)] = 0
 
 
+class EventQuery(MessageQuery, forbid_unknown_fields=True):
+    """As of any message; and whether the event is kept for the next wait, if nobody waits for it."""
+
+    keep: bool = False
+
+
 class WaitQuery(Struct, forbid_unknown_fields=True):
     """What to wait for, and how long before answering 204.
 

@@ -205,7 +205,7 @@ class World:
         instance = self.instance
         match choice % 8:
             case 0:
-                return instance.raised("e", number)
+                return instance.raised("e", number, keep=choice % 3 == 0)
             case 1:
                 return instance.enqueued("q", number, f"m{number}")
             case 2 if choice % 5 == 0:

@@ -50,6 +50,10 @@ CANCEL = CancelInstance(instance="order-7", reason="asked to")
             StartOrchestration(instance="a", name="n", input=NULL),
         ),
         (
+            '{"type": "RaiseEvent", "instance": "a", "name": "paid", "keep": true}',
+            RaiseEvent(instance="a", name="paid", data=NULL, keep=True),
+        ),
+        (
             '{"type": "RaiseEvent", "instance": "a", "name": "paid", "data": 12.50, "traceparent": "00-1-2-01"}',
             RaiseEvent(instance="a", name="paid", data=Payload(b"12.50"), traceparent="00-1-2-01"),
         ),

@@ -145,7 +145,7 @@ async def _live(
             for what in disturbed:
                 match what:
                     case "event":
-                        await handle.raise_event("event")
+                        await handle.raise_event("event", keep=number % 2 == 0)
                     case "letter":
                         await handle.enqueue_message("letters")
                     case "cancel":

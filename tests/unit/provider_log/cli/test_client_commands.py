@@ -88,6 +88,15 @@ def test_a_start_can_refuse_or_begin_anew_what_exists(turnlog: Command) -> None:
     assert turnlog("start", "welcome", "--if-exists", "replace").code == Exit.USAGE
 
 
+def test_an_event_can_be_kept_for_the_code(turnlog: Command) -> None:
+    with_keep = ("event", "k2", "decision", '"yes"', "--keep")
+    turnlog("start", "approval", "--id", "k2")
+    assert turnlog(*with_keep) == (Exit.OK, "event decision is on its way to k2\n", "")
+    assert turnlog("wait", "k2").out == '"yes"\n'
+    received = next(event for event in turnlog("history", "k2", "--json").json["events"] if "kept" in event)
+    assert received["kept"] is True
+
+
 def test_a_start_without_an_id_makes_one_up(turnlog: Command) -> None:
     ran = turnlog("start", "welcome", '"Ann"', "--json")
     assert re.fullmatch(r"\w{8,}", ran.json["instance"])

@@ -82,6 +82,7 @@ async def run_to_the_end(served: ServedMemory, instance: str, status: Status = S
         StartOrchestration(instance="due", name="ship", input=NULL, start_at_ms=1, deadline_ms=2),
         RaiseEvent(instance=ODD_ID, name="paid/card ?", data=Payload(b'{"$payload":1}'), message_id="k"),
         RaiseEvent(instance=".", name="..", data=NULL),
+        RaiseEvent(instance="kept", name="e", data=NULL, keep=True),
         EnqueueMessage(instance=ODD_ID, name="lines", data=Payload(b"<x/>", content_type="text/xml")),
         CancelInstance(instance=ODD_ID, reason="", incarnation=4, traceparent="00-aa-bb-01"),
     ],
