@@ -6,10 +6,12 @@ that speaks HTTP. There are no branches over transports here.
 
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
+from engine.begun import begun
 from engine.clock import Clock, SystemClock
 from engine.converter import Converter, JsonConverter
 from engine.errors import (
@@ -23,7 +25,7 @@ from engine.errors import (
 )
 from engine.model.events import AnyEvent
 from engine.model.failure import Category, Failure
-from engine.model.ids import root_instance_id_problem
+from engine.model.ids import instant_problem, root_instance_id_problem
 from engine.model.key_values import KeyValue
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
@@ -32,9 +34,11 @@ from engine.model.status import Status
 from engine.model.views import ExecutionInfo, InstanceInfo, InstanceTree
 from engine.port import InstanceView, Mailbox, ProviderAdmin
 from engine.registry import orchestration_definition
+from engine.replay import arguments
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance, within
 from engine.runtime.options import back_off_ms
+from engine.start_options import StartOptions, reuse_policy
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
 O = TypeVar("O")  # noqa: E741  # output, beside I for input
@@ -55,11 +59,13 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
         tries_max: Calls in all, the first included, while the provider answers `Retryable` or `InDoubt`.
         delay_ms: Wait before the second; doubles.
         delay_max_ms: Bound of that wait. With the defaults a call gives up after some six seconds.
+        start_ms_max: So long a start with `if_exists` waits to hear whether it began the instance.
     """
 
     tries_max: int = 8
     delay_ms: int = 50
     delay_max_ms: int = 2_000
+    start_ms_max: int = 20_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -91,9 +97,9 @@ class Handle(Generic[O]):
         """As `Client.changed`."""
         return await self._client.changed(self.instance, seen)
 
-    async def raise_event(self, name: str, data: object = None) -> None:
+    async def raise_event(self, name: str, data: object = None, *, keep: bool = False) -> None:
         """As `Client.raise_event`."""
-        await self._client.raise_event(self.instance, name, data)
+        await self._client.raise_event(self.instance, name, data, keep=keep)
 
     async def enqueue_message(self, queue: str, data: object = None) -> None:
         """As `Client.enqueue_message`."""
@@ -149,20 +155,14 @@ class Client:
         orchestration: Callable[[OrchestrationContext, I], Coroutine[Any, Any, O]],
         input: I,
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[O]: ...
     @overload
     async def start(
         self,
         orchestration: Callable[[OrchestrationContext], Coroutine[Any, Any, O]],
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[O]: ...
     @overload
     async def start(
@@ -170,35 +170,32 @@ class Client:
         orchestration: str,
         input: object = None,  # its name in every signature above; positional all the same
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[Any]: ...
     async def start(
         self,
         orchestration: str | Callable[..., Any],
         input: object = None,  # noqa: A002  # its name in every signature above; positional all the same
         /,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        message_id: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Handle[Any]:
         """Ask for an orchestration to start. Durable when it returns.
 
-        If the instance exists already, the start counts as a duplicate and changes nothing.
+        If the instance exists already, the start counts as a duplicate and changes nothing, unless `if_exists` says so.
 
         Args:
             orchestration: A function decorated with `@orchestration`, which gives its name alone, or a name.
             input: Its input.
-            instance: The id of the new instance; made up if None.
-            version: Exactly this one; the latest that the engine has if None.
-            message_id: For a caller that itself repeats its calls: a second start with the same id is dropped.
+            options: See `StartOptions`.
 
         Raises:
-            UsageError: The id cannot be one, the input cannot travel, or the function is not decorated.
+            UsageError: The id cannot be one, the input cannot travel, the function is not decorated, an option is
+                unknown, it would begin after the year 9999, or would have no time at all.
+            InstanceExists: With `if_exists`: another start began it. One that is repeated with the `message_id` which
+                began it succeeds.
+            WaitTimedOut: With `if_exists`: nobody knows yet. A repeated call with the same `message_id` asks again.
         """
+        arguments.options(options, StartOptions.__annotations__, "a start")
         output: Any = Any
         if isinstance(orchestration, str):
             name = orchestration
@@ -207,17 +204,40 @@ class Client:
             name, output = definition.name, definition.output_type
             if input is not None and not definition.takes_input:
                 raise UsageError(f"expected no input for {name}, which takes none, but it got {input!r}")
-        instance = self._chance.token() if instance is None else instance
-        await self._send(
-            StartOrchestration(
-                instance=_checked(instance),
-                name=name,
-                input=self._payload(input, f"the input of {name}"),
-                version=version,
-                message_id=message_id or self._chance.token(),
-            )
+        chosen = options.get("instance")
+        delay_ms = self._delay_ms(options.get("delay"))
+        message = StartOrchestration(
+            instance=_checked(self._chance.token() if chosen is None else chosen),
+            name=name,
+            input=self._payload(input, f"the input of {name}"),
+            version=options.get("version"),
+            deadline_ms=_deadline_ms(options.get("deadline")),
+            if_exists=reuse_policy(options.get("if_exists")),
+            message_id=options.get("message_id") or self._chance.token(),
         )
-        return Handle(self, instance, output)
+        if message.if_exists is not None and delay_ms:
+            raise UsageError("expected no delay beside if_exists, for who is there by then is not known before")
+        await self._send(message, delay_ms)
+        if message.if_exists is not None:
+            await self._begun(message)
+        return Handle(self, message.instance, output)
+
+    async def _begun(self, start: StartOrchestration) -> None:
+        instance, message_id = start.instance, start.message_id or ""
+        deciding = self._repeated(lambda: begun(self._provider, instance, message_id))
+        try:
+            await within(self._clock, deciding, self._options.start_ms_max)
+        except TimeoutError:
+            raise WaitTimedOut(
+                f"expected {instance!r} to begin, or to refuse to, within {self._options.start_ms_max} ms, but "
+                f"{await self._last_seen(instance)}; the start is in its queue"
+            ) from None
+
+    def _delay_ms(self, delay: timedelta | None) -> int:
+        delay_ms = 0 if delay is None else arguments.milliseconds(delay)
+        if problem := instant_problem(self._clock.now_ms() + delay_ms, "an orchestration that starts"):
+            raise UsageError(problem)
+        return delay_ms
 
     @overload
     def handle(self, instance: str) -> Handle[Any]: ...
@@ -228,16 +248,20 @@ class Client:
         return Handle(self, instance, output)
 
     async def raise_event(
-        self, instance: str, name: str, data: object = None, *, message_id: str | None = None
+        self, instance: str, name: str, data: object = None, *, keep: bool = False, message_id: str | None = None
     ) -> None:
         """Send external event `name`. It wakes the oldest wait of that name; if there is none it is lost.
+
+        With `keep` it is not lost: the execution keeps it until its code waits for that name.
 
         Raises:
             UsageError: The id cannot be one, or `data` cannot travel.
         """
         payload = self._payload(data, f"the data of event {name}")
         message_id = message_id or self._chance.token()
-        await self._send(RaiseEvent(instance=_present(instance), name=name, data=payload, message_id=message_id))
+        await self._send(
+            RaiseEvent(instance=_present(instance), name=name, data=payload, keep=keep, message_id=message_id)
+        )
 
     async def enqueue_message(
         self, instance: str, queue: str, data: object = None, *, message_id: str | None = None
@@ -478,10 +502,10 @@ class Client:
             )
         return self._admin
 
-    async def _send(self, message: External) -> None:
+    async def _send(self, message: External, delay_ms: int = 0) -> None:
         # Every kind of External is one of the messages the port takes; the union of them has no name of its own.
         sent = cast("StartOrchestration | RaiseEvent | EnqueueMessage | CancelInstance", message)
-        await self._repeated(lambda: self._provider.enqueue_for_orchestrator(sent))
+        await self._repeated(lambda: self._provider.enqueue_for_orchestrator(sent, delay_ms))
 
     async def _last_seen(self, instance: str) -> str:
         info = await self._provider.get_instance_info(instance)
@@ -526,6 +550,14 @@ def _present(instance: str) -> str:
     if not instance:
         raise UsageError("expected a non-empty instance id, but it is empty")
     return instance
+
+
+def _deadline_ms(deadline: timedelta | None) -> int | None:
+    length = arguments.duration(deadline, "deadline")
+    deadline_ms = None if length is None else arguments.milliseconds(length)
+    if deadline_ms == 0:
+        raise UsageError(f"expected a deadline after the start, but it is {deadline}")
+    return deadline_ms
 
 
 def _unexplained(info: InstanceInfo) -> Failure:

@@ -115,6 +115,10 @@ class InstanceNotFound(ClientError):
     """No instance has this id."""
 
 
+class InstanceExists(ClientError):
+    """An instance has this id already, and this very start did not begin it."""
+
+
 class OrchestrationFailed(ClientError):
     """The awaited instance failed or was cancelled.
 

@@ -140,7 +140,8 @@ class Mailbox(Protocol):
     async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
         """Put `message` in the queue of its instance, visible after `delay_ms`. Durable when it returns.
 
-        Does not create the instance.
+        Does not create the instance. One that says itself when it is for (`messages.due_at_ms`), a timer or a start, is
+        not visible before; that holds of what a turn sends, too.
 
         Raises:
             Refused: The message cannot be stored (too large).
@@ -184,6 +185,14 @@ class InstanceView(Protocol):
 
     async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
         """All that the instance keeps now, by key, ascending; empty for an unknown instance."""
+        ...
+
+    async def has_consumed(self, instance: str, message_id: str) -> bool:
+        """Whether a turn of the instance, committed, has consumed a message with this id.
+
+        What a start came to is known then: the instance's `start_id` is its id, or it changed nothing. A provider
+        knows the latest ids of an instance, a thousand or more. False for an unknown instance, and an id it forgot.
+        """
         ...
 
     async def read_with_execution(self, instance: str, execution_id: int) -> Sequence[AnyEvent]:

@@ -14,7 +14,7 @@ from engine.clock import Clock, SystemClock
 from engine.errors import Fatal, InDoubt, OwnershipLost, Refused, Retryable, UsageError
 from engine.model.failure import Failure
 from engine.model.ids import CHILD_MARK
-from engine.model.messages import AnyMessage, External, FireTimer
+from engine.model.messages import AnyMessage, External, due_at_ms
 from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import DEFAULT_ONLY, TagFilter
@@ -326,9 +326,7 @@ class LogProvider(Queries, Administration):
         is_external = isinstance(message, External) and CHILD_MARK not in message.instance
         lane = r.Lane.ORCHESTRATOR if is_external else r.Lane.MESSAGES
         number = partition_of(message.instance, self.partitions)
-        visible_at_ms = self._now_ms(number) + delay_ms if delay_ms > 0 else 0
-        if isinstance(message, FireTimer):
-            visible_at_ms = max(visible_at_ms, message.fire_at_ms)
+        visible_at_ms = max(self._now_ms(number) + delay_ms if delay_ms > 0 else 0, due_at_ms(message))
         record = LogRecord(
             topic=topics.orchestrator if is_external else topics.messages,
             partition=number,

@@ -78,6 +78,10 @@ class Queries(ABC):
         """See `engine.port.InstanceView`."""
         return look.key_values(self.held.view("get_key_values", instance), instance)
 
+    async def has_consumed(self, instance: str, message_id: str) -> bool:
+        """See `engine.port.InstanceView`."""
+        return look.has_consumed(self.held.view("has_consumed", instance), instance, message_id)
+
     # ProviderAdmin
 
     async def list_instances(

@@ -209,7 +209,8 @@ class TurnCommitted(Struct, frozen=True, kw_only=True):
     last.
 
     Attributes:
-        status, output, failure, pinned_version: As in `ExecutionMetadata`; None leaves what is stored.
+        status, output, failure, pinned_version, start_id: As in `ExecutionMetadata`; None leaves what is stored.
+        new_life: Likewise; on the first part, for it comes before all else.
         sent: All messages that leave, those to the own partition included.
     """
 
@@ -236,6 +237,8 @@ class TurnCommitted(Struct, frozen=True, kw_only=True):
     consumed: tuple[Consumed, ...] = ()
     pinned_version: EngineVersion | None = None
     key_values: tuple[KeyValueChange, ...] = ()
+    start_id: str | None = None
+    new_life: bool = False
 
 
 class WorkItemEnqueued(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from engine.model.limits import ActivityLimits
 from engine.model.payload import Payload
+from engine.model.policies import OnParentEnd
 
 
 class CallActivity(Struct, frozen=True, kw_only=True):
@@ -42,15 +43,17 @@ class StartSubOrchestration(Struct, frozen=True, kw_only=True):
     input: Payload
     instance: str | None = None
     version: str | None = None
+    on_parent_end: OnParentEnd | None = None
 
 
 class StartDetached(Struct, frozen=True, kw_only=True):
-    """Start an orchestration of its own."""
+    """Start an orchestration of its own, after `delay_ms` if that is set."""
 
     name: str
     instance: str
     input: Payload
     version: str | None = None
+    delay_ms: int | None = None
 
 
 class UpdateCustomStatus(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from engine.model.failure import Failure
 from engine.model.ids import ParentLink
 from engine.model.limits import ActivityLimits
 from engine.model.payload import Payload
+from engine.model.policies import OnParentEnd
 
 
 class Event(Struct, frozen=True, kw_only=True, tag=True):
@@ -33,7 +34,10 @@ class CarriedMessage(Struct, frozen=True):
 
 
 class OrchestrationStarted(Event, frozen=True, kw_only=True):
-    """Always first. `incarnation` identifies this life of the instance; `python` is the minor that first ran it."""
+    """Always first. `incarnation` identifies this life of the instance; `python` is the minor that first ran it.
+
+    With `deadline_at_ms` a timer whose id is this event's fires then, and asks the code to end.
+    """
 
     name: str
     version: str
@@ -46,6 +50,7 @@ class OrchestrationStarted(Event, frozen=True, kw_only=True):
     engine: str = ""
     message_id: str | None = None
     traceparent: str | None = None
+    deadline_at_ms: int | None = None
 
 
 class OrchestrationCompleted(Event, frozen=True, kw_only=True):
@@ -74,9 +79,13 @@ class OrchestrationContinuedAsNew(Event, frozen=True, kw_only=True):
 
 
 class OrchestrationCancelRequested(Event, frozen=True, kw_only=True):
-    """The code sees `CancelledError` from here on. At most one an execution."""
+    """The code sees `CancelledError` from here on. At most one an execution.
+
+    With `is_deadline` nobody asked for it but the instance's deadline: code that lets it through has failed.
+    """
 
     reason: str
+    is_deadline: bool = False
 
 
 class ActivityScheduled(Event, frozen=True, kw_only=True):
@@ -137,10 +146,15 @@ class ExternalSubscribed(Event, frozen=True, kw_only=True):
 
 
 class ExternalEventReceived(Event, frozen=True, kw_only=True):
-    """An external event arrived. It is delivered to the oldest open wait of its name, if there is one."""
+    """An external event arrived. It is delivered to the oldest open wait of its name, if there is one.
+
+    One that is `kept` stays until it is read: if nobody waits it is for the next wait of its name, and if its wait is
+    taken back before the code looked at it, it goes back to its place.
+    """
 
     name: str
     data: Payload
+    kept: bool = False
 
 
 class ExternalSubscriptionCancelled(Event, frozen=True, kw_only=True):
@@ -172,12 +186,13 @@ class QueueSubscriptionCancelled(Event, frozen=True, kw_only=True):
 
 
 class SubOrchestrationScheduled(Event, frozen=True, kw_only=True):
-    """A child was asked for."""
+    """A child was asked for. If it is open when the parent ends it is cancelled, unless `on_parent_end` says else."""
 
     name: str
     instance: str
     input: Payload
     version: str | None = None
+    on_parent_end: OnParentEnd | None = None
 
 
 class SubOrchestrationCompleted(Event, frozen=True, kw_only=True):
@@ -202,12 +217,13 @@ class SubOrchestrationCancelRequested(Event, frozen=True, kw_only=True):
 
 
 class OrchestrationChained(Event, frozen=True, kw_only=True):
-    """A detached orchestration was started; nothing comes back from it."""
+    """A detached orchestration was started, to begin after `delay_ms` if that is set; nothing comes back from it."""
 
     name: str
     instance: str
     input: Payload
     version: str | None = None
+    delay_ms: int | None = None
 
 
 class CustomStatusUpdated(Event, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""How are instances, executions and their children named?
+"""How are instances, executions and their children named, and which instants can be meant?
 
 An instance id is any non-empty string of at most `INSTANCE_ID_BYTES_MAX` bytes of UTF-8. Ids that contain
 `CHILD_MARK` belong to automatic children; clients and detached starts may not use them. Execution ids start at 1
@@ -13,6 +13,7 @@ CHILD_MARK = "::sub::"
 INSTANCE_ID_BYTES_MAX = 512  # fits a store key's 16-bit length with room, and a Kafka key with ease
 FIRST_EXECUTION = 1
 FIRST_EVENT = 1
+INSTANT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 
 
 class ParentLink(Struct, frozen=True):
@@ -55,6 +56,13 @@ def automatic_parent(instance: str) -> str | None:
 def roots_of(instances: Collection[str]) -> list[str]:
     """Those of `instances` that are no automatic child of another one of them, in their order."""
     return [instance for instance in instances if automatic_parent(instance) not in instances]
+
+
+def instant_problem(at_ms: int, what: str) -> str | None:
+    """Why `what` cannot be at `at_ms`, in milliseconds since 1970, or None if it can."""
+    if at_ms <= INSTANT_MS_MAX:
+        return None
+    return f"expected {what} before the year 10000, but it would {at_ms / 1000:.3g} s after 1970"
 
 
 def root_instance_id_problem(instance: str) -> str | None:

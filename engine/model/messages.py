@@ -10,6 +10,7 @@ from engine.model.events import CarriedMessage
 from engine.model.failure import Failure
 from engine.model.ids import ParentLink
 from engine.model.payload import Payload
+from engine.model.policies import ReusePolicy
 
 
 class Message(Struct, frozen=True, kw_only=True, tag=True):
@@ -31,12 +32,21 @@ class External(Message, frozen=True, kw_only=True):
 
 
 class StartOrchestration(External, frozen=True, kw_only=True):
-    """Start `name` as a new instance. Ignored, and recorded as a duplicate, if the instance exists."""
+    """Start `name` as a new instance. If the instance exists, it is ignored and recorded as a duplicate.
+
+    Attributes:
+        if_exists: With `RESTART_ENDED`, an instance that has ended begins anew: another life under the same id.
+        start_at_ms: Not visible before this instant, in milliseconds since 1970; at once if None.
+        deadline_ms: So long after its first turn it has to have ended; without a bound if None.
+    """
 
     name: str
     input: Payload
     version: str | None = None
     parent: ParentLink | None = None
+    start_at_ms: int | None = None
+    deadline_ms: int | None = None
+    if_exists: ReusePolicy | None = None
 
 
 class ContinueInstance(Message, frozen=True, kw_only=True):
@@ -49,6 +59,7 @@ class ContinueInstance(Message, frozen=True, kw_only=True):
     parent: ParentLink | None = None
     carried: tuple[CarriedMessage, ...] = ()
     custom_status: str | None = None
+    deadline_at_ms: int | None = None
 
 
 class CompleteActivity(Message, frozen=True, kw_only=True):
@@ -71,7 +82,7 @@ class FailActivity(Message, frozen=True, kw_only=True):
 
 
 class FireTimer(Message, frozen=True, kw_only=True):
-    """Timer `timer_id` is due. Not visible before `fire_at_ms`."""
+    """Timer `timer_id` is due. Not visible before `fire_at_ms`. That of the first event is the instance's deadline."""
 
     incarnation: int
     execution_id: int
@@ -80,10 +91,14 @@ class FireTimer(Message, frozen=True, kw_only=True):
 
 
 class RaiseEvent(External, frozen=True, kw_only=True):
-    """External event `name`: delivered to the oldest open wait of its name, recorded and dropped if there is none."""
+    """External event `name`: delivered to the oldest open wait of its name, recorded and dropped if there is none.
+
+    With `keep` it is not dropped: the next wait of its name in this execution gets it.
+    """
 
     name: str
     data: Payload
+    keep: bool = False
 
 
 class EnqueueMessage(External, frozen=True, kw_only=True):
@@ -116,6 +131,17 @@ class CancelInstance(External, frozen=True, kw_only=True):
 
     reason: str
     incarnation: int | None = None
+
+
+def due_at_ms(message: "AnyMessage") -> int:
+    """When `message` says that it is for, in milliseconds since 1970: not visible before. 0 if it says nothing."""
+    match message:
+        case FireTimer(fire_at_ms=at_ms):
+            return at_ms
+        case StartOrchestration(start_at_ms=int(at_ms)):
+            return at_ms
+        case _:
+            return 0
 
 
 Completion = CompleteActivity | FailActivity | CompleteSubOrchestration | FailSubOrchestration

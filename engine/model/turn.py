@@ -53,8 +53,11 @@ class ExecutionMetadata(Struct, frozen=True, kw_only=True):
     """What the engine tells a provider about the execution, so that it need not understand events.
 
     None leaves what is stored as it is. `output` goes with COMPLETED and CONTINUED_AS_NEW (the next input), `failure`
-    with FAILED and CANCELLED. `set_custom_status` says whether `custom_status` is meant. `pinned_version` says whose
-    rules the execution is run by, as long as it lasts: engines that do not know them do not get it.
+    with FAILED and CANCELLED. `start_id` is the message id of the start that began this life of the instance. With
+    `new_life` the instance had ended and begins anew with this execution: keys, custom status, parent and what it ended
+    with are those of the life before, and are forgotten before all else. `set_custom_status` says whether
+    `custom_status` is meant. `pinned_version` says whose rules the execution is run by, as long as it lasts: engines
+    that do not know them do not get it.
     """
 
     status: Status | None = None
@@ -67,6 +70,8 @@ class ExecutionMetadata(Struct, frozen=True, kw_only=True):
     set_custom_status: bool = False
     custom_status: str | None = None
     pinned_version: EngineVersion | None = None
+    start_id: str | None = None
+    new_life: bool = False
 
 
 class TurnResult(Struct, frozen=True, kw_only=True):
@@ -76,7 +81,7 @@ class TurnResult(Struct, frozen=True, kw_only=True):
         execution_id: The execution the events belong to; it becomes the current one if it is newer.
         history_delta: New events, ascending ids. Ids may have gaps; an id that exists already is refused.
         work_items: Activities to hand out, inserted before `cancelled_activities` are taken back.
-        messages: For this or other instances. A `FireTimer` is visible at its `fire_at_ms`, all others at once.
+        messages: For this or other instances. Visible at once, or when a message says (`messages.due_at_ms`).
         metadata: What queries show.
         cancelled_activities: Work items to take back; those that are gone already are fine.
         cancelled_timers: Timers that must not fire any more; those that fired already are fine.

@@ -15,9 +15,10 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
         revision: Grows with every commit that touched the instance; what `changed` compares.
         failure: Set when status is FAILED, CANCELLED or HELD.
         output: Set when status is COMPLETED.
-        parent_instance: Set once when the instance starts, never changed.
+        parent_instance: Set once when a life of the instance starts, never changed.
         suspend_reason: Set when status is SUSPENDED.
         pinned_version: Of the engine's rules by which the current execution runs; None if nobody said.
+        start_id: Message id of the start that began the current life of the instance; None if that had none.
     """
 
     instance: str
@@ -37,6 +38,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     history_events: int = 0
     pinned_version: EngineVersion | None = None
     suspend_reason: str | None = None
+    start_id: str | None = None
 
 
 class ExecutionInfo(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """What becomes of a message that arrives for a running execution: an event, or a reason why not?"""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.model.events import (
@@ -18,7 +19,7 @@ from engine.model.events import (
     TimerFired,
 )
 from engine.model.failure import Category, Failure
-from engine.model.ids import ParentLink
+from engine.model.ids import FIRST_EVENT, ParentLink
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -35,6 +36,7 @@ from engine.model.messages import (
 from engine.model.turn import Disposition
 from engine.replay.live import LiveExecution
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Admitted = tuple[Disposition, AnyEvent | None]
 AnswerEvent = ActivityCompleted | ActivityFailed | TimerFired | SubOrchestrationCompleted | SubOrchestrationFailed
 Answer = CompleteActivity | FailActivity | FireTimer | CompleteSubOrchestration | FailSubOrchestration
@@ -105,8 +107,26 @@ def _fail_activity(message: FailActivity, live: LiveExecution, event_id: int, no
 
 
 def _fire_timer(message: FireTimer, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
+    if message.timer_id == FIRST_EVENT:
+        return _pass_deadline(message, live, event_id, now_ms)
     event = TimerFired(event_id=event_id, timestamp_ms=now_ms, source_event_id=message.timer_id)
     return _if_awaited(message, live, TimerCreated, event)
+
+
+def _pass_deadline(message: FireTimer, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
+    """The timer of the instance's deadline: the code is asked to end, unless it was asked to already."""
+    if message.incarnation != live.incarnation:
+        return Disposition.OTHER_INCARNATION, None
+    deadline_at_ms = live.started.deadline_at_ms
+    if message.execution_id != live.execution_id or deadline_at_ms is None:
+        return Disposition.STALE, None
+    if live.cancel_requested:
+        return Disposition.DUPLICATE, None
+    deadline = EPOCH + timedelta(milliseconds=deadline_at_ms)
+    reason = f"expected {live.instance} to end within its deadline of {deadline.isoformat()}, but it was still running"
+    return Disposition.APPLIED, OrchestrationCancelRequested(
+        event_id=event_id, timestamp_ms=now_ms, reason=reason, is_deadline=True
+    )
 
 
 def _complete_child(message: CompleteSubOrchestration, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
@@ -124,9 +144,9 @@ def _fail_child(message: FailSubOrchestration, live: LiveExecution, event_id: in
 
 
 def _raise_event(message: RaiseEvent, live: LiveExecution, event_id: int, now_ms: int) -> Admitted:
-    disposition = Disposition.APPLIED if live.ledger.awaits_event(message.name) else Disposition.EARLY
-    return disposition, ExternalEventReceived(
-        event_id=event_id, timestamp_ms=now_ms, name=message.name, data=message.data
+    is_for_somebody = message.keep or live.ledger.awaits_event(message.name)
+    return Disposition.APPLIED if is_for_somebody else Disposition.EARLY, ExternalEventReceived(
+        event_id=event_id, timestamp_ms=now_ms, name=message.name, data=message.data, kept=message.keep
     )
 
 

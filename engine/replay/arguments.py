@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from engine.errors import UsageError
 from engine.model.ids import root_instance_id_problem
+from engine.model.policies import OnParentEnd
 from engine.model.tags import TAG_BYTES_MAX
 from engine.registry import DEFAULT_VERSION, VERSION_FORM
 from engine.replay.retry import RetryPolicy
@@ -135,6 +136,19 @@ def milliseconds(delay: timedelta) -> int:
     if not isinstance(delay, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
         raise UsageError(f"expected a delay to be a timedelta, but it is {delay!r}")
     return max(0, -(delay // timedelta(milliseconds=-1)))
+
+
+def on_parent_end(value: str | None) -> OnParentEnd | None:
+    """What becomes of a child when its parent ends, as it is recorded: None is cancelling it.
+
+    Raises:
+        UsageError: It is neither `cancel` nor `abandon`.
+    """
+    if value in (None, OnParentEnd.CANCEL.value):
+        return None
+    if value == OnParentEnd.ABANDON.value:
+        return OnParentEnd.ABANDON
+    raise UsageError(f"expected on_parent_end to be 'cancel' or 'abandon', but it is {value!r}")
 
 
 def policy(value: RetryPolicy | None) -> RetryPolicy | None:

@@ -38,15 +38,21 @@ class Asking:
         return self._asked(event_id, None, "a timer's nothing")
 
     def _tried(
-        self, what: str, action: AnyAction, output: Any, options: TrialOptions, raises: Raises
+        self,
+        what: str,
+        action: AnyAction,
+        output: Any,
+        options: TrialOptions,
+        raises: Raises,
+        on_cancel: Callable[[int], None] | None = None,
     ) -> AskedFuture[Any] | Attempts[Any]:
-        """Ask once, or as often as the options say."""
+        """Ask once, or as often as the options say. `on_cancel` in place of taking the work back."""
 
         def call(heartbeat: Payload | None = None) -> AskedFuture[Any]:
             asked = action
             if heartbeat is not None and isinstance(action, CallActivity):
                 asked = replace(action, heartbeat=heartbeat)
-            return self._asked(self._ask(asked), output, f"output of {what}", raises=raises)
+            return self._asked(self._ask(asked), output, f"output of {what}", raises=raises, on_cancel=on_cancel)
 
         if "raises" in options:
             raises = (*raises, *declared(options["raises"], what))
@@ -82,12 +88,18 @@ class Asking:
         *,
         on_read: Callable[[int], None] | None = None,
         raises: Raises = (),
+        on_cancel: Callable[[int], None] | None = None,
     ) -> AskedFuture[Any]:
         def decode(payload: Payload) -> Any:
             return self._converter.decode(payload, expected, what)
 
         future: AskedFuture[Any] = AskedFuture(
-            self._loop, event_id, decode, on_cancel=self._ledger.cancel, on_read=on_read, raises=raises
+            self._loop,
+            event_id,
+            decode,
+            on_cancel=on_cancel or self._ledger.cancel,
+            on_read=on_read,
+            raises=raises,
         )
         self._ledger.futures[event_id] = future
         return future

@@ -3,37 +3,6 @@
 import bisect
 
 
-class Waits:
-    """External events: an arrival goes to the oldest open wait of its name, or to nobody."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, dict[int, None]] = {}
-
-    def open(self, name: str, event_id: int) -> None:
-        """`event_id` waits for the next arrival of `name`."""
-        self._open.setdefault(name, {})[event_id] = None
-
-    def close(self, name: str, event_id: int) -> None:
-        """`event_id` waits no more."""
-        waiting = self._open.get(name, {})
-        waiting.pop(event_id, None)
-        if not waiting:
-            self._open.pop(name, None)
-
-    def is_open(self, name: str) -> bool:
-        """Whether an arrival of `name` would be waited for."""
-        return name in self._open
-
-    def arrive(self, name: str) -> int | None:
-        """Which wait gets an arrival of `name`; it is closed thereby."""
-        waiting = self._open.get(name)
-        if not waiting:
-            return None
-        event_id = next(iter(waiting))
-        self.close(name, event_id)
-        return event_id
-
-
 class Queues:
     """Queue messages: kept until read, in order of arrival; the oldest open reader gets the oldest message.
 
@@ -76,6 +45,15 @@ class Queues:
         """Numbers of all messages that nobody holds, in order of arrival over all queues."""
         return sorted(number for numbers in self._unread.values() for number in numbers)
 
+    def is_awaited(self, name: str) -> bool:
+        """Whether a reader of `name` is open."""
+        return bool(self._readers.get(name))
+
+    def pass_by(self, name: str) -> int | None:
+        """What is not kept is there, for the oldest open reader of `name` alone: which, if there is one."""
+        readers = self._readers.get(name)
+        return readers.pop(0) if readers else None
+
     def _hand_out(self, name: str) -> tuple[int, int] | None:
         messages, readers = self._unread.get(name), self._readers.get(name)
         if not messages or not readers:
@@ -83,3 +61,41 @@ class Queues:
         reader, number = readers.pop(0), messages.pop(0)
         self._held[reader] = number
         return reader, number
+
+
+class Waits:
+    """External events: an arrival goes to the oldest open wait of its name, or to nobody; a kept one stays for it.
+
+    A kept event is known by its number, and held by the wait that got it until it is read, as messages are.
+    """
+
+    def __init__(self) -> None:
+        self._events = Queues()
+
+    def open(self, name: str, event_id: int) -> int | None:
+        """`event_id` waits for the next arrival of `name`: the kept event it gets at once, or None."""
+        return self._events.open(name, event_id)
+
+    def close(self, name: str, event_id: int) -> tuple[int, int] | None:
+        """`event_id` waits no more: the wait that gets the kept event it held instead, and the event."""
+        return self._events.close(name, event_id)
+
+    def is_open(self, name: str) -> bool:
+        """Whether an arrival of `name` would be waited for."""
+        return self._events.is_awaited(name)
+
+    def arrive(self, name: str) -> int | None:
+        """Which wait gets an arrival of `name` that nobody keeps; it is closed thereby."""
+        return self._events.pass_by(name)
+
+    def keep(self, name: str, number: int) -> tuple[int, int] | None:
+        """Event `number` of `name`, to be kept, is there: the wait and the event it gets, if that changes anything."""
+        return self._events.arrive(name, number)
+
+    def read(self, event_id: int) -> int:
+        """The kept event that wait `event_id` holds is read for good; its number."""
+        return self._events.read(event_id)
+
+    def holders(self) -> set[int]:
+        """Waits that got a kept event."""
+        return self._events.holders()

@@ -1,7 +1,7 @@
 """How can an activity be called, and a sub-orchestration be started?"""
 
 from datetime import timedelta
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from engine.replay.raised import Declared
 from engine.replay.retry import RetryPolicy
@@ -53,7 +53,10 @@ class ChildOptions(TrialOptions, total=False):
         instance: Its id; made from the parent's and the call's if absent. Not beside `retry`, since each attempt is an
             instance of its own.
         version: Exactly this one; the latest when it starts if absent.
+        on_parent_end: What becomes of it if it is open when the parent ends, in whatever way: `cancel` if absent; with
+            `abandon` it goes on, and nobody hears its answer.
     """
 
     instance: str
     version: str
+    on_parent_end: Literal["cancel", "abandon"]

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from engine.errors import UsageError
 from engine.replay.futures import DurableFuture
+from engine.replay.handles import giving_up_waits
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -60,7 +61,10 @@ class Combinators:
         try:
             await _all_done(futures)
             return tuple(future.result() for future in futures)
-        except (Exception, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            _give_up(futures)
+            raise
+        except Exception:
             _cancel(futures)
             raise
 
@@ -88,6 +92,10 @@ class Combinators:
         losers = futures
         try:
             winner = await _first_done(futures)
+        except asyncio.CancelledError:
+            _give_up(futures)
+            raise
+        try:
             losers = [future for future in futures if future is not futures[winner]]
             return Selected(winner, futures[winner].result())
         finally:
@@ -203,6 +211,12 @@ async def _all_done(futures: list[asyncio.Future[Any]]) -> None:
     failed = await waiter
     if failed is not None:
         failed.result()
+
+
+def _give_up(futures: list[asyncio.Future[Any]]) -> None:
+    """Whoever waited for them was cancelled."""
+    with giving_up_waits(asyncio.get_running_loop()):
+        _cancel(futures)
 
 
 def _cancel(futures: list[asyncio.Future[Any]]) -> None:

@@ -20,6 +20,7 @@ from engine.model.actions import (
     UpdateCustomStatus,
     WaitExternal,
 )
+from engine.model.ids import instant_problem
 from engine.registry import orchestration_definition
 from engine.replay import arguments
 from engine.replay.activity_calls import ActivityCalls
@@ -115,7 +116,8 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
 
         The future raises SubOrchestrationError if the child failed, was cancelled, or has the id of an instance that
         exists already; TimedOut if it took too long, and is cancelled then. Cancelling the future cancels the child.
-        With `retry` each attempt is another child.
+        With `retry` each attempt is another child. With `on_parent_end="abandon"` it goes on when this orchestration
+        ends; one that is cancelled while it waits for the child only gives up the wait.
 
         Raises:
             ConversionError: The input has no payload.
@@ -173,13 +175,22 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
             input=self._converter.encode(value, f"input of orchestration {name}"),
             instance=arguments.instance_id(options.get("instance")),
             version=arguments.version(options.get("version"), "version"),
+            on_parent_end=arguments.on_parent_end(options.get("on_parent_end")),
         )
         if action.instance is not None and "retry" in options:
             raise UsageError(
                 f"expected no `instance` beside `retry`, for each attempt is an instance of its own, "
                 f"but sub-orchestration {name} has {action.instance!r}"
             )
-        return self._tried(f"orchestration {name}", action, output, options, raises)
+        on_cancel = None if action.on_parent_end is None else self._cancel_abandoned
+        return self._tried(f"orchestration {name}", action, output, options, raises, on_cancel)
+
+    def _cancel_abandoned(self, event_id: int) -> None:
+        """The future of a child that goes on is cancelled, or only the wait of a parent that was asked to end."""
+        if self._ledger.is_ending and self._loop.waits_given_up:
+            self._ledger.leave(event_id)
+        else:
+            self._ledger.cancel(event_id)
 
     @overload
     def start_detached(
@@ -190,6 +201,7 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         *,
         instance: str,
         version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None: ...
     @overload
     def start_detached(
@@ -199,10 +211,18 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         *,
         instance: str,
         version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None: ...
     @overload
     def start_detached(
-        self, orchestration: str, input: object, /, *, instance: str, version: str | None = None
+        self,
+        orchestration: str,
+        input: object,
+        /,
+        *,
+        instance: str,
+        version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None: ...
     def start_detached(
         self,
@@ -212,19 +232,25 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
         *,
         instance: str,
         version: str | None = None,
+        delay: timedelta | None = None,
     ) -> None:
         """Start an orchestration that lives on its own. If `instance` exists already, nothing happens.
 
+        With `delay` it begins so much later, and does not exist until then.
+
         Raises:
             ConversionError: The input has no payload.
-            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, or `version` is
-                none.
+            UsageError: The function is not decorated with `@orchestration`, `instance` cannot be an id, `version` is
+                none, or `delay` is no length of time, or ends after the year 9999.
         """
         name = _orchestration_name(orchestration)
         payload = self._converter.encode(value, f"input of orchestration {name}")
         arguments.instance_id(instance)
         arguments.version(version, "version")
-        self._ask(StartDetached(name=name, instance=instance, input=payload, version=version))
+        delay_ms = None if delay is None else arguments.milliseconds(delay)
+        if problem := instant_problem(self._ledger.now_ms + (delay_ms or 0), "an orchestration that starts"):
+            raise UsageError(problem)
+        self._ask(StartDetached(name=name, instance=instance, input=payload, version=version, delay_ms=delay_ms))
 
     # Waiting.
 
@@ -233,16 +259,18 @@ class OrchestrationContext(ActivityCalls, KeyCalls, Combinators):
     @overload
     def wait_event(self, name: str, /) -> DurableFuture[Any]: ...
     def wait_event(self, name: str, expected: Any = Any, /) -> DurableFuture[Any]:
-        """The next external event `name` that arrives from now on; what arrived before is lost.
+        """The next external event `name` that arrives from now on; what arrived before is lost, unless it was kept.
 
-        Several waits of one name get one event each, oldest wait first. The future raises ConversionError if the data
-        is not of the type `expected`.
+        Several waits of one name get one event each, oldest wait first; of events that were kept the oldest comes
+        first. The future raises ConversionError if the data is not of the type `expected`.
 
         Raises:
             UsageError: `name` cannot be a name.
         """
-        asked = WaitExternal(name=arguments.name(name, "the name of an external event"))
-        return self._asked(self._ask(asked), expected, f"external event {name}")
+        event_id = self._ask(WaitExternal(name=arguments.name(name, "the name of an external event")))
+        future = self._asked(event_id, expected, f"external event {name}")
+        self._ledger.open_wait(event_id, name)
+        return future
 
     @overload
     def dequeue(self, queue: str, expected: type[O], /) -> DurableFuture[O]: ...

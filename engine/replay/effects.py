@@ -17,6 +17,7 @@ from engine.model.events import (
     KeyValuesCleared,
     KeyValueSet,
     OrchestrationCancelled,
+    OrchestrationCancelRequested,
     OrchestrationChained,
     OrchestrationCompleted,
     OrchestrationContinuedAsNew,
@@ -66,6 +67,7 @@ class Effects:
         instance_of: The id of the child that a recorded call started, for cancelling it.
         queue_of: Session and tag of the activity that a recorded call asked for, for taking it back; the tag is of use
             with a session alone.
+        is_new_life: Whether its first event is in the turn, and the instance had ended before.
 
     Attributes:
         delta: The new events so far.
@@ -81,6 +83,8 @@ class Effects:
         started: OrchestrationStarted,
         instance_of: Callable[[int], str],
         queue_of: Callable[[int], Queue],
+        *,
+        is_new_life: bool = False,
     ) -> None:
         self.instance = instance
         self.execution_id = execution_id
@@ -98,6 +102,8 @@ class Effects:
         self._cancelled_activities: list[ActivityRef] = []
         self._cancelled_timers: list[TimerRef] = []
         self._metadata: dict[str, Any] = {}
+        self._has_passed_deadline = False
+        self.is_new_life = is_new_life
         self._key_values: list[KeyValueChange] = []
         self._continued: OrchestrationContinuedAsNew | None = None
 
@@ -144,10 +150,14 @@ class Effects:
             parent=self.started.parent,
             carried=self.carried[:CARRIED_MESSAGES_MAX],
             custom_status=custom_status,
+            deadline_at_ms=self.started.deadline_at_ms,
         )
 
     def _start(self, event: OrchestrationStarted) -> None:
+        if self.is_new_life:
+            self._metadata.update(new_life=True, set_custom_status=True, custom_status=None)
         self._metadata.update(
+            start_id=event.message_id,
             status=Status.RUNNING,
             orchestration_name=event.name,
             orchestration_version=event.version,
@@ -155,6 +165,16 @@ class Effects:
             incarnation=event.incarnation,
             pinned_version=RULES,
         )
+        if event.deadline_at_ms is not None:
+            self._put_timer(event.event_id, event.deadline_at_ms)
+
+    def _ask_to_end(self, event: OrchestrationCancelRequested) -> None:
+        self._has_passed_deadline = event.is_deadline
+
+    def _take_back_deadline(self) -> None:
+        """The execution ends: its deadline has nothing more to say."""
+        if self.started.deadline_at_ms is not None and not self._has_passed_deadline:
+            self._drop_timer(self.started.event_id)
 
     def _hand_out(self, event: ActivityScheduled) -> None:
         self._work[event.event_id] = WorkItem(
@@ -180,27 +200,38 @@ class Effects:
             self._cancelled_activities.append(ActivityRef(self.instance, self.execution_id, source, session_id, tag))
 
     def _set_timer(self, event: TimerCreated) -> None:
-        self._timers[event.event_id] = FireTimer(
+        self._put_timer(event.event_id, event.fire_at_ms)
+
+    def _put_timer(self, timer_id: int, fire_at_ms: int) -> None:
+        self._timers[timer_id] = FireTimer(
             instance=self.instance,
             incarnation=self.started.incarnation,
             execution_id=self.execution_id,
-            timer_id=event.event_id,
-            fire_at_ms=event.fire_at_ms,
+            timer_id=timer_id,
+            fire_at_ms=fire_at_ms,
         )
 
     def _take_back_timer(self, event: TimerCancelled) -> None:
-        source = event.source_event_id
-        if self._timers.pop(source, None) is None:
-            self._cancelled_timers.append(TimerRef(self.execution_id, source))
+        self._drop_timer(event.source_event_id)
+
+    def _drop_timer(self, timer_id: int) -> None:
+        if self._timers.pop(timer_id, None) is None:
+            self._cancelled_timers.append(TimerRef(self.execution_id, timer_id))
 
     def _start_child(self, event: SubOrchestrationScheduled) -> None:
         caller = ParentLink(self.instance, self.started.incarnation, self.execution_id, event.event_id)
         self._send_start(event, caller)
 
     def _start_detached(self, event: OrchestrationChained) -> None:
-        self._send_start(event, None)
+        start_at_ms = None if event.delay_ms is None else event.timestamp_ms + event.delay_ms
+        self._send_start(event, None, start_at_ms)
 
-    def _send_start(self, event: SubOrchestrationScheduled | OrchestrationChained, parent: ParentLink | None) -> None:
+    def _send_start(
+        self,
+        event: SubOrchestrationScheduled | OrchestrationChained,
+        parent: ParentLink | None,
+        start_at_ms: int | None = None,
+    ) -> None:
         self._starts[event.event_id] = StartOrchestration(
             instance=event.instance,
             name=event.name,
@@ -208,6 +239,7 @@ class Effects:
             version=event.version,
             parent=parent,
             traceparent=self.started.traceparent,
+            start_at_ms=start_at_ms,
         )
 
     def _cancel_child(self, event: SubOrchestrationCancelRequested) -> None:
@@ -228,6 +260,7 @@ class Effects:
 
     def _complete(self, event: OrchestrationCompleted) -> None:
         self._metadata.update(status=Status.COMPLETED, output=event.output)
+        self._take_back_deadline()
         parent = self.started.parent
         if parent is not None:
             self._messages.append(
@@ -249,6 +282,7 @@ class Effects:
 
     def _end_without_result(self, status: Status, failure: Failure) -> None:
         self._metadata.update(status=status, failure=failure)
+        self._take_back_deadline()
         parent = self.started.parent
         if parent is not None:
             self._messages.append(
@@ -263,10 +297,12 @@ class Effects:
 
     def _continue(self, event: OrchestrationContinuedAsNew) -> None:
         self._metadata.update(status=Status.CONTINUED_AS_NEW, output=event.input)
+        self._take_back_deadline()
         self._continued = event
 
     _effects: ClassVar[dict[type, Callable[["Effects", Any], None]]] = {
         OrchestrationStarted: _start,
+        OrchestrationCancelRequested: _ask_to_end,
         ActivityScheduled: _hand_out,
         ActivityCancelRequested: _take_back_activity,
         TimerCreated: _set_timer,

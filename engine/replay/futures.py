@@ -113,8 +113,13 @@ class AskedFuture(DurableFuture[T]):
         """The work failed: whoever awaits gets what was declared for this failure, else `kind`."""
         super().fail(kind_of(failure, self._raises, kind), failure, finished_at)
 
+    def lend(self, payload: Payload, finished_at: int, on_read: Callable[[int], None]) -> None:
+        """What was kept for it is there, until it is looked at: `on_read` is told then."""
+        self._on_read = on_read
+        self.deliver(payload, finished_at)
+
     def cancel(self, msg: Any | None = None) -> bool:
-        """Take the work back. A queue message that was delivered but never looked at goes back to its queue.
+        """Take the work back. What was kept, and delivered but never looked at, goes back to its place.
 
         Returns:
             Whether it was still open.
@@ -129,7 +134,7 @@ class AskedFuture(DurableFuture[T]):
         return super().cancel(msg)
 
     def result(self) -> T:
-        """The result; a queue message counts as read from here on."""
+        """The result; a queue message or a kept event counts as read from here on."""
         if self._given_back:
             raise asyncio.CancelledError("the message went back to its queue")
         if self._on_read is not None and self.done() and not self.cancelled():

@@ -1,10 +1,11 @@
 """What does the deterministic loop hand out? Handles of ready callbacks, durable timers, numbered tasks and futures."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import Context
 from operator import is_
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from engine.replay.refusals import Refusing
 
@@ -20,6 +21,23 @@ The number gives sets of tasks the same order in every replay. The salt keeps th
 apart in weak maps of the whole process that are keyed by task (anyio has one); it is so far up that it reaches the
 probing of a set only after more collisions than a set of one orchestration's tasks has.
 """
+
+
+class GivesUpWaits(Protocol):
+    """A loop that knows whether what is cancelled now is only no longer waited for."""
+
+    waits_given_up: int
+
+
+@contextmanager
+def giving_up_waits(loop: AnyLoop) -> Generator[None]:
+    """What is cancelled in here is cancelled because whoever waits for it is, not because the code cancels it."""
+    known = cast("GivesUpWaits", loop)
+    known.waits_given_up += 1
+    try:
+        yield
+    finally:
+        known.waits_given_up -= 1
 
 
 class ReadyHandle(asyncio.Handle):
@@ -117,6 +135,11 @@ class NumberedTask(asyncio.Task[Any]):
 
     def __hash__(self) -> int:
         return self._hash
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """As asyncio's; what the task waits for is given up, which says nothing of the work behind it."""
+        with giving_up_waits(self.get_loop()):
+            return super().cancel(msg)
 
     def add_done_callback(self, fn: Callable[["NumberedTask"], object], /, *, context: Context | None = None) -> None:
         """Call `fn` with the task when it is done; refuses to be what ends a thread of anyio's."""

@@ -34,6 +34,7 @@ from engine.model.events import (
 )
 from engine.model.failure import Category
 from engine.model.ids import FIRST_EVENT
+from engine.model.policies import OnParentEnd
 from engine.replay.bindings import Queues, Waits
 
 ARRIVALS: frozenset[type] = frozenset(
@@ -78,6 +79,11 @@ BY_CODE = frozenset({Category.APPLICATION, Category.CANCELLED})
 """Categories of a failure that code ended with; with any other the engine ended the execution."""
 
 
+def goes_on(asked: Asked) -> bool:
+    """Whether `asked` is left alone when the execution ends: a child that its parent abandons."""
+    return isinstance(asked, SubOrchestrationScheduled) and asked.on_parent_end is OnParentEnd.ABANDON
+
+
 def taken_back(asked: Asked, event_id: int, timestamp_ms: int, reason: str) -> AnyEvent:
     """The event that takes `asked` back; a timer's has no reason."""
     placed = {"event_id": event_id, "timestamp_ms": timestamp_ms, "source_event_id": asked.event_id}
@@ -99,6 +105,8 @@ def open_work(history: Sequence[AnyEvent]) -> list[Asked]:
                 waits.open(name, event_id)
             case QueueSubscribed():
                 asked[event.event_id] = event
+            case ExternalEventReceived(event_id=event_id, name=name, kept=True):
+                waits.keep(name, event_id)
             case ExternalEventReceived(name=name):
                 if (taken := waits.arrive(name)) is not None:
                     del asked[taken]
@@ -109,7 +117,7 @@ def open_work(history: Sequence[AnyEvent]) -> list[Asked]:
             case _:
                 if type(event) in ANSWERS or type(event) in CANCELLED_BY:
                     asked.pop(getattr(event, "source_event_id", 0), None)
-    served = _served_readers(history)
+    served = _served_readers(history) | waits.holders()
     return [work for event_id, work in asked.items() if event_id not in served]
 
 

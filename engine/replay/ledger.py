@@ -33,6 +33,7 @@ from engine.model.events import (
     CarriedMessage,
     CustomStatusUpdated,
     ExecutionEnd,
+    ExternalEventReceived,
     ExternalSubscribed,
     KeysRead,
     KeyValueCleared,
@@ -44,13 +45,13 @@ from engine.model.events import (
     SubOrchestrationScheduled,
     TimerCreated,
 )
-from engine.model.ids import child_instance
+from engine.model.ids import child_instance, instant_problem
+from engine.model.payload import Payload
 from engine.replay.bindings import Queues, Waits
 from engine.replay.futures import AskedFuture
-from engine.replay.history import Asked, carried_number, taken_back
+from engine.replay.history import Asked, carried_number, goes_on, taken_back
 from engine.replay.keys import Keys
 
-FIRE_AT_MS_MAX = 253_402_300_799_999  # end of the year 9999, the last instant that a `datetime` can be
 REASON_CANCELLED = "the code cancelled it"
 REASON_ENDED = "the orchestration ended"
 
@@ -66,6 +67,7 @@ class Ledger:
         answered: Event ids of work that was answered.
         custom_status: As the code set it last.
         keys: As the code sees them.
+        is_ending: Set when the code was asked to end.
         shut: Set when the execution has ended or is put away: what is asked then is dropped.
         cancelled_children: Ids of children that were taken back, by the event id of their call.
         cancelled_sessions: Session and tag of activities with a session that were taken back, likewise.
@@ -89,12 +91,14 @@ class Ledger:
         self.cancelled_children: dict[int, str] = {}
         self.cancelled_sessions: dict[int, tuple[str | None, str | None]] = {}
         self.message_ids: set[str] = set()
+        self.is_ending = False
         self.shut = False
         self.raise_if_evicting = raise_if_evicting
         self._taken_back: list[int] = []
         self._waits = Waits()
         self._queues = Queues()
         self._messages: dict[int, CarriedMessage] = {}
+        self._kept: dict[int, Payload] = {}
 
     def ask(self, action: AnyAction) -> int:
         """Record `action` as the next event and return its id; 0, and nothing is recorded, once the books are shut.
@@ -129,6 +133,17 @@ class Ledger:
         else:
             self._taken_back.append(event_id)
 
+    def leave(self, event_id: int) -> None:
+        """The code waits no more for the child that `event_id` asked for, and the child goes on.
+
+        Raises:
+            Evicting: The execution is being put away.
+        """
+        if self.shut:
+            self.raise_if_evicting()
+        else:
+            self.futures.pop(event_id, None)
+
     def settle(self) -> None:
         """A callback has ended: record what it took back, by event id."""
         if self._taken_back:
@@ -137,10 +152,11 @@ class Ledger:
                 self.ask(CancelAsked(source_event_id=event_id, reason=REASON_CANCELLED))
 
     def close_all(self) -> None:
-        """The execution ends: take back everything that is open, oldest first."""
+        """The execution ends: take back everything that is open, oldest first, but for children that go on."""
         self.settle()
-        for event_id in list(self.open):
-            self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
+        for event_id, asked in list(self.open.items()):
+            if not goes_on(asked):
+                self.ask(CancelAsked(source_event_id=event_id, reason=REASON_ENDED))
 
     def finish(self, end: ExecutionEnd) -> ExecutionEnd:
         """Record `end`, in its place, as the last event."""
@@ -163,10 +179,8 @@ class Ledger:
         Raises:
             UsageError: It would fire after the year 9999.
         """
-        if fire_at_ms > FIRE_AT_MS_MAX:
-            raise UsageError(
-                f"expected a timer that fires before the year 10000, but it would {fire_at_ms / 1000:.3g} s after 1970"
-            )
+        if problem := instant_problem(fire_at_ms, "a timer that fires"):
+            raise UsageError(problem)
         return self.ask(CreateTimer(fire_at_ms=fire_at_ms))
 
     def cancel_timer(self, token: int) -> None:
@@ -179,10 +193,33 @@ class Ledger:
         """Whether some wait for external event `name` is open."""
         return self._waits.is_open(name)
 
-    def event_arrived(self, name: str) -> AskedFuture[object] | None:
-        """The future that an external event `name` is for, or None if nobody waits."""
-        event_id = self._waits.arrive(name)
-        return None if event_id is None else self.answer(event_id)
+    def event_arrived(self, event: ExternalEventReceived) -> None:
+        """An external event: it goes to the oldest open wait, else it stays if it is to be kept."""
+        if event.kept:
+            self._kept[event.event_id] = event.data
+            self._lend(self._waits.keep(event.name, event.event_id))
+            return
+        waiting = self._waits.arrive(event.name)
+        future = None if waiting is None else self.answer(waiting)
+        if future is not None:
+            future.deliver(event.data, event.event_id)
+
+    def open_wait(self, event_id: int, name: str) -> None:
+        """Wait `event_id` is for the next event `name`, and gets one that was kept at once."""
+        number = self._waits.open(name, event_id) if event_id else None
+        self._lend(None if number is None else (event_id, number))
+
+    def _event_read(self, event_id: int) -> None:
+        """The code looked at the kept event that wait `event_id` holds."""
+        del self._kept[self._waits.read(event_id)]
+        self.answer(event_id)
+
+    def _lend(self, handed: tuple[int, int] | None) -> None:
+        if handed is not None:
+            waiting, number = handed
+            future = self.futures[waiting]
+            if not future.cancelled():  # else its own cancel, still to be recorded, passes the event on
+                future.lend(self._kept[number], self.last_event_id, self._event_read)
 
     def carry(self, carried: tuple[CarriedMessage, ...]) -> None:
         """Queue messages that the execution before left unread."""
@@ -209,8 +246,9 @@ class Ledger:
         return tuple(self._messages[number] for number in self._queues.unread())
 
     def unread_bytes(self) -> int:
-        """Size of the payloads of all messages that are not read."""
-        return sum(len(message.data.data) for message in self._messages.values())
+        """Size of the payloads of all messages and kept events that are not read."""
+        kept = sum(len(data.data) for data in self._kept.values())
+        return kept + sum(len(message.data.data) for message in self._messages.values())
 
     def _keep(self, number: int, message: CarriedMessage) -> None:
         self._messages[number] = message
@@ -251,7 +289,6 @@ class Ledger:
         )
 
     def _wait_external(self, action: WaitExternal) -> AnyEvent:
-        self._waits.open(action.name, self.last_event_id)
         return self._opened(ExternalSubscribed(event_id=self.last_event_id, timestamp_ms=self.now_ms, name=action.name))
 
     def _dequeue(self, action: DequeueMessage) -> AnyEvent:
@@ -267,6 +304,7 @@ class Ledger:
                 instance=instance,
                 input=action.input,
                 version=action.version,
+                on_parent_end=action.on_parent_end,
             )
         )
 
@@ -278,6 +316,7 @@ class Ledger:
             instance=action.instance,
             input=action.input,
             version=action.version,
+            delay_ms=action.delay_ms,
         )
 
     def _set_status(self, action: UpdateCustomStatus) -> AnyEvent:
@@ -312,7 +351,7 @@ class Ledger:
             case SubOrchestrationScheduled():
                 self.cancelled_children[source] = asked.instance
             case ExternalSubscribed():
-                self._waits.close(asked.name, source)
+                self._lend(self._waits.close(asked.name, source))
             case QueueSubscribed():
                 self._hand_over(self._queues.close(asked.name, source))
             case ActivityScheduled(session_id=session_id) if session_id is not None:

@@ -87,6 +87,7 @@ class LiveExecution:
         )
         self._root: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
+        self._is_out_of_time = False
 
     @property
     def incarnation(self) -> int:
@@ -215,6 +216,8 @@ class LiveExecution:
         return OrchestrationCompleted(**_UNPLACED, output=output)
 
     def _cancelled(self) -> ExecutionEnd:
+        if self._cancel_reason is not None and self._is_out_of_time:
+            return self._failed(Failure(Category.APPLICATION, "TimedOut", self._cancel_reason))
         if self._cancel_reason is not None:
             return OrchestrationCancelled(**_UNPLACED, reason=self._cancel_reason)
         message = (
@@ -247,6 +250,8 @@ class LiveExecution:
 
     def _cancel(self, event: OrchestrationCancelRequested) -> None:
         self._cancel_reason = event.reason
+        self._is_out_of_time = event.is_deadline
+        self.ledger.is_ending = True
         if self._root is not None:
             self._root.cancel()
 
@@ -275,9 +280,7 @@ class LiveExecution:
             future.succeed(None, event.event_id)
 
     def _receive_event(self, event: ExternalEventReceived) -> None:
-        future = self.ledger.event_arrived(event.name)
-        if future is not None:
-            future.deliver(event.data, event.event_id)
+        self.ledger.event_arrived(event)
 
     def _receive_message(self, event: QueueMessageReceived) -> None:
         self.ledger.message_arrived(event.event_id, CarriedMessage(event.name, event.data, event.message_id))

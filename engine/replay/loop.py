@@ -100,11 +100,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     __slots__ = (
         "_asyncgens", "_asyncgens_swept", "_books", "_callbacks_max", "_cause", "_evictions", "_failed", "_futures",
-        "_numbers", "_ready", "_root", "_salt", "_time", "_unfinished", "_waiting", "evicting",
+        "_numbers", "_ready", "_root", "_salt", "_time", "_unfinished", "_waiting", "evicting", "waits_given_up",
     )  # fmt: skip
 
     def __init__(self, books: Books, *, callbacks_max: int) -> None:
         self.evicting = False
+        self.waits_given_up = 0
         self._books = books
         self._callbacks_max = callbacks_max
         self._time = 0.0

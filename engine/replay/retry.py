@@ -182,8 +182,9 @@ class AttemptsFuture(DurableFuture[T]):
         """Take back the attempt that is under way, and try no more."""
         if self.done():
             return False
+        # First what is under way: a task that has not begun would never reach it, and one that has gives up a wait.
+        self._attempts.current.cancel(msg)
         self._task.cancel(msg)
-        self._attempts.current.cancel(msg)  # a task that has not begun would never reach it
         return super().cancel(msg)
 
     def _copy(self, task: asyncio.Task[T]) -> None:

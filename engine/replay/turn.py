@@ -17,7 +17,7 @@ from engine.model.events import (
     SubOrchestrationScheduled,
 )
 from engine.model.failure import Category, Failure
-from engine.model.ids import FIRST_EVENT
+from engine.model.ids import FIRST_EVENT, INSTANT_MS_MAX
 from engine.model.messages import (
     AnyMessage,
     CancelInstance,
@@ -26,6 +26,7 @@ from engine.model.messages import (
     RaiseEvent,
     StartOrchestration,
 )
+from engine.model.policies import ReusePolicy
 from engine.model.status import TERMINAL
 from engine.model.turn import Disposition, TurnResult
 from engine.model.version import RULES
@@ -191,19 +192,7 @@ class _Turn:
         definition = self._definition(start.name, start.version)
         if definition is None:
             return Unregistered(start.name, start.version)
-        started = OrchestrationStarted(
-            event_id=FIRST_EVENT,
-            timestamp_ms=self._item.now_ms,
-            name=definition.name,
-            version=definition.version,
-            input=start.input,
-            incarnation=self._new_incarnation,
-            parent=start.parent,
-            python=PYTHON,
-            engine=ENGINE_LEVEL,
-            message_id=start.message_id,
-            traceparent=start.traceparent,
-        )
+        started = self._first_event(start, definition)
         self._dispositions[place] = Disposition.APPLIED
         return self._go_on(self._new_live(started, definition, self._item.execution_id), first=place)
 
@@ -229,6 +218,7 @@ class _Turn:
             python=PYTHON,
             engine=ENGINE_LEVEL,
             traceparent=before.traceparent,
+            deadline_at_ms=message.deadline_at_ms,
         )
         self._dispositions[place] = Disposition.APPLIED
         return self._go_on(self._new_live(started, definition, self._item.execution_id + 1), first=place)
@@ -243,11 +233,43 @@ class _Turn:
         return self._go_on(live, first=None)
 
     def _after_the_end(self, started: OrchestrationStarted) -> TurnOutcome:
+        place = restart_among(self._item.messages)
+        if place is not None:
+            return self._begin_anew(started, place)
         dispositions, replies = settled(self._item.messages, started)
         result = TurnResult(
             execution_id=self._item.execution_id, messages=tuple(replies), dispositions=tuple(dispositions)
         )
         return Committed(result, None)
+
+    def _begin_anew(self, ended: OrchestrationStarted, place: int) -> TurnOutcome:
+        """Another life, which begins with the start at `place`. What came before that was for the life that ended."""
+        start = self._item.messages[place]
+        assert isinstance(start, StartOrchestration)
+        definition = self._definition(start.name, start.version)
+        if definition is None:
+            return Unregistered(start.name, start.version)
+        started = self._first_event(start, definition)
+        before, replies = settled(self._item.messages[:place], ended)
+        self._dispositions[: place + 1] = [*before, Disposition.APPLIED]
+        live = self._new_live(started, definition, self._item.execution_id + 1)
+        return self._go_on(live, first=place, settled=place, replies=replies, is_new_life=True)
+
+    def _first_event(self, start: StartOrchestration, definition: OrchestrationDefinition) -> OrchestrationStarted:
+        return OrchestrationStarted(
+            event_id=FIRST_EVENT,
+            timestamp_ms=self._item.now_ms,
+            name=definition.name,
+            version=definition.version,
+            input=start.input,
+            incarnation=self._new_incarnation,
+            parent=start.parent,
+            python=PYTHON,
+            engine=ENGINE_LEVEL,
+            message_id=start.message_id,
+            traceparent=start.traceparent,
+            deadline_at_ms=_deadline_at_ms(start, self._item.now_ms),
+        )
 
     def _definition(self, name: str, version: str | None) -> OrchestrationDefinition | None:
         try:
@@ -277,23 +299,36 @@ class _Turn:
 
     # The messages.
 
-    def _go_on(self, live: LiveExecution, first: int | None) -> TurnOutcome:
-        """Give `live` its messages in order of arrival; the one at `first`, which made it, before all others."""
+    def _go_on(
+        self,
+        live: LiveExecution,
+        first: int | None,
+        *,
+        settled: int = 0,
+        replies: Sequence[AnyMessage] = (),
+        is_new_life: bool = False,
+    ) -> TurnOutcome:
+        """Give `live` its messages in order of arrival; the one at `first`, which made it, before all others.
+
+        The first `settled` of them are done with, and `replies` is what came of that.
+        """
         ledger = live.ledger
         # All keys are read at once, so once a turn; between two turns the item's view of the store may be gone.
-        ledger.keys.begun_with = functools.cache(self._item.history.key_values)
+        ledger.keys.begun_with = nothing if is_new_life else functools.cache(self._item.history.key_values)
         effects = Effects(
             live.instance,
             live.execution_id,
             live.started,
             instance_of=ledger.cancelled_children.__getitem__,
             queue_of=lambda source: ledger.cancelled_sessions.get(source, NO_SESSION),
+            is_new_life=is_new_life,
         )
+        effects.replies += replies
         try:
             if first is not None:
                 self._step(live, live.started, effects)
             for place, message in enumerate(self._item.messages):
-                if place == first:
+                if place == first or place < settled:
                     continue
                 if live.end is not None:
                     self._dispositions[place] = self._after(live, message, effects)
@@ -352,10 +387,27 @@ class _Turn:
         self.drop_live()
         before: Sequence[AnyEvent] = () if effects.delta[0].event_id == FIRST_EVENT else self._item.history.load()
         so_far = [*before, *effects.delta]
-        ended = _effects_of(live.instance, execution_id, started, so_far)
+        ended = _effects_of(live.instance, execution_id, started, so_far, is_new_life=effects.is_new_life)
         ended.add([*effects.delta, *closing(so_far, failure, effects.delta[-1].timestamp_ms)])
         ended.replies = effects.replies
         return Committed(ended.result(self._dispositions, None), None)
+
+
+def restart_among(messages: Sequence[AnyMessage]) -> int | None:
+    """Place of the first start that lets an instance which has ended begin anew, or None.
+
+    Only a client's may: a parent that meets an instance of another has to hear so.
+    """
+    for place, message in enumerate(messages):
+        is_start = isinstance(message, StartOrchestration)
+        if is_start and message.parent is None and message.if_exists is ReusePolicy.RESTART_ENDED:
+            return place
+    return None
+
+
+def _deadline_at_ms(start: StartOrchestration, now_ms: int) -> int | None:
+    """When an instance that begins now has to have ended; one after the end of time is as good as that."""
+    return None if start.deadline_ms is None else min(now_ms + start.deadline_ms, INSTANT_MS_MAX)
 
 
 def _first(history: Sequence[AnyEvent]) -> OrchestrationStarted:
@@ -365,13 +417,25 @@ def _first(history: Sequence[AnyEvent]) -> OrchestrationStarted:
 
 
 def _effects_of(
-    instance: str, execution_id: int, started: OrchestrationStarted, history: Sequence[AnyEvent]
+    instance: str,
+    execution_id: int,
+    started: OrchestrationStarted,
+    history: Sequence[AnyEvent],
+    *,
+    is_new_life: bool = False,
 ) -> Effects:
     """Effects that know children and sessions from the history."""
     children = {event.event_id: event.instance for event in history if isinstance(event, SubOrchestrationScheduled)}
     asked = (event for event in history if isinstance(event, ActivityScheduled))
     queues = {event.event_id: (event.session_id, event.tag) for event in asked}
-    return Effects(instance, execution_id, started, instance_of=children.__getitem__, queue_of=queues.__getitem__)
+    return Effects(
+        instance,
+        execution_id,
+        started,
+        instance_of=children.__getitem__,
+        queue_of=queues.__getitem__,
+        is_new_life=is_new_life,
+    )
 
 
 def settled(

@@ -26,7 +26,7 @@ from engine.model.turn import TurnResult
 from engine.observe import Subject, known_marks, logger, mark
 from engine.port import OrchestrationItem
 from engine.replay.live import LiveExecution
-from engine.replay.turn import Committed, Held, TurnOutcome, Unregistered, Waiting, run_turn
+from engine.replay.turn import Committed, Held, TurnOutcome, Unregistered, Waiting, restart_among, run_turn
 from engine.runtime.cache import LiveCache
 from engine.runtime.doors import Tasks, future_of
 from engine.runtime.options import back_off_ms
@@ -137,8 +137,10 @@ class OrchestrationDispatcher:
     def _take_turn(self, item: OrchestrationItem) -> None:
         live = self._cache.take(item.instance)
         try:
-            # What has ended consumes its messages without running code, however often they were delivered.
-            poisonous = item.attempt_count > self._shared.options.attempts_max and item.status not in TERMINAL
+            # What has ended consumes its messages without running code, however often they were delivered; unless one
+            # of them lets it begin anew.
+            runs_code = item.status not in TERMINAL or restart_among(item.messages) is not None
+            poisonous = item.attempt_count > self._shared.options.attempts_max and runs_code
             outcome = self._poisoned(item, live) if poisonous else self._turn(item, live)
         except Exception:
             # A defect in the engine must not take every other instance along; attempts are counted, so it ends.

@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 from engine.errors import HistoryCorrupted
-from engine.model.events import AnyEvent, OrchestrationContinuedAsNew, OrchestrationFailed, OrchestrationStarted
+from engine.model.events import (
+    AnyEvent,
+    ExecutionEnd,
+    OrchestrationContinuedAsNew,
+    OrchestrationFailed,
+    OrchestrationStarted,
+)
 from engine.model.failure import Category, Failure
 from engine.model.ids import FIRST_EVENT
 from engine.model.messages import ContinueInstance, StartOrchestration
@@ -11,7 +17,7 @@ from engine.model.turn import Disposition
 from engine.port import OrchestrationItem
 from engine.replay.effects import NO_SESSION, Effects
 from engine.replay.matching import PYTHON
-from engine.replay.turn import ENGINE_LEVEL, Committed, Held, Waiting, end_turn, settled
+from engine.replay.turn import ENGINE_LEVEL, Committed, Held, Waiting, end_turn, restart_among, settled
 
 
 def ended_by_engine(item: OrchestrationItem, failure: Failure, new_incarnation: int) -> Committed | Held | Waiting:
@@ -39,7 +45,9 @@ def _start(item: OrchestrationItem) -> StartOrchestration | ContinueInstance | N
     if not history:
         return next((message for message in item.messages if isinstance(message, StartOrchestration)), None)
     if not isinstance(history[-1], OrchestrationContinuedAsNew):
-        return None
+        place = restart_among(item.messages) if isinstance(history[-1], ExecutionEnd) else None
+        again = None if place is None else item.messages[place]
+        return again if isinstance(again, StartOrchestration) else None
     continuing = (message for message in item.messages if isinstance(message, ContinueInstance))
     return next((message for message in continuing if message.incarnation == item.incarnation), None) or _lost_start(
         item.instance, history
@@ -64,10 +72,11 @@ def _lost_start(instance: str, history: Sequence[AnyEvent]) -> ContinueInstance:
 def _ended_at_its_start(
     item: OrchestrationItem, start: StartOrchestration | ContinueInstance, failure: Failure, new_incarnation: int
 ) -> Committed:
+    is_new_life = isinstance(start, StartOrchestration) and item.history.last_event_id > 0
     if isinstance(start, ContinueInstance):
         execution_id, incarnation = item.execution_id + 1, start.incarnation
     else:
-        execution_id, incarnation = item.execution_id, new_incarnation
+        execution_id, incarnation = item.execution_id + is_new_life, new_incarnation
     started = OrchestrationStarted(
         event_id=FIRST_EVENT,
         timestamp_ms=item.now_ms,
@@ -78,9 +87,17 @@ def _ended_at_its_start(
         parent=start.parent,
         python=PYTHON,
         engine=ENGINE_LEVEL,
+        message_id=start.message_id if isinstance(start, StartOrchestration) else None,
     )
     failed = OrchestrationFailed(event_id=FIRST_EVENT + 1, timestamp_ms=item.now_ms, failure=failure)
-    effects = Effects(item.instance, execution_id, started, instance_of=str, queue_of=lambda _: NO_SESSION)
+    effects = Effects(
+        item.instance,
+        execution_id,
+        started,
+        instance_of=str,
+        queue_of=lambda _: NO_SESSION,
+        is_new_life=is_new_life,
+    )
     effects.add([started, failed])
     dispositions, effects.replies = settled(item.messages, started)
     if (place := next((at for at, message in enumerate(item.messages) if message is start), None)) is not None:

@@ -102,6 +102,9 @@ class MemoryProvider:
         row = self._instances.get(instance)
         return merged(row.began_with, row.changed) if row else {}
 
+    async def has_consumed(self, instance: str, message_id: str) -> bool:
+        return self._messages.has_consumed(instance, message_id)
+
     # Provider, the orchestrator queue
 
     async def fetch_orchestration_item(
@@ -422,7 +425,7 @@ class MemoryProvider:
         """All of `result`. Nothing in here can fail, which is what makes it atomic."""
         row = self._instances.setdefault(instance, self._row_of_start(instance, result.execution_id))
         row.record(result, self._now_ms())
-        self._messages.remove(instance, self._messages.tagged(instance, token))
+        self._messages.consume(instance, self._messages.tagged(instance, token))
         for item in result.work_items:
             self._work.put(item)
         self._work.take_back(result.cancelled_activities)

@@ -8,7 +8,15 @@ import anyio
 
 from engine.errors import LeaseLost
 from engine.model.ids import is_in_tree
-from engine.model.messages import AnyMessage, Completion, EnqueueMessage, External, FireTimer, StartOrchestration
+from engine.model.messages import (
+    AnyMessage,
+    Completion,
+    EnqueueMessage,
+    External,
+    FireTimer,
+    StartOrchestration,
+    due_at_ms,
+)
 from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
 from engine.model.tags import TagFilter
@@ -78,6 +86,7 @@ class OrchestratorQueue:
         self._now_ms = now_ms
         self._rows: dict[str, list[QueuedMessage]] = {}
         self._message_ids: set[tuple[str, str]] = set()
+        self._consumed: set[tuple[str, str]] = set()
         self._arrivals = itertools.count(1)
 
     def put(self, message: AnyMessage, delay_ms: int = 0) -> None:
@@ -87,9 +96,7 @@ class OrchestratorQueue:
             if message_id in self._message_ids:
                 return
             self._message_ids.add(message_id)
-        visible_at_ms = self._now_ms() + delay_ms
-        if isinstance(message, FireTimer):
-            visible_at_ms = max(visible_at_ms, message.fire_at_ms)
+        visible_at_ms = max(self._now_ms() + delay_ms, due_at_ms(message))
         position = (visible_at_ms, next(self._arrivals))
         row = QueuedMessage(message=message, position=position, visible_at_ms=visible_at_ms)
         bisect.insort(self._rows.setdefault(message.instance, []), row, key=lambda other: other.position)
@@ -115,6 +122,16 @@ class OrchestratorQueue:
             self._rows[instance] = left
         else:
             self._rows.pop(instance, None)
+
+    def consume(self, instance: str, done: Collection[QueuedMessage]) -> None:
+        """A turn of the instance is done with these."""
+        self.remove(instance, done)
+        ids = (row.message.message_id for row in done if isinstance(row.message, External))
+        self._consumed.update((instance, message_id) for message_id in ids if message_id is not None)
+
+    def has_consumed(self, instance: str, message_id: str) -> bool:
+        """Whether a turn of the instance is done with a message of this id."""
+        return (instance, message_id) in self._consumed
 
     def drop_orphans(self, instance: str) -> None:
         """Of who does not exist: take queue messages and answers out, unless something else waits for it too."""
@@ -143,6 +160,7 @@ class OrchestratorQueue:
     def drop_tree(self, root: str) -> int:
         """Remove the tree's messages and timers, and forget message ids; how many messages and timers there were."""
         self._message_ids = {known for known in self._message_ids if not is_in_tree(known[0], root)}
+        self._consumed = {known for known in self._consumed if not is_in_tree(known[0], root)}
         gone = [instance for instance in self._rows if is_in_tree(instance, root)]
         return sum(len(self._rows.pop(instance)) for instance in gone)
 

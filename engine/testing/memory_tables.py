@@ -145,6 +145,7 @@ class InstanceRow:
     version: str = UNNAMED
     parent_instance: str | None = None
     incarnation: int | None = None
+    start_id: str | None = None
     revision: int = 0
     custom_status: str | None = None
     custom_status_version: int = 0
@@ -183,6 +184,10 @@ class InstanceRow:
         execution = self.execution(result.execution_id, now_ms)
         execution.events.update((event.event_id, event) for event in result.history_delta)
         metadata = result.metadata
+        if metadata.new_life:
+            self.parent_instance = self.start_id = self.custom_status = None
+            self.began_with, self.changed = {}, {}
+        self.start_id = metadata.start_id or self.start_id
         execution.update(metadata, now_ms)
         self.name = metadata.orchestration_name or self.name
         self.version = metadata.orchestration_version or self.version
@@ -220,4 +225,5 @@ class InstanceRow:
             history_events=len(current.events),
             pinned_version=current.pin,
             suspend_reason=self.suspend_reason,
+            start_id=self.start_id,
         )

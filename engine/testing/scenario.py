@@ -26,6 +26,7 @@ from engine.model.messages import (
 )
 from engine.model.status import Status
 from engine.registry import ActivityDefinition, Registry, activity_definition, orchestration_definition
+from engine.replay.arguments import milliseconds
 from engine.replay.context import OrchestrationContext
 from engine.replay.turn import TurnOptions
 from engine.testing.world import START_MS, AnyFunction, InstanceOutcome, World
@@ -44,13 +45,13 @@ class Scripted(Struct, frozen=True):
 
 
 def raise_event(
-    name: str, data: object = None, *, at: timedelta = timedelta(0), instance: str | None = None
+    name: str, data: object = None, *, at: timedelta = timedelta(0), instance: str | None = None, keep: bool = False
 ) -> Scripted:
-    """External event `name`, for the orchestration under test or for `instance`."""
+    """External event `name`, for the orchestration under test or for `instance`; kept for the next wait, if asked."""
     return Scripted(
         at,
         lambda converter, root: RaiseEvent(
-            instance=instance or root, name=name, data=converter.encode(data, f"data of event {name}")
+            instance=instance or root, name=name, data=converter.encode(data, f"data of event {name}"), keep=keep
         ),
     )
 
@@ -135,6 +136,7 @@ def run(
     script: Iterable[Scripted] = (),
     durations: Mapping[str, timedelta] | None = None,
     instance: str = "test",
+    deadline: timedelta | None = None,
     replay_always: bool = True,
 ) -> ScenarioOutcome[O]: ...
 @overload
@@ -147,6 +149,7 @@ def run(
     script: Iterable[Scripted] = (),
     durations: Mapping[str, timedelta] | None = None,
     instance: str = "test",
+    deadline: timedelta | None = None,
     replay_always: bool = True,
 ) -> ScenarioOutcome[O]: ...
 def run(orchestration: AnyFunction, value: object = None, /, **scenario: Any) -> ScenarioOutcome[Any]:
@@ -174,6 +177,7 @@ async def run_async(
     script: Iterable[Scripted] = (),
     durations: Mapping[str, timedelta] | None = None,
     instance: str = "test",
+    deadline: timedelta | None = None,
     replay_always: bool = True,
 ) -> ScenarioOutcome[Any]:
     """`run` on the running event loop.
@@ -187,6 +191,7 @@ async def run_async(
         script: What happens from outside, and when.
         durations: How long each call of an activity takes, by name; no time if absent.
         instance: The id to run under.
+        deadline: As of `Client.start`.
         replay_always: Whether every turn replays its history, under the profile net that refuses the clock and chance
             of the host; if not, executions are kept between turns and the net is not there.
 
@@ -206,6 +211,7 @@ async def run_async(
             name=definition.name,
             version=definition.version,
             input=world.converter.encode(value, f"input of orchestration {definition.name}"),
+            deadline_ms=None if deadline is None else milliseconds(deadline),
         )
     )
     for scripted in script:

@@ -20,8 +20,8 @@ from engine.model.messages import (
     AnyMessage,
     CompleteActivity,
     FailActivity,
-    FireTimer,
     StartOrchestration,
+    due_at_ms,
 )
 from engine.model.payload import NULL, Payload
 from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
@@ -214,10 +214,8 @@ class World:
         self._live: dict[str, LiveExecution] = {}
 
     def send(self, message: AnyMessage, delay: timedelta = timedelta(0)) -> None:
-        """Deliver `message` after `delay`; a timer when it is due."""
-        at_ms = self.now_ms + delay // timedelta(milliseconds=1)
-        if isinstance(message, FireTimer):
-            at_ms = max(at_ms, message.fire_at_ms)
+        """Deliver `message` after `delay`; a timer or a start when it is due."""
+        at_ms = max(self.now_ms + delay // timedelta(milliseconds=1), due_at_ms(message))
         heapq.heappush(self._later, (at_ms, next(self._order), message))
 
     async def play(self, root: str) -> None:
@@ -299,6 +297,9 @@ class World:
         if result.execution_id > len(outcome.executions):
             outcome.executions.append([])
         outcome.history.extend(result.history_delta)
+        if metadata.new_life:
+            outcome.failure = outcome.output = outcome.custom_status = None
+            outcome.began_with, outcome.changed = {}, {}
         outcome.status = metadata.status or outcome.status
         outcome.incarnation = metadata.incarnation or outcome.incarnation
         outcome.failure = metadata.failure or outcome.failure

@@ -293,6 +293,9 @@ class Checker:
             life = self._lives[record.instance] = Life(record.incarnation)
             self.deleted.discard(record.instance)
             self._instances += 1
+        elif record.new_life:
+            life.renew(record.incarnation, found)
+            self.ended.pop(record.instance, None)
         elif life.incarnation != record.incarnation:
             found(
                 Kind.EXECUTION,
@@ -367,12 +370,23 @@ class Checker:
                     from_lanes += data is None
                     message = data and self._decoded(codec.decode_message, data, record.instance, "message")
                     answer = answer_of(message, record) if message else None
+                    self._check_due(message, record)
             if answer is not None:
                 given[answer] += 1
         if self._is_whole and not life.unjudged:
             turn.finish(record, given, from_lanes, self._queues, self._found_at(record.instance))
         if record.status in TERMINAL:
             self._end(record)
+
+    def _check_due(self, message: m.AnyMessage | bytes | None, record: r.TurnCommitted) -> None:
+        """A start says itself when it is for; when a timer is due is known from its row."""
+        at_ms = message.start_at_ms if isinstance(message, m.StartOrchestration) else None
+        if at_ms is not None and at_ms > record.envelope.time_ms:
+            self._place.found(
+                Kind.TIMER,
+                record.instance,
+                f"expected the instance to begin at {at_ms} or later, but it began at {record.envelope.time_ms}",
+            )
 
     def _end(self, record: r.TurnCommitted) -> None:
         assert record.status is not None

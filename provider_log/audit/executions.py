@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from engine.model import events as on
 from engine.model.ids import FIRST_EVENT, FIRST_EXECUTION
+from engine.model.policies import OnParentEnd
 from engine.model.status import EXECUTION_ENDS, Status
 from provider_log import records as r
 from provider_log.audit.findings import Kind
@@ -34,7 +35,8 @@ ASKS = frozenset(TAKES_BACK.values())
 """What stays open until it is answered or taken back."""
 
 CLOSED_AT_END = (on.ActivityScheduled, on.TimerCreated, on.SubOrchestrationScheduled, on.ExternalSubscribed)
-"""What must be answered or taken back before an execution ends. A queue reader need not: what it got is no event."""
+"""What must be answered or taken back before an execution ends. A queue reader need not: what it got is no event; nor a
+child that was started to go on without its parent."""
 
 STATUS_OF: Mapping[type, Status] = {
     on.OrchestrationCompleted: Status.COMPLETED,
@@ -60,9 +62,19 @@ class Life:
         self._pruned: set[int] = set()
         self._answered: set[int] = set()
         self._waits: dict[str, list[int]] = {}
+        self._kept: dict[str, list[int]] = {}
+        self._lent: dict[int, int] = {}  # by wait: the kept event it got; whether the code looked is no event
         self._next_id = FIRST_EVENT
         self._cancels = 0
         self._time_ms = 0
+        self._deadline_at_ms: int | None = None
+        self._is_renewed = False  # the next execution is of another life
+        self._is_first = True  # of this life
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the next execution follows one of the same life."""
+        return self.execution_id >= FIRST_EXECUTION and not self._is_renewed
 
     @property
     def last_event_id(self) -> int:
@@ -79,16 +91,29 @@ class Life:
         expected = self.execution_id + 1
         if execution_id != expected:
             found(Kind.EXECUTION, f"expected execution {expected}, but the record is of execution {execution_id}")
-        elif expected > FIRST_EXECUTION and not isinstance(self.end, on.OrchestrationContinuedAsNew):
+        elif self._goes_on and not isinstance(self.end, on.OrchestrationContinuedAsNew):
             found(
                 Kind.EXECUTION,
                 f"expected execution {self.execution_id} to have continued as new, but execution {execution_id} "
                 f"follows {_name(self.end) if self.end else 'while it runs'}",
             )
+        if not self._goes_on:
+            self._deadline_at_ms = None
+        self._is_first, self._is_renewed = not self._goes_on, False
         self.execution_id = execution_id
         self.end = None
-        self.open, self._answered, self._waits = {}, set(), {}
+        self.open, self._answered = {}, set()
+        self._waits, self._kept, self._lent = {}, {}, {}
         self._next_id, self._cancels, self._time_ms = FIRST_EVENT, 0, 0
+
+    def renew(self, incarnation: int, found: Found) -> None:
+        """The next execution begins another life under the same id: only what has ended may, and as another."""
+        if not self.is_over:
+            found(Kind.EXECUTION, f"expected execution {self.execution_id} to have ended, but a new life begins")
+        if incarnation == self.incarnation:
+            found(Kind.EXECUTION, f"expected another incarnation than {incarnation} for a new life, but it is the same")
+        self.incarnation = incarnation
+        self._is_renewed = True
 
     def prune(self, execution_ids: Iterable[int], found: Found) -> None:
         """These executions are forgotten: only earlier ones can be, each of them once."""
@@ -134,19 +159,39 @@ class Life:
         match event:
             case on.OrchestrationStarted(incarnation=incarnation) if incarnation != self.incarnation:
                 found(Kind.EXECUTION, f"expected incarnation {self.incarnation}, but the start is of {incarnation}")
-            case on.OrchestrationCancelRequested(event_id=event_id):
-                self._cancels += 1
-                if self._cancels > 1:
-                    found(Kind.EXECUTION, f"expected one cancel request an execution, but event {event_id} is another")
+            case on.OrchestrationStarted(deadline_at_ms=deadline_at_ms):
+                self._take_deadline(deadline_at_ms, found)
+            case on.OrchestrationCancelRequested():
+                self._ask_to_end(event, found)
             case on.ExternalSubscribed(event_id=event_id, name=name):
                 self._waits.setdefault(name, []).append(event_id)
-            case on.ExternalEventReceived(name=name):
-                if waits := self._waits.get(name):
-                    self._close(waits.pop(0))
+                self._lend(name)
+            case on.ExternalEventReceived():
+                self._receive(event)
             case _ if isinstance(event, on.ExecutionEnd):
                 self._finish(event, found)
             case _:
                 pass
+
+    def _ask_to_end(self, event: on.OrchestrationCancelRequested, found: Found) -> None:
+        self._cancels += 1
+        if self._cancels > 1:
+            found(Kind.EXECUTION, f"expected one cancel request an execution, but event {event.event_id} is another")
+        if event.is_deadline and (self._deadline_at_ms is None or event.timestamp_ms < self._deadline_at_ms):
+            found(
+                Kind.TIMER,
+                f"expected the deadline to pass at {self._deadline_at_ms} or later, but it passed at "
+                f"{event.timestamp_ms}",
+            )
+
+    def _take_deadline(self, deadline_at_ms: int | None, found: Found) -> None:
+        """A deadline is the instance's, so every execution of a life has the first one's."""
+        if not self._is_first and deadline_at_ms != self._deadline_at_ms:
+            found(
+                Kind.EXECUTION,
+                f"expected the deadline {self._deadline_at_ms} in every execution, but here it is {deadline_at_ms}",
+            )
+        self._deadline_at_ms = deadline_at_ms
 
     def _answer(self, event: on.AnyEvent, asked_kind: type, found: Found) -> None:
         source: int = getattr(event, "source_event_id", 0)
@@ -164,9 +209,31 @@ class Life:
         else:
             if isinstance(asked, on.TimerCreated) and isinstance(event, on.TimerFired):
                 self._check_due(asked, event, found)
-            if isinstance(asked, on.ExternalSubscribed):
-                self._waits[asked.name].remove(source)
             self._close(source)
+            if isinstance(asked, on.ExternalSubscribed):
+                self._wait_no_more(asked)
+
+    def _receive(self, event: on.ExternalEventReceived) -> None:
+        """An event is for the oldest wait; one that is kept closes it not: it may come back."""
+        if event.kept:
+            self._kept.setdefault(event.name, []).append(event.event_id)
+            self._lend(event.name)
+        elif waits := self._waits.get(event.name):
+            self._close(waits.pop(0))
+
+    def _lend(self, name: str) -> None:
+        waits, kept = self._waits.get(name), self._kept.get(name)
+        if waits and kept:
+            self._lent[waits.pop(0)] = kept.pop(0)
+
+    def _wait_no_more(self, asked: on.ExternalSubscribed) -> None:
+        """A kept event that was never looked at goes back to its place."""
+        lent = self._lent.pop(asked.event_id, None)
+        if lent is None:
+            self._waits[asked.name].remove(asked.event_id)
+        else:
+            self._kept[asked.name] = sorted([*self._kept[asked.name], lent])
+            self._lend(asked.name)
 
     def _check_due(self, asked: on.TimerCreated, event: on.TimerFired, found: Found) -> None:
         if event.timestamp_ms < asked.fire_at_ms:
@@ -183,13 +250,16 @@ class Life:
     def _finish(self, end: on.ExecutionEnd, found: Found) -> None:
         self.end = end
         for event_id, asked in self.open.items():
-            if isinstance(asked, CLOSED_AT_END):
+            if event_id in self._lent:
+                continue
+            if isinstance(asked, CLOSED_AT_END) and getattr(asked, "on_parent_end", None) is not OnParentEnd.ABANDON:
                 found(
                     Kind.LEFT_OPEN,
                     f"expected {_name(asked)} (event {event_id}) to be answered or taken back before the execution "
                     f"ended, but it was neither",
                 )
-        self.open, self._answered, self._waits = {}, set(), {}
+        self.open, self._answered = {}, set()
+        self._waits, self._kept, self._lent = {}, {}, {}
 
 
 def check_status(record: r.TurnCommitted, ended: on.ExecutionEnd | None, found: Found) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from engine.model import events as on
 from engine.model import messages as m
 from engine.model.failure import Failure
+from engine.model.ids import FIRST_EVENT
 from engine.model.key_values import KeyValueChange
 from engine.model.payload import Payload
 from engine.model.turn import Disposition
@@ -27,7 +28,7 @@ _ANSWER_OF: Mapping[type, Callable[[Any], Answer]] = {
     m.FailActivity: lambda one: (on.ActivityFailed, one.activity_id, (one.failure, one.heartbeat)),
     m.CompleteSubOrchestration: lambda one: (on.SubOrchestrationCompleted, one.event_id, (one.result,)),
     m.FailSubOrchestration: lambda one: (on.SubOrchestrationFailed, one.event_id, (one.failure,)),
-    m.FireTimer: lambda one: (on.TimerFired, one.timer_id, ()),
+    m.FireTimer: lambda one: (_fired(one.timer_id), one.timer_id, ()),
 }
 """The event that each answering message must become, if it is applied."""
 
@@ -57,6 +58,7 @@ class Turn:
         self._closed: list[on.AnyEvent] = []
         self._answers: Counter[Answer] = Counter()
         self._ended: on.ExecutionEnd | None = None
+        self._deadline_at_ms: int | None = None
         self._handed_out: set[int] = set()
         self._started_children: set[str] = set()
         self._keys_asked: list[KeyValueChange] = []
@@ -78,6 +80,10 @@ class Turn:
             said: tuple[Payload | Failure | None, ...] = tuple(getattr(event, name) for name in _SAYS.get(kind, ()))
             self._answers[kind, getattr(event, "source_event_id", 0), said] += 1
             self._closed.append(event)
+        elif isinstance(event, on.OrchestrationCancelRequested) and event.is_deadline:
+            self._answers[kind, FIRST_EVENT, ()] += 1
+        elif isinstance(event, on.OrchestrationStarted):
+            self._deadline_at_ms = event.deadline_at_ms
         elif kind in TAKES_BACK:
             self._closed.append(event)
         elif isinstance(event, on.ActivityScheduled | on.TimerCreated | on.SubOrchestrationScheduled):
@@ -144,9 +150,13 @@ class Turn:
         for event_id, asked in self._asked.items():
             if event_id in self._life.open:
                 self._check_handed_out(event_id, asked, timers, found)
+        self._check_deadline(timers, queues, found)
         for timer in record.timers:
             asked = self._asked.get(timer.timer_id)
-            is_asked = isinstance(asked, on.TimerCreated) and asked.fire_at_ms == timer.fire_at_ms
+            fire_at_ms = asked.fire_at_ms if isinstance(asked, on.TimerCreated) else None
+            if timer.timer_id == FIRST_EVENT:
+                fire_at_ms = self._deadline_at_ms
+            is_asked = fire_at_ms == timer.fire_at_ms
             if timer.execution_id != self.execution_id or not is_asked:
                 found(Kind.TIMER, f"expected timer {timer.timer_id} as its turn asked for it, but it did not")
         for event in self._closed:
@@ -172,6 +182,13 @@ class Turn:
                 found(Kind.EXECUTION, f"expected child {child} (event {event_id}) to be started, but the turn did not")
             case _:
                 pass
+
+    def _check_deadline(self, timers: Mapping[int, r.TimerSet], queues: Queues, found: Found) -> None:
+        """An instance with a deadline has the timer of its first event, from the start of an execution to its end."""
+        if self._ended is None and self._deadline_at_ms is not None and FIRST_EVENT not in timers:
+            found(Kind.TIMER, "expected the timer of the deadline to be set, but the turn did not")
+        if self._ended is not None and (self.instance, self.execution_id, FIRST_EVENT) in queues.timers:
+            found(Kind.TIMER, "expected the timer of the deadline not to wait after the end, but it does")
 
     def _check_taken(self, event: on.AnyEvent, queues: Queues, found: Found) -> None:
         """What is answered or taken back waits no more."""
@@ -239,4 +256,9 @@ def answer_of(message: m.AnyMessage, record: r.TurnCommitted) -> Answer | None:
 def answer_of_timer(consumed: r.Consumed, timer: Timer | None) -> Answer | None:
     """What a timer that was set, and consumed and applied, says."""
     is_applied = timer is not None and consumed.disposition is Disposition.APPLIED
-    return (on.TimerFired, consumed.place, ()) if is_applied else None
+    return (_fired(consumed.place), consumed.place, ()) if is_applied else None
+
+
+def _fired(timer_id: int) -> type:
+    """What a timer becomes: that of the first event is the deadline of the instance."""
+    return on.OrchestrationCancelRequested if timer_id == FIRST_EVENT else on.TimerFired

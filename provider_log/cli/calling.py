@@ -1,8 +1,10 @@
 """How does a command ask a node? One connection, one answer, printed for people or for programs."""
 
+import enum
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -14,11 +16,21 @@ from engine.client import Client, require_completed
 from engine.errors import InstanceNotFound, UsageError, WaitTimedOut
 from engine.model.status import STANDSTILL
 from engine.model.views import InstanceInfo
+from provider_log.cli.durations import duration
 from provider_log.cli.settings import Resolved, resolve
 from provider_log.server import wire
 from provider_log.server.remote import RemoteProvider
 
 T = TypeVar("T")
+
+
+class Reuse(enum.Enum):
+    """The choices of `--if-exists`."""
+
+    IGNORE = "ignore"
+    REFUSE = "refuse"
+    RESTART_ENDED = "restart_ended"
+
 
 APPEARS_S = 1.0
 """An instance shows up with its first turn; a command that follows a start waits that long for it."""
@@ -36,6 +48,23 @@ MessageId = Annotated[
     str | None,
     typer.Option(
         "--message-id", metavar="ID", help="One per logical call: a second one with it is dropped.", show_default=False
+    ),
+]
+Delay = Annotated[
+    timedelta | None,
+    typer.Option("--delay", metavar="10s", parser=duration, help="Begin so much later.", show_default=False),
+]
+Deadline = Annotated[
+    timedelta | None,
+    typer.Option("--deadline", metavar="10m", parser=duration, help="End it when it takes longer.", show_default=False),
+]
+IfExists = Annotated[
+    Reuse | None,
+    typer.Option(
+        "--if-exists",
+        metavar="WHAT",
+        help="Where the instance exists: ignore, refuse, or restart_ended, which lets one that has ended begin anew.",
+        show_default=False,
     ),
 ]
 Timeout = Annotated[

@@ -19,6 +19,9 @@ from provider_log.cli import show
 from provider_log.cli.calling import (
     AsJson,
     Data,
+    Deadline,
+    Delay,
+    IfExists,
     InstanceId,
     MessageId,
     Node,
@@ -43,6 +46,9 @@ def start(
         str | None,
         typer.Option("--version", metavar="VERSION", help="Exactly this one, not the latest.", show_default=False),
     ] = None,
+    delay: Delay = None,
+    deadline: Deadline = None,
+    if_exists: IfExists = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, as `wait` does.")] = False,
     timeout: Timeout = None,
     url: Url = None,
@@ -54,10 +60,20 @@ def start(
         raise typer.BadParameter("expected --wait with --timeout, but it is not there")
 
     async def question(node: Node) -> tuple[str, InstanceInfo | None]:
-        before = await node.provider.get_instance_info(instance) if instance else None
-        handle = await node.client.start(name, value, instance=instance, version=version)
+        before = await node.provider.get_instance_info(instance) if instance and if_exists is None else None
+        handle = await node.client.start(
+            name,
+            value,
+            instance=instance,
+            version=version,
+            delay=delay,
+            deadline=deadline,
+            if_exists=None if if_exists is None else if_exists.value,
+        )
         if before is not None:
             note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")
+        elif delay is not None:
+            note(f"{handle.instance} begins in {delay}")
         elif wait:
             note(f"started {handle.instance}")
         return handle.instance, await node.ended(handle.instance, timeout) if wait else None
@@ -76,16 +92,17 @@ def event(
     instance: InstanceId,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the event.", show_default=False)],
     data: Data = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep it for the next wait, if nobody waits for it.")] = False,
     message_id: MessageId = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Raise an event for an instance. One that nobody waits for is dropped; `enqueue` keeps what it sends."""
+    """Raise an event for an instance. One that nobody waits for is dropped unless it is to be kept."""
     value = value_of(data)
 
     async def question(node: Node) -> InstanceInfo:
         info = await node.existing(instance)
-        await node.client.raise_event(instance, name, value, message_id=message_id)
+        await node.client.raise_event(instance, name, value, keep=keep, message_id=message_id)
         return info
 
     _print_accepted(ask(url, question), f"event {name} is on its way to {instance}", as_json=as_json)

@@ -5,6 +5,7 @@ import enum
 from engine.errors import (
     EngineError,
     HistoryCorrupted,
+    InstanceExists,
     InstanceNotFound,
     OrchestrationFailed,
     OrchestrationHeld,
@@ -45,6 +46,7 @@ EXIT_OF: dict[type[EngineError | LogError], Exit] = {
     OrchestrationHeld: Exit.FAILED,
     UsageError: Exit.USAGE,
     Refused: Exit.USAGE,
+    InstanceExists: Exit.USAGE,
     InstanceNotFound: Exit.NOT_FOUND,
     WaitTimedOut: Exit.TIMED_OUT,
     HistoryCorrupted: Exit.DIFFERS,

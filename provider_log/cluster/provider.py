@@ -152,6 +152,9 @@ class ClusterProvider:
     async def get_key_values(self, instance: str) -> Mapping[str, KeyValue]:
         return await self._of("get_key_values", instance, lambda at: at.get_key_values(instance))
 
+    async def has_consumed(self, instance: str, message_id: str) -> bool:
+        return await self._of("has_consumed", instance, lambda at: at.has_consumed(instance, message_id))
+
     async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
         return await self._of("list_executions", instance, lambda at: at.list_executions(instance))
 

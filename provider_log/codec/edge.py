@@ -11,7 +11,7 @@ work item in an answer to it: it names the activity, the value says how that end
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
@@ -29,6 +29,8 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import Payload
+from engine.model.policies import ReusePolicy
+from engine.start_options import reuse_policy
 from provider_log.answer_token import TOKEN_HEADER, numbers_of
 from provider_log.codec.framing import Family, Malformed
 from provider_log.codec.registered import MARK as REGISTRY_MARK
@@ -56,11 +58,13 @@ class JsonFailure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 # How the type of a message's field is typed in JSON; one that is not here has no JSON form.
 JSON_TYPES: dict[Any, Any] = {
     str: str,
+    bool: bool,
     str | None: str | None,
     int | None: INCARNATION | None,
     Payload: msgspec.Raw,
     Payload | None: msgspec.Raw | msgspec.UnsetType,
     Failure: JsonFailure,
+    ReusePolicy | None: Literal["ignore", "refuse", "restart_ended"] | None,
 }
 NOT_IN_JSON = {ParentLink | None, int}
 """The numbers of an answer are in its token: beyond 2**53 not every language's JSON keeps them."""
@@ -140,6 +144,8 @@ class Edge:
         kind = self._kinds[type(typed)]
         typed_fields = msgspec.structs.asdict(typed).items()
         fields = {name: _plain(item) for name, item in typed_fields if item is not msgspec.UNSET}
+        if kind is StartOrchestration:
+            fields["if_exists"] = reuse_policy(fields["if_exists"])
         if kind in ANSWERS:
             fields |= _numbers(token)
         return cast("AnyMessage", cast("Any", kind)(**fields))

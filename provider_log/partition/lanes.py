@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Collection, Mapping, Sequence
 
 from engine.clock import Clock
-from engine.model.ids import root_instance_id_problem
-from engine.model.messages import AnyMessage, External, StartOrchestration
+from engine.model.ids import instant_problem, root_instance_id_problem
+from engine.model.messages import AnyMessage, External, StartOrchestration, due_at_ms
 from engine.model.turn import Disposition
 from engine.model.work import WorkItem
 from engine.observe import known_marks, logger, mark
@@ -193,7 +193,7 @@ def _arrive_message(
         message=message,
         raw=value,
         arrived_at_ms=live.ledger.now_ms(),
-        visible_at_ms=_visible_at_ms(headers),
+        visible_at_ms=max(_visible_at_ms(headers), 0 if message is None else due_at_ms(message)),
         message_id=message_id,
     )
     live.messages.take_in(entry)
@@ -247,7 +247,7 @@ def _check_instance(lane: r.Lane, instance: str, message: AnyMessage | None) -> 
             f"expected an instance id of at most {_INSTANCE_BYTES_MAX} bytes, but {instance[:40]!r}… is longer"
         )
     if lane is r.Lane.ORCHESTRATOR and isinstance(message, StartOrchestration):
-        problem = root_instance_id_problem(instance)
+        problem = root_instance_id_problem(instance) or instant_problem(due_at_ms(message), "a start")
         if problem is not None:
             raise Unusable(problem)
 

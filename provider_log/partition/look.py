@@ -42,7 +42,13 @@ def instance_info(instance: str, row: InstanceRow) -> InstanceInfo:
         incarnation=row.incarnation,
         history_events=row.event_count,
         suspend_reason=row.suspend_reason,
+        start_id=row.start_id,
     )
+
+
+def has_consumed(view: ReadView, instance: str, message_id: str) -> bool:
+    """Whether a turn of the instance has consumed a message with this id, as far as that is remembered."""
+    return view.get(keys.seen(instance, message_id)) is not None
 
 
 def tree(view: ReadView, root: str) -> Mapping[str, InstanceRow]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from engine.errors import TurnTooLarge
 from engine.model.events import OrchestrationStarted
 from engine.model.key_values import KeyValueChange
-from engine.model.messages import AnyMessage, FireTimer
+from engine.model.messages import AnyMessage, FireTimer, due_at_ms
 from engine.model.status import TERMINAL
 from engine.model.turn import ActivityRef, Disposition, TurnResult
 from engine.model.work import WorkItem
@@ -195,9 +195,7 @@ def plan_turn(
     if total > limits.turn_bytes_max:
         raise TurnTooLarge(instance, total, limits.turn_bytes_max)
     records = tuple(_in_parts(last, parts))
-    outcome = _outcome(last, place)
-    if outcome is not None:
-        outgoing.append(outcome)
+    outgoing += _outcomes(last, place)
     return PlannedTurn(records, tuple(outgoing), tuple(own_messages), tuple(own_work))
 
 
@@ -224,7 +222,7 @@ def _take_back(ref: ActivityRef, place: Place, issuer: Issuer) -> tuple[r.Activi
 def send(message: AnyMessage, place: Place) -> tuple[r.Sent, LogRecord | None]:
     """How a message leaves: in the changelog alone if it stays in the partition, else by the messages topic too."""
     data = codec.encode_message(message)
-    visible_at_ms = message.fire_at_ms if isinstance(message, FireTimer) else 0
+    visible_at_ms = due_at_ms(message)
     target = partition_of(message.instance, place.partitions)
     sent = r.Sent(partition=target, instance=message.instance, data=data, visible_at_ms=visible_at_ms)
     return sent, None if target == place.partition else message_record(message.instance, data, visible_at_ms, place)
@@ -379,6 +377,8 @@ def _last_record(
         set_custom_status=metadata.set_custom_status,
         custom_status=metadata.custom_status,
         pinned_version=metadata.pinned_version,
+        start_id=metadata.start_id,
+        new_life=metadata.new_life,
         timers_cancelled=tuple(r.TimerKey(ref.execution_id, ref.timer_id) for ref in result.cancelled_timers),
         consumed=tuple(consumed_of(entry, how) for entry, how in zip(entries, dispositions, strict=True)),
     )
@@ -390,7 +390,7 @@ def _size_of_change(change: KeyValueChange) -> int:
 
 def _size_of_last(last: r.TurnCommitted) -> int:
     """Bytes of what only the last part carries; small fields are in `RECORD_OVERHEAD_BYTES`."""
-    texts = [last.orchestration_name, last.orchestration_version, last.custom_status]
+    texts = [last.orchestration_name, last.orchestration_version, last.custom_status, last.start_id]
     size = sum(len(text.encode()) for text in texts if text is not None)
     if last.output is not None:
         size += len(last.output.data)
@@ -424,17 +424,20 @@ def _in_parts(last: r.TurnCommitted, parts: Sequence[Part]) -> Iterator[r.TurnCo
             timers=tuple(part.timers),
             key_values=tuple(part.key_values),
             sent=tuple(part.sent),
+            new_life=last.new_life and number == 0,
         )
 
 
 def no_outcome_record(instance: str, place: Place) -> LogRecord:
-    """That an instance is deleted, for the outcomes topic: what it said of its end is said no more."""
+    """That an instance is deleted or begins anew, for the outcomes topic: what it said of its end is said no more."""
     return LogRecord(topic=place.topics.outcomes, partition=place.partition, key=instance.encode(), value=None)
 
 
-def _outcome(last: r.TurnCommitted, place: Place) -> LogRecord | None:
+def _outcomes(last: r.TurnCommitted, place: Place) -> Iterator[LogRecord]:
+    if last.new_life:
+        yield no_outcome_record(last.instance, place)
     if last.status not in TERMINAL:
-        return None
+        return
     outcome = r.Outcome(
         instance=last.instance,
         incarnation=last.incarnation,
@@ -444,7 +447,7 @@ def _outcome(last: r.TurnCommitted, place: Place) -> LogRecord | None:
         output=last.output,
         failure=last.failure,
     )
-    return LogRecord(
+    yield LogRecord(
         topic=place.topics.outcomes,
         partition=place.partition,
         key=last.instance.encode(),

@@ -174,9 +174,10 @@ class Ask(NamedTuple):
             return found
         raise InstanceNotFound(f"expected an instance {self.instance!r}, but there is none")
 
-    async def put(self, message: AnyMessage) -> Response:
-        """Put `message` in its queue, after the query's delay, and say so."""
-        await self.served.enqueue_for_orchestrator(message, self.query(shapes.MessageQuery).delay_ms)
+    async def put(self, message: AnyMessage, delay_ms: int | None = None) -> Response:
+        """Put `message` in its queue, after `delay_ms` or the query's delay, and say so."""
+        delay_ms = self.query(shapes.MessageQuery).delay_ms if delay_ms is None else delay_ms
+        await self.served.enqueue_for_orchestrator(message, delay_ms)
         return json_response(shapes.Accepted(message.instance), HTTPStatus.ACCEPTED)
 
 

@@ -10,12 +10,14 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine.begun import begun
 from engine.errors import EngineError, Retryable, UsageError
 from engine.model.ids import root_instance_id_problem
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
 from engine.model.removal import DeletedCounts, PrunedCounts
 from engine.model.views import InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
+from engine.start_options import reuse_policy
 from provider_log.answers import PartitionDigest
 from provider_log.server import exposition, shapes
 from provider_log.server.asking import Ask, json_response
@@ -54,34 +56,59 @@ async def get_instance(ask: Ask) -> Response:
 
 
 async def start(ask: Ask) -> Response:
-    """Start an orchestration; nothing happens if the instance exists."""
+    """Start an orchestration; nothing happens if the instance exists, unless `if_exists` says else."""
     if problem := root_instance_id_problem(ask.instance):
         raise UsageError(problem)
     body = await ask.body_as(shapes.Start)
     if not body.name:
         raise UsageError("expected the name of an orchestration, but it is empty")
-    return await ask.put(
-        StartOrchestration(
-            instance=ask.instance,
-            name=body.name,
-            input=body.input,
-            version=body.version,
-            message_id=ask.message_id,
-            traceparent=ask.traceparent,
-        )
+    message = StartOrchestration(
+        instance=ask.instance,
+        name=body.name,
+        input=body.input,
+        version=body.version,
+        start_at_ms=body.start_at_ms,
+        deadline_ms=body.deadline_ms,
+        if_exists=reuse_policy(body.if_exists),
+        message_id=ask.message_id,
+        traceparent=ask.traceparent,
     )
+    if message.if_exists is not None:
+        return await _decided(ask, message)
+    return await ask.put(message)
+
+
+async def _decided(ask: Ask, message: StartOrchestration) -> Response:
+    """The answer to a start that says whether it began the instance; as to any other, if nobody knows in time."""
+    if message.message_id is None:
+        raise UsageError("expected an Idempotency-Key beside if_exists, by which the start is known, but there is none")
+    if message.start_at_ms is not None or ask.query(shapes.MessageQuery).delay_ms:
+        raise UsageError("expected no delay beside if_exists, for who is there by then is not known before")
+    accepted = await ask.put(message)
+    with anyio.move_on_after(shapes.START_MS / 1000):
+        await begun(ask.served, message.instance, message.message_id)
+    return accepted
+
+
+async def has_consumed(ask: Ask) -> Response:
+    """Whether a turn of the instance has consumed a message, as far as that is remembered."""
+    message_id = ask.query(shapes.ConsumedQuery).message_id
+    return json_response(shapes.Consumed(ask.instance, await ask.served.has_consumed(ask.instance, message_id)))
 
 
 async def raise_event(ask: Ask) -> Response:
     """Raise an event; the body is its data."""
+    query = ask.query(shapes.EventQuery)
     return await ask.put(
         RaiseEvent(
             instance=ask.instance,
             name=ask.segment("name"),
             data=await ask.payload(),
+            keep=query.keep,
             message_id=ask.message_id,
             traceparent=ask.traceparent,
-        )
+        ),
+        query.delay_ms,
     )
 
 
@@ -278,7 +305,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("GET", INSTANCES, list_instances, {OK: shapes.InstancePage}, query=shapes.ListQuery),
     Endpoint("GET", ONE, get_instance, {OK: InstanceInfo}),
     Endpoint("PUT", ONE, start, {ACCEPTED: shapes.Accepted}, query=shapes.MessageQuery, body=shapes.Start),
-    Endpoint("POST", ONE + "/events/{name}", raise_event, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload),
+    Endpoint("POST", ONE + "/events/{name}", raise_event, {ACCEPTED: shapes.Accepted}, shapes.EventQuery, Payload),
     Endpoint(
         "POST", ONE + "/queues/{name}", enqueue_message, {ACCEPTED: shapes.Accepted}, shapes.MessageQuery, Payload
     ),
@@ -286,6 +313,7 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("POST", ONE + "/suspend", suspend, {NO_CONTENT: None}, body=shapes.Suspend),
     Endpoint("POST", ONE + "/resume", resume, {NO_CONTENT: None}),
     Endpoint("GET", ONE + "/wait", wait, {OK: InstanceInfo, NO_CONTENT: None}, query=shapes.WaitQuery),
+    Endpoint("GET", ONE + "/consumed", has_consumed, {OK: shapes.Consumed}, query=shapes.ConsumedQuery),
     Endpoint("GET", ONE + "/history", get_history, {OK: shapes.History}, query=shapes.HistoryQuery),
     Endpoint("GET", ONE + "/keys", get_key_values, {OK: shapes.KeyValues}, query=shapes.KeysQuery),
     Endpoint("GET", ONE + "/executions", list_executions, {OK: shapes.Executions}),

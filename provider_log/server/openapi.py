@@ -107,7 +107,7 @@ def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     for field in msgspec.structs.fields(endpoint.query):
         (schema,), _ = msgspec.json.schema_components([field.type], ref_template=REF)
         yield {"name": field.name, "in": "query", "required": field.required, "schema": schema}
-    if endpoint.query is shapes.MessageQuery:
+    if issubclass(endpoint.query, shapes.MessageQuery):
         yield from HEADERS
 
 

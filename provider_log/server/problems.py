@@ -10,6 +10,7 @@ from engine.errors import (
     Fatal,
     HistoryCorrupted,
     InDoubt,
+    InstanceExists,
     InstanceNotFound,
     LeaseLost,
     NotRegistered,
@@ -27,6 +28,7 @@ CONTENT_TYPE = "application/problem+json"
 STATUS_OF: dict[type[EngineError], HTTPStatus] = {
     UsageError: HTTPStatus.BAD_REQUEST,
     InstanceNotFound: HTTPStatus.NOT_FOUND,
+    InstanceExists: HTTPStatus.CONFLICT,
     Refused: HTTPStatus.CONFLICT,
     Retryable: HTTPStatus.SERVICE_UNAVAILABLE,
     InDoubt: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -40,7 +42,15 @@ STATUS_OF: dict[type[EngineError], HTTPStatus] = {
 
 PLAIN = {
     kind.__name__: kind
-    for kind in (EngineError, UsageError, NotRegistered, ConversionError, HistoryCorrupted, InstanceNotFound)
+    for kind in (
+        EngineError,
+        UsageError,
+        NotRegistered,
+        ConversionError,
+        HistoryCorrupted,
+        InstanceNotFound,
+        InstanceExists,
+    )
 }
 OF_A_PROVIDER = {
     kind.__name__: kind for kind in (Retryable, InDoubt, Refused, LeaseLost, OwnershipLost, StateCorrupted, Fatal)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -21,6 +21,7 @@ from engine.model.messages import (
     RaiseEvent,
     StartOrchestration,
 )
+from engine.model.policies import ReusePolicy
 from engine.model.removal import DeletedCounts, InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.views import ExecutionInfo, InstanceInfo, InstanceStats, InstanceTree, QueueDepths, SystemMetrics
@@ -31,6 +32,11 @@ from provider_log.server.address import HOP_HEADER, is_loopback
 from provider_log.server.problems import CONTENT_TYPE, Problem, error_of
 
 T = TypeVar("T")
+
+_CHOICES: Mapping[ReusePolicy | None, Literal["refuse", "restart_ended"]] = {
+    ReusePolicy.REFUSE: "refuse",
+    ReusePolicy.RESTART_ENDED: "restart_ended",
+}
 
 DEFAULT_URL = "http://127.0.0.1:8620"
 ANSWER_S = 30.0
@@ -96,7 +102,9 @@ class RemoteProvider:
                 headers["idempotency-key"] = message.message_id
             if message.traceparent is not None:
                 headers["traceparent"] = message.traceparent
-        await self._ask(method, path, query={"delay_ms": delay_ms}, body=wire.encode(body), headers=headers)
+        keep = "true" if isinstance(message, RaiseEvent) and message.keep else None
+        query = {"delay_ms": delay_ms, "keep": keep}
+        await self._ask(method, path, query=query, body=wire.encode(body), headers=headers)
 
     async def enqueue_for_worker(self, item: WorkItem) -> None:
         raise Refused(
@@ -155,6 +163,10 @@ class RemoteProvider:
         except InstanceNotFound:
             return {}
         return self._read(response, shapes.KeyValues).values
+
+    async def has_consumed(self, instance: str, message_id: str) -> bool:
+        response = await self._ask("GET", _path(instance, "consumed"), query={"message_id": message_id})
+        return self._read(response, shapes.Consumed).consumed
 
     # ProviderAdmin
 
@@ -340,7 +352,15 @@ def _request_of(message: AnyMessage) -> tuple[str, str, Any]:
     """Method, path and body that stand for `message`."""
     match message:
         case StartOrchestration(parent=None):
-            return "PUT", _path(message.instance), shapes.Start(message.name, message.input, message.version)
+            start = shapes.Start(
+                message.name,
+                message.input,
+                message.version,
+                message.start_at_ms,
+                message.deadline_ms,
+                _CHOICES.get(message.if_exists),
+            )
+            return "PUT", _path(message.instance), start
         case RaiseEvent():
             return "POST", _path(message.instance, "events", message.name), message.data
         case EnqueueMessage():

@@ -1,10 +1,11 @@
 """Which bodies, queries and answers does `/v1` know? The shapes that are not nouns of the engine."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from engine.model.events import AnyEvent
+from engine.model.ids import INSTANT_MS_MAX
 from engine.model.key_values import KeyValue
 from engine.model.payload import NULL, Payload
 from engine.model.removal import InstanceFilter, PruneOptions
@@ -14,10 +15,15 @@ from engine.model.views import ExecutionInfo, InstanceInfo
 LIST_MAX = 1_000
 WAIT_MS_MAX = 60_000
 WAIT_MS_DEFAULT = 25_000
+START_MS = 20_000
+"""So long a start with `if_exists` waits to hear whether it began the instance."""
 BODY_BYTES_MAX = 4 * 1024 * 1024
 MESSAGE_ID_CHARS_MAX = 200
 
 NotNegative = Annotated[int, Meta(ge=0)]
+Instant = Annotated[int, Meta(ge=0, le=INSTANT_MS_MAX)]
+DELAY_MS_MAX = 7 * 10**13
+"""Two thousand years: with any delay that is less, a message is visible before the year 10000."""
 
 
 class NoQuery(Struct, forbid_unknown_fields=True):
@@ -36,7 +42,13 @@ class ListQuery(Struct, forbid_unknown_fields=True):
 class MessageQuery(Struct, forbid_unknown_fields=True):
     """When the message is to be visible, in milliseconds from now."""
 
-    delay_ms: NotNegative = 0
+    delay_ms: Annotated[int, Meta(ge=0, le=DELAY_MS_MAX)] = 0
+
+
+class EventQuery(MessageQuery, forbid_unknown_fields=True):
+    """As of any message; and whether the event is kept for the next wait, if nobody waits for it."""
+
+    keep: bool = False
 
 
 class WaitQuery(Struct, forbid_unknown_fields=True):
@@ -72,11 +84,34 @@ class KeyValues(Struct, frozen=True):
 
 
 class Start(Struct, forbid_unknown_fields=True):
-    """Start orchestration `name` with `input`."""
+    """Start orchestration `name` with `input`.
+
+    Attributes:
+        start_at_ms: No sooner than this instant, in milliseconds since 1970.
+        deadline_ms: So long after its first turn it has to have ended, in milliseconds.
+        if_exists: What to do if the instance exists. Without it, or with `ignore`, nothing. Else the answer waits for
+            the turn that decides, and is 409 if another start began it; an `Idempotency-Key` must name the call.
+    """
 
     name: str
     input: Payload = NULL
     version: str | None = None
+    start_at_ms: Instant | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=DELAY_MS_MAX)] | None = None
+    if_exists: Literal["ignore", "refuse", "restart_ended"] | None = None
+
+
+class ConsumedQuery(Struct, forbid_unknown_fields=True):
+    """Which message."""
+
+    message_id: str
+
+
+class Consumed(Struct, frozen=True):
+    """Whether a turn of the instance has consumed the message."""
+
+    instance: str
+    consumed: bool
 
 
 class Cancel(Struct, forbid_unknown_fields=True):

@@ -164,6 +164,8 @@ def _schemas_added(rows: Rows, record: r.SchemasAdded) -> None:
 
 def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
     instance, execution_id, now_ms = record.instance, record.execution_id, record.envelope.time_ms
+    if record.new_life:
+        _begin_life(rows, record)
     for event in record.events:
         rows.put(keys.in_execution(Table.HISTORY, instance, execution_id, event.event_id), event.data)
     for work in record.scheduled:
@@ -185,6 +187,18 @@ def _turn_committed(rows: Rows, record: r.TurnCommitted) -> None:
     for consumed in record.consumed:
         row = _consume(rows, instance, consumed, row, now_ms)
     rows.put_instance(instance, row)
+
+
+def _begin_life(rows: Rows, record: r.TurnCommitted) -> None:
+    """An instance that had ended begins anew: what it kept and showed was of the life before."""
+    instance = record.instance
+    for table in (Table.KEY_VALUE, Table.KEY_CHANGE):
+        for key in list(rows.scan(keys.instance_prefix(table, instance))):
+            rows.remove(key)
+    row = rows.instance(instance)
+    if row is not None:
+        row = replace(row, output=None, failure=None, custom_status=None, start_id=None, has_key_changes=False)
+        rows.put_instance(instance, replace(row, parent_instance=record.parent_instance))
 
 
 def _schedule(rows: Rows, work: r.Scheduled) -> None:
@@ -262,6 +276,7 @@ def _instance_after(rows: Rows, record: r.TurnCommitted) -> InstanceRow:
         custom_status=record.custom_status if record.set_custom_status else row.custom_status,
         custom_status_version=row.custom_status_version + record.set_custom_status,
         pinned_version=_pin_after(row, record),
+        start_id=record.start_id or row.start_id,
     )
 
 

@@ -43,6 +43,7 @@ class InstanceRow(Struct, frozen=True, array_like=True):
     pinned_version: EngineVersion | None = None
     has_key_changes: bool = False
     suspend_reason: str | None = None
+    start_id: str | None = None
 
 
 class ExecutionRow(Struct, frozen=True, array_like=True):

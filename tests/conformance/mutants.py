@@ -17,6 +17,7 @@ from tests.conformance import (
     mutants_of_kept_keys,
     mutants_of_keys,
     mutants_of_limits,
+    mutants_of_lives,
     mutants_of_pins,
     mutants_of_queries,
     mutants_of_queues,
@@ -46,6 +47,7 @@ MUTANTS: tuple[type[Mutant], ...] = tuple(
         mutants_of_keys,
         mutants_of_kept_keys,
         mutants_of_limits,
+        mutants_of_lives,
     )
     for name, mutant in vars(module).items()
     if isinstance(mutant, type) and issubclass(mutant, Mutant) and mutant is not Mutant and not name.startswith("_")

@@ -42,6 +42,20 @@ class DelayOfEnqueueIgnored(Mutant):
     messages_type = _NoDelay
 
 
+class _StartsAtOnce(OrchestratorQueue):
+    def put(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        super().put(message, delay_ms)
+        if isinstance(message, StartOrchestration) and message.start_at_ms is not None:
+            for row in self.all(message.instance):
+                row.visible_at_ms = self._now_ms() + delay_ms
+
+
+class StartBeforeItsTime(Mutant):
+    """A start that says when it is for is there at once."""
+
+    messages_type = _StartsAtOnce
+
+
 class _OrderOfMaking(OrchestratorQueue):
     def put(self, message: AnyMessage, delay_ms: int = 0) -> None:
         super().put(message, delay_ms)

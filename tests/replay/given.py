@@ -131,8 +131,8 @@ class Instance:
         )
 
     @staticmethod
-    def raised(name: str, value: object = None) -> RaiseEvent:
-        return RaiseEvent(instance="i", name=name, data=payload(value))
+    def raised(name: str, value: object = None, *, keep: bool = False) -> RaiseEvent:
+        return RaiseEvent(instance="i", name=name, data=payload(value), keep=keep)
 
     @staticmethod
     def enqueued(queue: str, value: object = None, message_id: str | None = None) -> EnqueueMessage:

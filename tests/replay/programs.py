@@ -32,6 +32,8 @@ LEAVES = st.sampled_from(
         ["read"],
         ["child"],
         ["retried child"],
+        ["abandoned child"],
+        ["abandoned unseen"],
         ["status"],
         ["guid"],
         ["spare"],
@@ -41,6 +43,8 @@ LEAVES = st.sampled_from(
 )
 CHILDREN: dict[str, ChildOptions] = {
     "child": {},
+    "abandoned child": {"on_parent_end": "abandon"},
+    "abandoned unseen": {"on_parent_end": "abandon"},
     "retried child": {"retry": RetryPolicy(attempts=2, delay=timedelta(seconds=1)), "timeout": timedelta(seconds=2)},
 }
 BLOCKS = ("join", "select", "completed", "gather", "group", "anyio", "wait")
@@ -86,8 +90,9 @@ async def _step(ctx: OrchestrationContext, kind: str, rest: list[Any], log: list
             return await ctx.wait_event("e")
         case "read":
             return await ctx.dequeue("q")
-        case "child" | "retried child":
-            return await _outcome(ctx.schedule_sub_orchestration("c", place, **CHILDREN[kind]))
+        case "child" | "retried child" | "abandoned child" | "abandoned unseen":
+            child = ctx.schedule_sub_orchestration("c", place, **CHILDREN[kind])
+            return None if kind == "abandoned unseen" else await _outcome(child)
         case "status":
             return ctx.set_custom_status(place)
         case "guid":
@@ -222,7 +227,7 @@ class World:
         instance = self.instance
         match choice % 8:
             case 0:
-                return instance.raised("e", number)
+                return instance.raised("e", number, keep=choice % 3 == 0)
             case 1:
                 return instance.enqueued("q", number, f"m{number}")
             case 2 if choice % 5 == 0:

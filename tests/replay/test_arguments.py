@@ -56,7 +56,11 @@ REFUSED: list[tuple[Call, str]] = [
     ),
     (
         lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", tag="gpu"),
-        "among retry, timeout, deadline, raises, instance, version, but got tag",
+        "among retry, timeout, deadline, raises, instance, version, on_parent_end, but got tag",
+    ),
+    (
+        lambda ctx: ctx.schedule_sub_orchestration("c", on_parent_end=UNTYPED),
+        "expected on_parent_end to be 'cancel' or 'abandon', but it is 5",
     ),
     (lambda ctx: ctx.schedule_sub_orchestration("c", version="new"), "expected version like '1.0.0', but it is 'new'"),
     (lambda ctx: ctx.schedule_sub_orchestration("c", instance=UNTYPED), "expected the id of an instance to be a str"),

@@ -67,6 +67,7 @@ async def infers(ctx: OrchestrationContext) -> str:
     h: str = await ctx.schedule_sub_orchestration(child, 1, instance="one")
     i: float = await ctx.schedule_sub_orchestration(childless)
     o: str = await ctx.sub_orchestration(child, 1, retry=RetryPolicy(attempts=2), deadline=timedelta(hours=1))
+    kept_on: str = await ctx.sub_orchestration(child, 1, on_parent_end="abandon")
     j: tuple[str, int] = await ctx.join(ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"))
     of_three: tuple[str, int, None] = await ctx.join(
         ctx.schedule_activity(greet, "x"), ctx.schedule_activity(length, "x"), ctx.schedule_timer(timedelta(seconds=1))
@@ -82,7 +83,7 @@ async def infers(ctx: OrchestrationContext) -> str:
     n: DurableFuture[str] = ctx.dequeue("q", str)
     if b > c:
         return ctx.continue_as_new()
-    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}{p}{of_three}{of_many}{limited}"
+    return f"{a}{d}{e}{f}{g}{h}{i}{j}{k}{m}{n}{o}{p}{kept_on}{of_three}{of_many}{limited}"
 
 
 @orchestration
@@ -103,6 +104,7 @@ async def wrong(ctx: OrchestrationContext, number: int) -> int:
     await ctx.sub_orchestration(child, "1")  # error: the child takes int
     await ctx.schedule_sub_orchestration(child, 1, tag="gpu")  # error: tags are of activities
     await ctx.schedule_sub_orchestration(childless, 1)  # error: the child takes none
+    await ctx.schedule_sub_orchestration(child, 1, on_parent_end="kill")  # error: there is no such choice
     ctx.start_detached(child, 1)  # error: a detached start has an id
     e: int = await ctx.wait_event("n", str)  # error: the event is a str
     f: tuple[int, str] = await ctx.join(  # error: results are in the order of the arguments

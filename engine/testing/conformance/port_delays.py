@@ -1,5 +1,7 @@
 """Ours: what do delays, renewals and order of arrival do to the two queues?"""
 
+from msgspec import structs
+
 from engine.errors import LeaseLost
 from engine.testing.conformance.factory import ProviderFactory
 from engine.testing.conformance.given import (
@@ -43,6 +45,28 @@ async def test_a_delayed_start_starts_in_its_time(factory: ProviderFactory) -> N
     assert await provider.get_instance_info("instance-A") is None
     await factory.advance(5_001)
     assert (await take(provider)).messages == (start_item("instance-A"),)
+
+
+async def test_a_start_says_itself_when_it_is_for(factory: ProviderFactory) -> None:
+    """A client's as well as one that a turn sends; a longer delay of the call counts too."""
+    provider = await factory.create_provider()
+    now_ms = (await create_instance(provider, "instance-A")).now_ms
+    late, later, last = (
+        structs.replace(start_item(f"instance-{name}"), start_at_ms=now_ms + 5_000) for name in ("B", "C", "D")
+    )
+    await provider.enqueue_for_orchestrator(late)
+    await provider.enqueue_for_orchestrator(last, delay_ms=8_000)
+    await provider.enqueue_for_orchestrator(raise_event("instance-A", "go"))
+    item = await take(provider)
+    await provider.ack_orchestration_item(item.lock_token, structs.replace(turn(), messages=(later,)))
+    await factory.advance(4_000)
+    assert await nothing_to_take(provider)
+    assert await provider.get_instance_info("instance-B") is None
+    await factory.advance(1_001)
+    assert {(await take(provider)).messages for _ in range(2)} == {(late,), (later,)}
+    assert await nothing_to_take(provider)
+    await factory.advance(3_000)
+    assert (await take(provider)).messages == (last,)
 
 
 async def test_a_timer_comes_when_it_fires_not_when_it_was_made(factory: ProviderFactory) -> None:

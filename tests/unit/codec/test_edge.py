@@ -18,6 +18,7 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import NULL, Payload
+from engine.model.policies import ReusePolicy
 from provider_log import codec
 from provider_log.codec import Malformed, UnknownSchema
 
@@ -35,6 +36,22 @@ CANCEL = CancelInstance(instance="order-7", reason="asked to")
         (
             '{"type": "StartOrchestration", "instance": "größe", "name": "n", "version": "2", "message_id": "m"}',
             StartOrchestration(instance="größe", name="n", input=NULL, version="2", message_id="m"),
+        ),
+        (
+            '{"type": "StartOrchestration", "instance": "a", "name": "n", "start_at_ms": 1767225600, "deadline_ms": 5}',
+            StartOrchestration(instance="a", name="n", input=NULL, start_at_ms=1_767_225_600, deadline_ms=5),
+        ),
+        (
+            '{"type": "StartOrchestration", "instance": "a", "name": "n", "if_exists": "restart_ended"}',
+            StartOrchestration(instance="a", name="n", input=NULL, if_exists=ReusePolicy.RESTART_ENDED),
+        ),
+        (
+            '{"type": "StartOrchestration", "instance": "a", "name": "n", "if_exists": "ignore"}',
+            StartOrchestration(instance="a", name="n", input=NULL),
+        ),
+        (
+            '{"type": "RaiseEvent", "instance": "a", "name": "paid", "keep": true}',
+            RaiseEvent(instance="a", name="paid", data=NULL, keep=True),
         ),
         (
             '{"type": "RaiseEvent", "instance": "a", "name": "paid", "data": 12.50, "traceparent": "00-1-2-01"}',

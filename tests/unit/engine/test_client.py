@@ -298,6 +298,7 @@ class Views:
         self.read_with_execution = provider.read_with_execution
         self.get_key_value = provider.get_key_value
         self.get_key_values = provider.get_key_values
+        self.has_consumed = provider.has_consumed
 
 
 async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:

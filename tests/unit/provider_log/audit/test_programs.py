@@ -10,7 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Client, Engine, EngineOptions, OrchestrationContext, Registry, activity, orchestration
+from engine import Client, ClientOptions, Engine, EngineOptions, OrchestrationContext, Registry, activity, orchestration
+from engine.errors import InstanceExists, WaitTimedOut
 from provider_log import LogProvider
 from provider_log.audit.verify import verify
 from provider_log.options import LogProviderOptions
@@ -54,8 +55,16 @@ async def _keep(ctx: OrchestrationContext) -> None:
     ctx.set_key_value("last", "x")
 
 
+async def _abandon(ctx: OrchestrationContext) -> None:
+    ctx.schedule_sub_orchestration(interpret, ["timer", "activity"], on_parent_end="abandon")
+
+
 async def _detach(ctx: OrchestrationContext) -> None:
     ctx.start_detached(interpret, ["timer"], instance=f"{ctx.new_guid()}")
+
+
+async def _detach_later(ctx: OrchestrationContext) -> None:
+    ctx.start_detached(interpret, ["activity"], instance=f"{ctx.new_guid()}", delay=timedelta(milliseconds=20))
 
 
 DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
@@ -73,6 +82,8 @@ DOES: dict[str, Callable[[OrchestrationContext], Awaitable[object]]] = {
     "lost child": lambda ctx: asyncio.gather(
         ctx.schedule_sub_orchestration(interpret, ["raise"]), return_exceptions=True
     ),
+    "abandoned child": _abandon,
+    "detached later": _detach_later,
     "detached": _detach,
     "event": lambda ctx: ctx.wait_event("event"),
     "letter": lambda ctx: ctx.dequeue("letters"),
@@ -93,7 +104,9 @@ async def interpret(ctx: OrchestrationContext, program: list[str]) -> int:
 
 
 programs = st.lists(st.sampled_from([*DOES, "again", "raise"]), max_size=6)
-disturbances = st.lists(st.sampled_from(["event", "letter", "cancel", "start again", "nothing"]), max_size=4)
+disturbances = st.lists(
+    st.sampled_from(["event", "letter", "cancel", "start again", "begin anew", "nothing"]), max_size=4
+)
 
 
 @settings(max_examples=12)
@@ -125,19 +138,25 @@ async def _live(
         LogProvider.embedded(data, partitions=partitions, options=options) as provider,
         Engine(provider, registry, engine_options),
     ):
-        client = Client(provider)
+        client = Client(provider, options=ClientOptions(start_ms_max=PATIENCE_MS))
         for number, (program, disturbed) in enumerate(instances):
-            handle = await client.start(interpret, program, instance=f"i{number}")
+            deadline = timedelta(milliseconds=40) if number % 2 else None
+            handle = await client.start(interpret, program, instance=f"i{number}", deadline=deadline)
             for what in disturbed:
                 match what:
                     case "event":
-                        await handle.raise_event("event")
+                        await handle.raise_event("event", keep=number % 2 == 0)
                     case "letter":
                         await handle.enqueue_message("letters")
                     case "cancel":
                         await handle.cancel()
                     case "start again":
                         await client.start(interpret, ["status"], instance=f"i{number}")
+                    case "begin anew":
+                        with contextlib.suppress(InstanceExists, WaitTimedOut):
+                            await client.start(
+                                interpret, ["keys", "activity"], instance=f"i{number}", if_exists="restart_ended"
+                            )
                     case _:
                         await client.enqueue_message(f"nobody {number}", "letters")
         await _quiet(provider)

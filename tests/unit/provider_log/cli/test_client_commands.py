@@ -62,6 +62,41 @@ def test_a_start_prints_the_id_alone_and_says_what_comes_next(turnlog: Command) 
     assert ran == (Exit.OK, "a b\n", "next: turnlog wait 'a b'\n")
 
 
+@pytest.mark.parametrize(("delay", "shown"), [("1h", "1:00:00"), ("1.5d", "1 day, 12:00:00"), ("90000ms", "0:01:30")])
+def test_a_delayed_start_says_when_it_begins(turnlog: Command, delay: str, shown: str) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', "--id", delay, "--delay", delay)
+    assert ran == (Exit.OK, f"{delay}\n", f"{delay} begins in {shown}\nnext: turnlog wait {delay}\n")
+    assert turnlog("status", delay).code == Exit.NOT_FOUND
+
+
+@pytest.mark.parametrize("delay", ["10", "s", "-1s", "1y", "99999999999d"])
+def test_what_is_no_delay_is_refused(turnlog: Command, delay: str) -> None:
+    ran = turnlog("start", "welcome", '"Ann"', f"--delay={delay}")
+    assert ran.code == Exit.USAGE
+    assert "expected a" in ran.err
+
+
+def test_a_start_can_refuse_or_begin_anew_what_exists(turnlog: Command) -> None:
+    begun = turnlog("start", "welcome", '"Ann"', "--id", "r1", "--if-exists", "refuse", "--wait")
+    assert (begun.code, begun.err) == (Exit.OK, "started r1\n")
+    refused = turnlog("start", "welcome", '"Bob"', "--id", "r1", "--if-exists", "refuse")
+    assert (refused.code, refused.out) == (Exit.USAGE, "")
+    assert "expected this start to begin 'r1', but it exists and is completed" in refused.err
+    anew = turnlog("start", "welcome", '"Cy"', "--id", "r1", "--if-exists", "restart_ended", "--wait", "--json")
+    assert anew.json["output"] == {"said": "hello Cy"}
+    assert anew.json["current_execution_id"] == 2
+    assert turnlog("start", "welcome", "--if-exists", "replace").code == Exit.USAGE
+
+
+def test_an_event_can_be_kept_for_the_code(turnlog: Command) -> None:
+    with_keep = ("event", "k2", "decision", '"yes"', "--keep")
+    turnlog("start", "approval", "--id", "k2")
+    assert turnlog(*with_keep) == (Exit.OK, "event decision is on its way to k2\n", "")
+    assert turnlog("wait", "k2").out == '"yes"\n'
+    received = next(event for event in turnlog("history", "k2", "--json").json["events"] if "kept" in event)
+    assert received["kept"] is True
+
+
 def test_a_start_without_an_id_makes_one_up(turnlog: Command) -> None:
     ran = turnlog("start", "welcome", '"Ann"', "--json")
     assert re.fullmatch(r"\w{8,}", ran.json["instance"])

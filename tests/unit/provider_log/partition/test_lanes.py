@@ -86,6 +86,11 @@ async def test_an_id_that_no_key_can_hold_is_dead_lettered(instance: str, lane: 
     await refused(Bench(), value=codec.encode_message(event), lane=lane)
 
 
+async def test_a_start_after_the_end_of_time_is_dead_lettered() -> None:
+    letter = await refused(Bench(), value=codec.encode_message(structs.replace(START, start_at_ms=2**62)))
+    assert letter.reason.startswith("expected a start before the year 10000, but it would")
+
+
 @pytest.mark.parametrize("instance", ["a\x00b", ""])
 async def test_a_work_item_whose_id_no_key_can_hold_is_dead_lettered(instance: str) -> None:
     item = WorkItem(instance=instance, incarnation=1, execution_id=1, activity_id=2, name="act", input=NULL)

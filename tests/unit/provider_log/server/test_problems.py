@@ -35,6 +35,7 @@ def test_the_nearest_class_decides_the_status() -> None:
         "Fatal": 500,
         "HistoryCorrupted": 500,
         "InDoubt": 503,
+        "InstanceExists": 409,
         "InstanceNotFound": 404,
         "LeaseLost": 409,
         "NotRegistered": 400,

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from engine.clock import ManualClock, SystemClock
-from engine.errors import OwnershipLost, Refused, Retryable, Unreachable, UsageError
+from engine.errors import InstanceExists, OwnershipLost, Refused, Retryable, Unreachable, UsageError
 from engine.model.events import OrchestrationCompleted, OrchestrationStarted
 from engine.model.failure import Category, Failure
 from engine.model.ids import ParentLink
@@ -23,6 +23,7 @@ from engine.model.messages import (
     StartOrchestration,
 )
 from engine.model.payload import NULL, Payload
+from engine.model.policies import ReusePolicy
 from engine.model.removal import InstanceFilter, PrunedCounts, PruneOptions
 from engine.model.status import Status
 from engine.model.turn import ExecutionMetadata, TurnResult
@@ -78,8 +79,10 @@ async def run_to_the_end(served: ServedMemory, instance: str, status: Status = S
             traceparent="00-aa-bb-01",
         ),
         StartOrchestration(instance="..", name="ship", input=Payload(b"\x00", codecs=("zstd",), key_id="t7")),
+        StartOrchestration(instance="due", name="ship", input=NULL, start_at_ms=1, deadline_ms=2),
         RaiseEvent(instance=ODD_ID, name="paid/card ?", data=Payload(b'{"$payload":1}'), message_id="k"),
         RaiseEvent(instance=".", name="..", data=NULL),
+        RaiseEvent(instance="kept", name="e", data=NULL, keep=True),
         EnqueueMessage(instance=ODD_ID, name="lines", data=Payload(b"<x/>", content_type="text/xml")),
         CancelInstance(instance=ODD_ID, reason="", incarnation=4, traceparent="00-aa-bb-01"),
     ],
@@ -93,6 +96,56 @@ async def test_a_message_arrives_as_it_was_sent(
     item = await served.fetch_orchestration_item(1_000, 0)
     assert item is not None
     assert item.messages == (message,)
+
+
+@pytest.mark.parametrize("policy", [ReusePolicy.REFUSE, ReusePolicy.RESTART_ENDED])
+@pytest.mark.parametrize("began", ["mine", "another"])
+async def test_a_start_that_says_what_to_do_is_answered_when_it_is_decided(
+    remote: RemoteProvider, served: ServedMemory, policy: ReusePolicy, began: str
+) -> None:
+    start = StartOrchestration(instance="a", name="f", input=NULL, message_id="mine", if_exists=policy)
+    answered: list[str] = []
+
+    async def send() -> None:
+        try:
+            await remote.enqueue_for_orchestrator(start)
+            answered.append("begun")
+        except InstanceExists as error:
+            answered.append(str(error))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        item = None
+        while item is None:
+            item = await served.fetch_orchestration_item(1_000, 0)
+        assert item.messages == (start,)
+        assert answered == []
+        assert not await remote.has_consumed("a", "mine")
+        metadata = ExecutionMetadata(status=Status.RUNNING, orchestration_name="f", start_id=began)
+        await served.ack_orchestration_item(item.lock_token, TurnResult(execution_id=1, metadata=metadata))
+    assert await remote.has_consumed("a", "mine")
+    told = "expected this start to begin 'a', but it exists and is running: begun by another start"
+    assert answered == ["begun" if began == "mine" else told]
+    if began == "mine":
+        await remote.enqueue_for_orchestrator(start)  # a repeated call is answered at once
+
+
+@pytest.mark.parametrize(
+    ("start", "delay_ms", "says"),
+    [
+        (StartOrchestration(instance="a", name="f", input=NULL, if_exists=ReusePolicy.REFUSE), 0, "an Idempotency-Key"),
+        (
+            StartOrchestration(instance="a", name="f", input=NULL, if_exists=ReusePolicy.REFUSE, message_id="k"),
+            5,
+            "no delay beside if_exists",
+        ),
+    ],
+)
+async def test_a_start_whose_answer_nobody_could_give_is_refused(
+    remote: RemoteProvider, start: StartOrchestration, delay_ms: int, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        await remote.enqueue_for_orchestrator(start, delay_ms)
 
 
 async def test_a_delay_is_kept() -> None:
