@@ -15,6 +15,7 @@ async def begun(view: InstanceView, instance: str, message_id: str) -> InstanceI
     Raises:
         InstanceExists: The instance existed, and the start changed nothing; or it is held, and the start waits there.
     """
+    seen = 0
     while True:
         # In this order: what was consumed when it was asked shows in a state that is asked for afterwards.
         is_decided = await view.has_consumed(instance, message_id)
@@ -27,4 +28,6 @@ async def begun(view: InstanceView, instance: str, message_id: str) -> InstanceI
         # One that is held before its first event may be held for this very start: only its end decides.
         if info is not None and info.status is Status.HELD and info.history_events > 0:
             raise InstanceExists(f"expected this start to begin {instance!r}, but it exists and is held")
-        await view.changed(instance, 0 if info is None else info.revision)
+        # `info` may have in it already what was consumed after the question: so the wait is from the look before.
+        await view.changed(instance, seen)
+        seen = 0 if info is None else info.revision
