@@ -141,7 +141,8 @@ class Mailbox(Protocol):
         """Put `message` in the queue of its instance, visible after `delay_ms`. Durable when it returns.
 
         Does not create the instance. One that says itself when it is for (`messages.due_at_ms`), a timer or a start, is
-        not visible before; that holds of what a turn sends, too.
+        not visible before; that holds of what a turn sends, too. A message of a client (`External`) whose id came
+        before changes nothing; what a turn sends is sent, whatever its id.
 
         Raises:
             Refused: The message cannot be stored (too large).

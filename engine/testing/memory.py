@@ -60,7 +60,7 @@ class MemoryProvider:
     # Mailbox
 
     async def enqueue_for_orchestrator(self, message: AnyMessage, delay_ms: int = 0) -> None:
-        self._messages.put(message, delay_ms)
+        self._messages.receive(message, delay_ms)
         self._wake()
 
     async def enqueue_for_worker(self, item: WorkItem) -> None:

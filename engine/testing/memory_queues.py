@@ -89,13 +89,17 @@ class OrchestratorQueue:
         self._consumed: set[tuple[str, str]] = set()
         self._arrivals = itertools.count(1)
 
-    def put(self, message: AnyMessage, delay_ms: int = 0) -> None:
-        """Queue `message`, unless one of its id was queued before."""
+    def receive(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        """Queue a message from outside, unless one of its id came before."""
         if isinstance(message, External) and message.message_id is not None:
             message_id = (message.instance, message.message_id)
             if message_id in self._message_ids:
                 return
             self._message_ids.add(message_id)
+        self.put(message, delay_ms)
+
+    def put(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        """Queue `message`. A turn may send on what it consumed, under the id that it has."""
         visible_at_ms = max(self._now_ms() + delay_ms, due_at_ms(message))
         position = (visible_at_ms, next(self._arrivals))
         row = QueuedMessage(message=message, position=position, visible_at_ms=visible_at_ms)

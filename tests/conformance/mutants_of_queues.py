@@ -300,3 +300,16 @@ class CancelledFetchGoesOn(Mutant):
         super()._wake()
         for look in self._left_behind:
             look()
+
+
+class _IdsAreForAll(OrchestratorQueue):
+    def put(self, message: AnyMessage, delay_ms: int = 0) -> None:
+        message_id = message.message_id if isinstance(message, External) else None
+        if message_id is None or not self.has_consumed(message.instance, message_id):
+            super().put(message, delay_ms)
+
+
+class SentOnIsDropped(Mutant):
+    """What a turn consumed and sends on is taken for a repetition."""
+
+    messages_type = _IdsAreForAll

@@ -167,3 +167,18 @@ async def test_a_message_id_is_taken_once(factory: ProviderFactory) -> None:
     await provider.ack_orchestration_item(item.lock_token, turn())
     await provider.enqueue_for_orchestrator(event)
     assert await nothing_to_take(provider)
+
+
+async def test_a_turn_may_send_on_what_it_consumed(factory: ProviderFactory) -> None:
+    """Under the id that it has, as an engine does with what came for the next execution; a client may not."""
+    provider = await factory.create_provider()
+    await create_instance(provider, "instance-A")
+    event = structs.replace(raise_event("instance-A", "go"), message_id="call-1")
+    await provider.enqueue_for_orchestrator(event)
+    item = await take(provider)
+    await provider.ack_orchestration_item(item.lock_token, structs.replace(turn(), messages=(event,)))
+    again = await take(provider)
+    assert again.messages == (event,)
+    await provider.ack_orchestration_item(again.lock_token, turn())
+    await provider.enqueue_for_orchestrator(event)
+    assert await nothing_to_take(provider)
