@@ -1,4 +1,4 @@
-"""Which suspended coroutines are kept between turns? The most recently used, within a bound of bytes.
+"""Which suspended coroutines are kept between turns? The most recently used, within bounds of bytes and of count.
 
 An entry is a shortcut, never the truth: whatever is missing here is replayed from the history.
 """
@@ -25,14 +25,16 @@ L = TypeVar("L", bound=Live)
 
 
 class LiveCache(Generic[L]):
-    """Live executions by instance, at most one each, at most `bytes_max` in all.
+    """Live executions by instance, at most one each, at most `bytes_max` and `executions_max` in all.
 
     Args:
         bytes_max: 0 keeps nothing.
+        executions_max: 0 keeps nothing. Bytes are an estimate; this bound holds whatever they really are.
     """
 
-    def __init__(self, bytes_max: int, counters: Counters) -> None:
+    def __init__(self, bytes_max: int, executions_max: int, counters: Counters) -> None:
         self._bytes_max = bytes_max
+        self._executions_max = executions_max
         self._counters = counters
         self._kept: dict[str, tuple[L, int]] = {}  # in order of use, the least recent first
         self._bytes = 0
@@ -61,7 +63,7 @@ class LiveCache(Generic[L]):
         bytes_estimate = live.bytes_estimate
         self._kept[instance] = (live, bytes_estimate)
         self._bytes += bytes_estimate
-        while self._bytes > self._bytes_max:
+        while self._bytes > self._bytes_max or len(self._kept) > self._executions_max:
             self.drop(next(iter(self._kept)))
 
     def drop(self, instance: str) -> None:

@@ -56,6 +56,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
         turn: Bounds and choices of a turn. Its `payload_bytes_max` holds for the results of activities too.
         cache_bytes_max: Estimated memory of the suspended coroutines kept between turns; beyond it the least
             recently used is put away, and its next turn replays the history.
+        cache_executions_max: How many of them are kept at most, whatever the estimate says.
         cancel_grace_ms: How long an async activity may go on after it was told that it is cancelled.
         drain_ms: How long activities may go on after a drain began.
         gauge_age_ms_max: How old those gauges may be that need a look at every instance: not for every question.
@@ -86,6 +87,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     error_delay_max_ms: int = 3_000
     turn: TurnOptions = TurnOptions()
     cache_bytes_max: int = 256 * 1024 * 1024
+    cache_executions_max: int = 100_000
     cancel_grace_ms: int = 5_000
     drain_ms: int = 10_000
     stop_ms: int = 2_000
@@ -122,6 +124,7 @@ _RENEWED = (RENEWALS_A_LEASE, ", so that a renewal at a third comes before the e
 _LEAST: dict[str, tuple[int, str]] = {
     "activity_lease_ms": _RENEWED,
     "cache_bytes_max": _MAY_BE_ZERO,
+    "cache_executions_max": _MAY_BE_ZERO,
     "cancel_grace_ms": _MAY_BE_ZERO,
     "drain_ms": _MAY_BE_ZERO,
     "gauge_age_ms_max": _MAY_BE_ZERO,

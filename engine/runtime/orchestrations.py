@@ -57,7 +57,9 @@ class OrchestrationDispatcher:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._cache: LiveCache[LiveExecution] = LiveCache(shared.options.cache_bytes_max, shared.counters)
+        self._cache: LiveCache[LiveExecution] = LiveCache(
+            shared.options.cache_bytes_max, shared.options.cache_executions_max, shared.counters
+        )
         self._tasks = Tasks("turnlog.turns", shared.fail)
         self._in_flight = 0
         self._durable_again = asyncio.Event()
