@@ -118,6 +118,30 @@ FORGED: dict[str, Mutation] = {
     "an execution has no start": Mutation(
         make.at_each_event((on.OrchestrationStarted,), make.edited(make.as_status), of=make.always), {"execution"}
     ),
+    "a deadline passes that nobody set": Mutation(
+        make.at_each_event(
+            (on.OrchestrationCancelRequested,),
+            make.edited(lambda event: replace(event, is_deadline=True)),
+            of=make.always,
+        ),
+        {"timer"},
+    ),
+    "a later execution has a deadline of its own": Mutation(
+        make.at_each_event(
+            (on.OrchestrationStarted,),
+            make.edited(lambda event: replace(event, deadline_at_ms=2**60)),
+            of=lambda one: one.execution_id > 1,
+        ),
+        {"execution"},
+    ),
+    "a life begins anew that has not ended": Mutation(
+        make.at_each(
+            r.TurnCommitted,
+            lambda one: one.execution_id > 1 and one.events and one.events[0].event_id == 1,
+            lambda history, at: changed(history, at, new_life=True, incarnation=history[at].record.incarnation + 1),
+        ),
+        {"execution"},
+    ),
     "something happens after the end": Mutation(
         make.at_each_event(
             make.ENDS, lambda events, at: make.in_order([*events, make.as_status(events[at])]), of=make.always
