@@ -97,7 +97,7 @@ def event(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Raise an event for an instance. One that nobody waits for is dropped unless it is to be kept."""
+    """Raise an event for an instance. One that nobody waits for is dropped; --keep, or `enqueue`, keeps it."""
     value = value_of(data)
 
     async def question(node: Node) -> InstanceInfo:

@@ -52,7 +52,7 @@ REFUSED: list[tuple[Call, str]] = [
     ),
     (
         lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", run_timeout=timedelta(1)),
-        "among retry, timeout, deadline, raises, instance, version, but got run_timeout",
+        "among retry, timeout, deadline, raises, instance, version, on_parent_end, but got run_timeout",
     ),
     (
         lambda ctx: cast("Any", ctx).schedule_sub_orchestration("c", tag="gpu"),

@@ -396,7 +396,8 @@ def test_no_node_is_exit_5_and_says_what_to_start(turnlog: Command) -> None:
 
 
 def test_the_help_says_which_of_two_ways_to_send_keeps_what_is_sent(turnlog: Command) -> None:
-    assert "One that nobody waits for is dropped; `enqueue` keeps" in " ".join(turnlog("event", "--help").out.split())
+    said = "One that nobody waits for is dropped; --keep, or `enqueue`, keeps it."
+    assert said in " ".join(turnlog("event", "--help").out.split())
     assert "it is kept until it is read" in " ".join(turnlog("enqueue", "--help").out.split())
 
 
