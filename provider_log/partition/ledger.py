@@ -173,10 +173,21 @@ class Ledger:
         Raises:
             OwnershipLost: (from the awaitable) It was dropped.
         """
-        # One for each: who gives up takes nothing from the others. A shielded common one took three callbacks more.
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._batch.waiters.append(waiter)
-        return waiter
+        return _waiter_of(self._batch)
+
+    def durable_so_far(self) -> Awaitable[None]:
+        """Done when all that was admitted is committed; for who changes nothing, and so opens no batch that ends.
+
+        Raises:
+            OwnershipLost: (from the awaitable) Some of it was dropped.
+        """
+        if self._batch.records:
+            return self.durable()
+        if self._in_flight:
+            return _waiter_of(self._in_flight[-1])
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     def seal(self, positions: Sequence[r.Position], deliveries: Sequence[r.Delivery]) -> batches.Sealed:
         """Close the open batch, its last record carrying these, and open the next one."""
@@ -214,3 +225,10 @@ class Ledger:
         """Tell everybody who waits for a batch that it did not happen, as far as this owner knows."""
         for batch in (*self._in_flight, self._batch):
             batch.tell(error)
+
+
+def _waiter_of(batch: batches.Batch) -> "asyncio.Future[None]":
+    """One for each: who gives up takes nothing from the others. A shielded common one took three callbacks more."""
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    batch.waiters.append(waiter)
+    return waiter

@@ -271,10 +271,11 @@ class OrchestratorQueue:
         if row is None or row.status not in (Status.RUNNING, Status.SUSPENDED):
             is_what = "does not exist" if row is None else f"is {row.status.value}"
             raise Refused("suspend_instance", f"expected {instance} to be running, but it {is_what}")
-        if row.status is Status.RUNNING:
-            suspended = r.InstanceSuspended(envelope=self._ledger.envelope(), instance=instance, reason=reason)
-            self._ledger.admit(suspended, about=instance)
-            self._inbox.break_lock(instance)
+        if row.status is Status.SUSPENDED:
+            return self._ledger.durable_so_far()
+        suspended = r.InstanceSuspended(envelope=self._ledger.envelope(), instance=instance, reason=reason)
+        self._ledger.admit(suspended, about=instance)
+        self._inbox.break_lock(instance)
         return self._ledger.durable()
 
     def resume(self, instance: str) -> Awaitable[None]:

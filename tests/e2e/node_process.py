@@ -195,7 +195,10 @@ async def running_node(directory: Path, *arguments: str, **environment: str) -> 
         assert found is not None, ready
         async with httpx.AsyncClient(trust_env=False) as http:
             assert (await http.get(found[0] + "/readyz")).json() == {"ready": True}
-            assert "\nturnlog_provider_errors_total 0\n" in (await http.get(found[0] + "/metrics")).text
+            token = environment.get("TURNLOG_TOKEN")
+            bearer = {} if token is None else {"authorization": f"Bearer {token}"}
+            page = await http.get(found[0] + "/metrics", headers=bearer)
+            assert "\nturnlog_provider_errors_total 0\n" in page.text
         async with RemoteProvider(found[0]) as remote:
             yield Node(process, lines, directory, found[0], Client(remote, admin=remote))
 

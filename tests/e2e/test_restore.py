@@ -187,7 +187,7 @@ async def test_a_held_instance_stays_held_until_somebody_resumes_it(tmp_path: Pa
         assert await lived.client.status("o") == held
         await lived.client.resume("o")
         assert await lived.client.wait("o") == ["first", "second"]
-        with pytest.raises(Refused, match="expected o to be held, but it is completed"):
+        with pytest.raises(Refused, match="expected o to be held or suspended, but it is completed"):
             await lived.client.resume("o")
 
 
