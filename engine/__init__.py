@@ -26,6 +26,7 @@ from engine.errors import (
 )
 from engine.metrics import Metrics
 from engine.model.failure import Category, Failure
+from engine.model.removal import InstanceFilter
 from engine.model.status import Status
 from engine.model.tags import TagFilter
 from engine.model.views import InstanceInfo
@@ -58,6 +59,7 @@ __all__ = [
     "Failure",
     "Handle",
     "InstanceExists",
+    "InstanceFilter",
     "InstanceInfo",
     "InstanceNotFound",
     "InstanceView",

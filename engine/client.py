@@ -5,21 +5,20 @@ that speaks HTTP. There are no branches over transports here.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
+from engine.admin_calls import AdminCalls
 from engine.begun import begun
 from engine.clock import Clock, SystemClock
 from engine.converter import Converter, JsonConverter
 from engine.errors import (
-    InDoubt,
     InstanceNotFound,
     OrchestrationFailed,
     OrchestrationHeld,
-    Retryable,
     UsageError,
     WaitTimedOut,
 )
@@ -29,15 +28,13 @@ from engine.model.ids import instant_problem, root_instance_id_problem
 from engine.model.key_values import KeyValue
 from engine.model.messages import CancelInstance, EnqueueMessage, External, RaiseEvent, StartOrchestration
 from engine.model.payload import NULL, Payload
-from engine.model.removal import DeletedCounts, PrunedCounts, PruneOptions
 from engine.model.status import Status
-from engine.model.views import ExecutionInfo, InstanceInfo, InstanceTree
+from engine.model.views import InstanceInfo
 from engine.port import InstanceView, Mailbox, ProviderAdmin
 from engine.registry import orchestration_definition
 from engine.replay import arguments
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance, within
-from engine.runtime.options import back_off_ms
 from engine.start_options import StartOptions, reuse_policy
 
 I = TypeVar("I")  # noqa: E741  # input, beside O for output
@@ -45,7 +42,6 @@ O = TypeVar("O")  # noqa: E741  # output, beside I for input
 T = TypeVar("T")
 
 REASON = "cancelled by a client"
-SUSPENDED = "suspended by a client"
 
 
 class MailboxAndView(Mailbox, InstanceView, Protocol):
@@ -114,7 +110,7 @@ class Handle(Generic[O]):
         return await self._client.history(self.instance, execution_id)
 
 
-class Client:
+class Client(AdminCalls):
     """Starts orchestrations, sends them events and messages, waits for them.
 
     What a call sends is durable when it returns. A call that is repeated after `Retryable` or `InDoubt` keeps its
@@ -140,11 +136,11 @@ class Client:
         clock: Clock | None = None,
         chance: Chance | None = None,
     ) -> None:
+        admin = admin or (provider if isinstance(provider, ProviderAdmin) else None)
+        super().__init__(admin, options or ClientOptions(), clock or SystemClock())
         self._provider = provider
-        self._admin = admin or (provider if isinstance(provider, ProviderAdmin) else None)
         self._converter = converter or JsonConverter()
         self._options = options or ClientOptions()
-        self._clock = clock or SystemClock()
         self._chance = chance or Chance()
 
     # To an instance
@@ -402,106 +398,6 @@ class Client:
     def _decoded(self, kept: KeyValue, instance: str, key: str, value: Any) -> Any:
         return self._converter.decode(kept.value, value, f"key {key!r} of {instance}")
 
-    # Administration
-
-    async def list_instances(
-        self, *, status: Status | None = None, name: str | None = None, limit: int = 100, after: str | None = None
-    ) -> Sequence[InstanceInfo]:
-        """Instances by id, ascending, at most `limit`: of `status` and orchestration `name` if given, ids > `after`.
-
-        Raises:
-            UsageError: The client has no `admin`.
-        """
-        admin = self._administration
-        return await self._repeated(lambda: admin.list_instances(status=status, name=name, limit=limit, after=after))
-
-    async def list_executions(self, instance: str) -> Sequence[ExecutionInfo]:
-        """All executions of the instance, ascending; empty if there is none.
-
-        Raises:
-            UsageError: The client has no `admin`.
-        """
-        admin = self._administration
-        return await self._repeated(lambda: admin.list_executions(instance))
-
-    async def suspend(self, instance: str, reason: str = SUSPENDED) -> None:
-        """Let the instance take no turn until `resume`. What arrives meanwhile waits, a cancel too.
-
-        Its activities that run go on; its children go on. `wait` goes on waiting. Suspending twice is suspending once.
-
-        Args:
-            instance: Its id.
-            reason: What queries and the log show.
-
-        Raises:
-            UsageError: The client has no `admin`.
-            Refused: There is no such instance, it has ended, or it is held.
-        """
-        admin = self._administration
-        await self._repeated(lambda: admin.suspend_instance(instance, reason))
-
-    async def resume(self, instance: str) -> None:
-        """Let a suspended instance go on; or a held one, with whatever code the engine has now.
-
-        Raises:
-            UsageError: The client has no `admin`.
-            Refused: There is no such instance, or it is neither held nor suspended.
-        """
-        admin = self._administration
-        await self._repeated(lambda: admin.resume_instance(instance))
-
-    async def tree(self, instance: str) -> InstanceTree:
-        """The instance and its automatic children, of whatever generation.
-
-        Raises:
-            UsageError: The client has no `admin`.
-            Refused: There is no such instance.
-        """
-        admin = self._administration
-        return await self._repeated(lambda: admin.get_instance_tree(instance))
-
-    async def delete(self, instance: str, *, force: bool = False) -> DeletedCounts:
-        """Delete the instance with its automatic children: histories, and everything queued for them.
-
-        After `Retryable` or `InDoubt` the call is repeated; if the first one did it, the second is refused.
-
-        Args:
-            instance: The root of its tree.
-            force: Whether to delete what has not ended, too. It gets no chance to clean up; `cancel` gives it one.
-
-        Raises:
-            UsageError: The client has no `admin`.
-            Refused: There is no such instance, it is a child, or, without `force`, somebody in its tree has not ended.
-        """
-        admin = self._administration
-        return await self._repeated(lambda: admin.delete_instance(instance, force))
-
-    async def prune(
-        self, instance: str, *, keep_last: int | None = None, completed_before_ms: int | None = None
-    ) -> PrunedCounts:
-        """Forget earlier executions of the instance with their histories; the current one stays.
-
-        Args:
-            instance: Its id.
-            keep_last: So many of the latest stay, the current one among them.
-            completed_before_ms: Only those that ended before this instant, in milliseconds since 1970.
-
-        Raises:
-            UsageError: The client has no `admin`.
-            Refused: There is no such instance.
-        """
-        admin = self._administration
-        options = PruneOptions(keep_last=keep_last, completed_before_ms=completed_before_ms)
-        return await self._repeated(lambda: admin.prune_executions(instance, options))
-
-    @property
-    def _administration(self) -> ProviderAdmin:
-        if self._admin is None:
-            raise UsageError(
-                "expected a provider that can be administered, but this one cannot: Client(provider, admin=…)"
-            )
-        return self._admin
-
     async def _send(self, message: External, delay_ms: int = 0) -> None:
         # Every kind of External is one of the messages the port takes; the union of them has no name of its own.
         sent = cast("StartOrchestration | RaiseEvent | EnqueueMessage | CancelInstance", message)
@@ -513,15 +409,6 @@ class Client:
             return "there is no such instance"
         why = f": {info.failure.message}" if info.failure else ""
         return f"it is {info.status.value}{why}"
-
-    async def _repeated(self, call: Callable[[], Awaitable[T]]) -> T:
-        options = self._options
-        for attempt in range(1, options.tries_max):
-            try:
-                return await call()
-            except (Retryable, InDoubt):
-                await self._clock.sleep_ms(back_off_ms(options.delay_ms, options.delay_max_ms, attempt))
-        return await call()
 
     def _payload(self, value: object, what: str) -> Payload:
         return self._converter.encode(value, what)

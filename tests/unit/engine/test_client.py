@@ -24,10 +24,10 @@ from engine.model.failure import Category, Failure
 from engine.model.key_values import KeyValueChange
 from engine.model.messages import CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
 from engine.model.payload import Payload
-from engine.model.removal import PrunedCounts
+from engine.model.removal import InstanceFilter, PrunedCounts
 from engine.model.status import Status
 from engine.model.turn import TurnResult
-from engine.model.views import InstanceTree
+from engine.model.views import InstanceTree, QueueDepths
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.runtime.doors import Chance
@@ -311,6 +311,12 @@ async def test_a_client_without_an_admin_says_so(bench: Bench) -> None:
         partial(client.tree, "a"),
         partial(client.delete, "a"),
         partial(client.prune, "a"),
+        partial(client.execution, "a", 1),
+        partial(client.stats, "a"),
+        client.system_metrics,
+        client.queue_depths,
+        partial(client.delete_many, InstanceFilter()),
+        partial(client.prune_many, InstanceFilter()),
     ):
         with pytest.raises(UsageError, match="expected a provider that can be administered"):
             await call()
@@ -338,6 +344,24 @@ async def test_a_tree_is_told_pruned_and_deleted(bench: Bench) -> None:
     for call in (bench.client.tree("a"), bench.client.prune("a"), bench.client.delete("a", force=True)):
         with pytest.raises(Refused, match="expected an instance 'a', but there is none"):
             await call
+
+
+async def test_operators_are_told_how_much_there_is_and_can_take_away_many(bench: Bench) -> None:
+    async with bench.engine(orchestrations=SERVED):
+        for name in "ab":
+            await (await bench.client.start(ship, Order(1), instance=name)).wait()
+    execution = await bench.client.execution("a", 1)
+    assert execution is not None
+    assert (execution.status, await bench.client.execution("a", 2)) == (Status.COMPLETED, None)
+    assert (await bench.client.stats("a")).history_events == execution.event_count
+    with pytest.raises(InstanceNotFound, match="expected an instance 'c', but there is none"):
+        await bench.client.stats("c")
+    metrics = await bench.client.system_metrics()
+    assert (metrics.instances, metrics.by_status) == (2, {Status.COMPLETED: 2})
+    assert await bench.client.queue_depths() == QueueDepths(0, 0, 0)
+    assert await bench.client.prune_many(InstanceFilter(), keep_last=1) == PrunedCounts()
+    assert (await bench.client.delete_many(InstanceFilter(instances=("a", "c")))).instances == 1
+    assert [info.instance for info in await bench.client.list_instances()] == ["b"]
 
 
 async def test_an_instance_that_is_not_there_cannot_be_resumed(bench: Bench) -> None:
