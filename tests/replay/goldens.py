@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from engine.activity_context import ActivityContext
 from engine.errors import ActivityError
 from engine.model.events import AnyEvent
 from engine.registry import activity, orchestration
@@ -30,6 +31,7 @@ class Recording(msgspec.Struct):
     code: Callable[..., Any]
     value: object
     script: Iterable[Scripted] = ()
+    deadline: timedelta | None = None
 
 
 @activity
@@ -119,6 +121,44 @@ async def keeps(ctx: OrchestrationContext) -> list[object]:
     return [*seen, ctx.get_keys()]
 
 
+@activity(raises=LookupError)
+async def resumes(ctx: ActivityContext, until: int) -> int:
+    done = (ctx.heartbeat_details(int) or 0) + 1
+    ctx.heartbeat(done)
+    if done < until:
+        raise LookupError(f"after {done}")
+    return done
+
+
+@orchestration
+async def lasts(ctx: OrchestrationContext) -> list[object]:
+    """All that came with limits, heartbeats, kept events, abandoned children, delays and deadlines."""
+    seen: list[object] = []
+    ctx.schedule_sub_orchestration(doubled, 9, on_parent_end="abandon")
+    ctx.start_detached("doubled", 1, instance="later", delay=timedelta(hours=1))
+    policy = RetryPolicy(attempts=5, delay=timedelta(seconds=1))
+    seen.append(
+        await ctx.schedule_activity(
+            resumes,
+            3,
+            retry=policy,
+            queue_timeout=timedelta(hours=1),
+            run_timeout=timedelta(minutes=1),
+            heartbeat_timeout=timedelta(seconds=30),
+        )
+    )
+    try:
+        await ctx.schedule_activity(resumes, 2)
+    except LookupError as error:
+        seen.append(str(error))
+    seen += [await ctx.wait_event("kept", str), await ctx.get_key_value_of(ctx.instance, "nothing")]
+    try:
+        await ctx.wait_event("never")
+    except asyncio.CancelledError:
+        return seen
+    return []
+
+
 RECORDINGS: dict[str, Recording] = {
     "sequence": Recording(sequence, ["a", "b", "c"]),
     "crowd": Recording(crowd, 4),
@@ -133,6 +173,7 @@ RECORDINGS: dict[str, Recording] = {
     "compensates": Recording(compensates, None, [cancel("the user left", at=timedelta(minutes=1))]),
     "insists": Recording(insists, None),
     "keeps": Recording(keeps, None),
+    "lasts": Recording(lasts, None, [raise_event("kept", "early", keep=True)], timedelta(minutes=5)),
 }
 
 
@@ -140,7 +181,14 @@ def record(name: str) -> list[AnyEvent]:
     """The history of `name` on the Python this runs on."""
     recording = RECORDINGS[name]
     arguments = () if recording.value is None else (recording.value,)
-    outcome = run(recording.code, *arguments, activities=[work], orchestrations=[doubled], script=recording.script)
+    outcome = run(
+        recording.code,
+        *arguments,
+        activities=[work, resumes],
+        orchestrations=[doubled],
+        script=recording.script,
+        deadline=recording.deadline,
+    )
     return outcome.history
 
 
