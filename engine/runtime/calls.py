@@ -12,6 +12,7 @@ from engine.activity_context import ActivityContext
 from engine.client import Client
 from engine.converter import Converter
 from engine.errors import ConversionError
+from engine.model import answers
 from engine.model.failure import Category, Failure
 from engine.model.messages import CompleteActivity, FailActivity
 from engine.model.payload import Payload
@@ -221,14 +222,7 @@ class Call:
 
     def completion_of(self, result: Payload) -> CompleteActivity:
         """The message that tells the orchestration what came out."""
-        item = self.item
-        return CompleteActivity(
-            instance=item.instance,
-            incarnation=item.incarnation,
-            execution_id=item.execution_id,
-            activity_id=item.activity_id,
-            result=result,
-        )
+        return answers.completed(self.item, result)
 
     def too_large(self, message: str) -> FailActivity:
         """The failure of an activity whose result no record holds. Code sees it, so that compensation runs."""
@@ -237,15 +231,7 @@ class Call:
 
     def failed(self, failure: Failure) -> FailActivity:
         """The message that tells the orchestration that the activity ended with `failure`."""
-        item = self.item
-        return FailActivity(
-            instance=item.instance,
-            incarnation=item.incarnation,
-            execution_id=item.execution_id,
-            activity_id=item.activity_id,
-            failure=failure,
-            heartbeat=self.details,
-        )
+        return answers.failed(self.item, failure, self.details)
 
 
 async def perform(

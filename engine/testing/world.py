@@ -12,14 +12,13 @@ from msgspec import Struct
 
 from engine.client import Client
 from engine.converter import JsonConverter
+from engine.model.answers import completed, failed
 from engine.model.builtins import GET_KEY_VALUE, KeyOf
 from engine.model.events import AnyEvent, OrchestrationStarted
 from engine.model.failure import Failure
 from engine.model.key_values import KeyValue, changed, merged
 from engine.model.messages import (
     AnyMessage,
-    CompleteActivity,
-    FailActivity,
     StartOrchestration,
     due_at_ms,
 )
@@ -321,7 +320,7 @@ class World:
 
     async def _execute(self, item: WorkItem) -> None:
         if item.name == GET_KEY_VALUE:
-            self.send(_completed(item, self._kept(self.converter.decode(item.input, KeyOf, item.name))))
+            self.send(completed(item, self._kept(self.converter.decode(item.input, KeyOf, item.name))))
             return
         definition = self._activities.get(item.name)
         if definition is None:
@@ -336,13 +335,13 @@ class World:
         except ScenarioFailed:
             raise
         except Exception as error:
-            message: AnyMessage = _failed(item, failure_of(error), call)
+            message: AnyMessage = failed(item, failure_of(error), call.details)
         else:
-            message = _completed(item, result)
+            message = completed(item, result)
         duration = self._durations.get(item.name, timedelta(0))
         for limit, passed in _limits(item, call):
             if limit < duration:
-                message, duration = _failed(item, passed(item), call), limit
+                message, duration = failed(item, passed(item), call.details), limit
         self.send(message, duration)
 
     def _kept(self, asked: KeyOf) -> Payload:
@@ -350,27 +349,6 @@ class World:
         outcome = self.instances.get(asked.instance)
         kept = None if outcome is None else outcome.key_values.get(asked.key)
         return NULL if kept is None else kept.value
-
-
-def _completed(item: WorkItem, result: Payload) -> CompleteActivity:
-    return CompleteActivity(
-        instance=item.instance,
-        incarnation=item.incarnation,
-        execution_id=item.execution_id,
-        activity_id=item.activity_id,
-        result=result,
-    )
-
-
-def _failed(item: WorkItem, failure: Failure, call: _Call) -> FailActivity:
-    return FailActivity(
-        instance=item.instance,
-        incarnation=item.incarnation,
-        execution_id=item.execution_id,
-        activity_id=item.activity_id,
-        failure=failure,
-        heartbeat=call.details,
-    )
 
 
 def _limits(item: WorkItem, call: _Call) -> Iterator[tuple[timedelta, Callable[[WorkItem], Failure]]]:

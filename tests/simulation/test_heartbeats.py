@@ -1,7 +1,6 @@
 """Is what a worker said still there after a crash, a hand-over and a doubt, and is what is late then still late?"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from msgspec import structs
@@ -15,12 +14,13 @@ from engine.model.work import WorkItem
 from engine.port import FetchedWorkItem
 from provider_log import LogProvider
 from provider_log import records as r
-from provider_log.log.simulated import Faults, LoseReply, LoseRequest
-from provider_log.log.simulated.faults import Fault, Operation
+from provider_log.log.simulated import LoseReply, LoseRequest
+from provider_log.log.simulated.faults import Fault
 from provider_log.partition.plan import DETAILS_BYTES_MAX
 from provider_log.partition.restore import head_of
 from provider_log.simulation.nodes import Line
 from provider_log.simulation.world import World
+from tests.simulation.test_lifecycle import Strikes, run
 
 NULL = Payload(b"null")
 HALF, MORE = Payload(b'"half"'), Payload(b'"more"')
@@ -28,27 +28,6 @@ ITEM = WorkItem(instance="i", incarnation=1, execution_id=1, activity_id=2, name
 ANSWER = CompleteActivity(instance="i", incarnation=1, execution_id=1, activity_id=2, result=NULL)
 LOCK_MS = 30_000
 WAIT_MS = 5_000
-
-
-class Strikes(Faults):
-    """Faults that the test orders: the next request of a kind meets it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next: dict[Operation, Fault] = {}
-
-    def strike(self, operation: Operation, fault: Fault) -> None:
-        self._next[operation] = fault
-
-    def draw(self, operation: Operation) -> Fault | None:
-        super().draw(operation)
-        return self._next.pop(operation, None)
-
-
-def run(scenario: Callable[[World, Strikes], Awaitable[None]]) -> None:
-    faults = Strikes()
-    world = World(faults=faults)
-    world.run(lambda: scenario(world, faults))
 
 
 async def fetched(provider: LogProvider, tags: TagFilter | None = None) -> FetchedWorkItem:

@@ -4,15 +4,15 @@ import activities
 import orchestrations
 from engine import Registry
 
-registry = Registry(
-    orchestrations=[orchestrations.fleet, orchestrations.provision, orchestrations.watch],
-    activities=[
-        activities.reserve_port,
-        activities.release_port,
-        activities.start_process,
-        activities.stop_process,
-        activities.check_health,
-        activities.register,
-        activities.deregister,
-    ],
-)
+ORCHESTRATIONS = [orchestrations.fleet, orchestrations.provision, orchestrations.watch]
+ACTIVITIES = [
+    activities.reserve_port,
+    activities.release_port,
+    activities.start_process,
+    activities.stop_process,
+    activities.check_health,
+    activities.register,
+    activities.deregister,
+]
+
+registry = Registry(orchestrations=ORCHESTRATIONS, activities=ACTIVITIES)

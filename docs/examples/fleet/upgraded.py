@@ -4,8 +4,8 @@ Nothing is migrated. A watch ends an execution with every round, and begins the 
 has. What is in the middle of something goes on with the version it began with, so the old one stays in the registry.
 """
 
-import activities
 import orchestrations
+from app import ACTIVITIES, ORCHESTRATIONS
 from engine import OrchestrationContext, Registry, orchestration
 from plan import Watch
 
@@ -19,15 +19,4 @@ async def watch(ctx: OrchestrationContext, watched: Watch) -> Watch:
     return await orchestrations.look_after(ctx, watched, delete=order.index == 0)
 
 
-registry = Registry(
-    orchestrations=[orchestrations.fleet, orchestrations.provision, orchestrations.watch, watch],
-    activities=[
-        activities.reserve_port,
-        activities.release_port,
-        activities.start_process,
-        activities.stop_process,
-        activities.check_health,
-        activities.register,
-        activities.deregister,
-    ],
-)
+registry = Registry(orchestrations=[*ORCHESTRATIONS, watch], activities=ACTIVITIES)
