@@ -6,6 +6,7 @@ too many, at the end of the history neither. What differs is said with both halv
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from engine.converter import Converter
 from engine.errors import ConversionError
@@ -44,9 +45,9 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SHOWN_CHARS_MAX = 200
 
 COMPARED: dict[type, tuple[str, ...]] = {
-    ActivityScheduled: ("name", "input", "session_id", "tag", "heartbeat"),  # as with timers, the recorded limits win
+    ActivityScheduled: ("name", "input", "session_id", "tag", "heartbeat"),  # the recorded limits win (decision 0018)
     ActivityCancelRequested: ("source_event_id",),
-    TimerCreated: (),  # by position alone: the recorded time wins
+    TimerCreated: ("fire_at_ms",),
     TimerCancelled: ("source_event_id",),
     ExternalSubscribed: ("name",),
     ExternalSubscriptionCancelled: ("source_event_id",),
@@ -166,6 +167,8 @@ def shown(event: AnyEvent) -> str:
     """An event as an operator reads it: its kind and what is compared of it."""
     if isinstance(event, OrchestrationStarted):
         return f"OrchestrationStarted({event.name} {event.version})"
+    if isinstance(event, TimerCreated):
+        return f"TimerCreated(delay={timedelta(milliseconds=event.fire_at_ms - event.timestamp_ms)})"
     fields = COMPARED.get(type(event), ())
     if isinstance(event, ActivityScheduled) and event.heartbeat is None:
         fields = fields[:-1]  # most have none

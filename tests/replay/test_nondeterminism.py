@@ -1,5 +1,6 @@
 """Is code that leaves its recorded path found, at once and with both halves, whatever it does differently?"""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -57,6 +58,22 @@ async def asks_a_timer(ctx: OrchestrationContext) -> None:
 async def asks_a_timer_twice(ctx: OrchestrationContext) -> None:
     ctx.schedule_timer(timedelta(seconds=1))
     await ctx.schedule_timer(timedelta(seconds=1))
+
+
+async def asks_a_longer_timer(ctx: OrchestrationContext) -> None:
+    await ctx.schedule_timer(timedelta(hours=1))
+
+
+async def sleeps(ctx: OrchestrationContext) -> None:
+    await asyncio.sleep(1)
+
+
+async def asks_a_in_time(ctx: OrchestrationContext) -> None:
+    await ctx.activity("a", 1, timeout=timedelta(seconds=1))
+
+
+async def asks_a_in_more_time(ctx: OrchestrationContext) -> None:
+    await ctx.activity("a", 1, timeout=timedelta(seconds=2))
 
 
 async def returns_early(ctx: OrchestrationContext) -> None:
@@ -182,8 +199,10 @@ def replayed(code: Code, history: list[AnyEvent], options: TurnOptions | None = 
         (asks_a_with_a_tag, [], asks_a_with_another_tag, "tag='gpu'", "tag='cpu'"),
         (asks_a_with_a_tag, [], asks_a, "tag='gpu'", "tag=None"),
         (asks_a, [], asks_a_in_a_session, "session_id=None", "session_id='s'"),
-        (asks_a, [], asks_a_timer, "event 2: expected ActivityScheduled", "asks for TimerCreated()"),
-        (asks_a_timer, [], asks_a, "event 2: expected TimerCreated()", "asks for ActivityScheduled(name='a'"),
+        (asks_a, [], asks_a_timer, "event 2: expected ActivityScheduled", "asks for TimerCreated(delay=0:00:01)"),
+        (asks_a_timer, [], asks_a, "event 2: expected TimerCreated(delay=0:00:01)", "ActivityScheduled(name='a'"),
+        (asks_a_timer, [], asks_a_longer_timer, "TimerCreated(delay=0:00:01)", "TimerCreated(delay=1:00:00)"),
+        (asks_a_in_time, [], asks_a_in_more_time, "TimerCreated(delay=0:00:01)", "TimerCreated(delay=0:00:02)"),
         (asks_a, [], returns_early, "event 2: expected ActivityScheduled", "asks for OrchestrationCompleted"),
         (asks_a, [], asks_a_and_more, "event 3: expected nothing, for the history ends", "name='more'"),
         (asks_a, [], asks_a_and_shows_it, "event 3: expected nothing", "CustomStatusUpdated(status='asked')"),
@@ -193,7 +212,7 @@ def replayed(code: Code, history: list[AnyEvent], options: TurnOptions | None = 
         (asks_a, [2], asks_a_then_shows_it, "event 4: expected ExternalSubscribed", "CustomStatusUpdated"),
         (asks_a_and_more, [], asks_a, "event 3: expected ActivityScheduled(name='more'", "asks for nothing there"),
         (asks_a_twice, [], asks_a, "event 3: expected ActivityScheduled(name='a'", "asks for nothing there"),
-        (asks_a_timer_twice, [], asks_a_timer, "event 3: expected TimerCreated()", "asks for nothing there"),
+        (asks_a_timer_twice, [], asks_a_timer, "event 3: expected TimerCreated(delay=0:00:01)", "nothing there"),
         (waits_for_x_twice, [], waits_for_x, "event 3: expected ExternalSubscribed(name='x')", "nothing there"),
         (asks_a_then_cancels, [3], asks_a_then_keeps, "event 5: expected ActivityCancelRequested", "ExternalSubsc"),
         (asks_a_then_keeps, [3], asks_a_then_cancels, "event 5: expected ExternalSubscribed", "ActivityCancelReq"),
@@ -262,13 +281,18 @@ def test_unchanged_code_goes_on(code: Code) -> None:
     assert isinstance(replayed(code, recorded(code)), Committed)
 
 
-def test_a_changed_delay_is_no_difference_for_the_recorded_time_wins() -> None:
-    async def asks_a_longer_timer(ctx: OrchestrationContext) -> None:
-        await ctx.schedule_timer(timedelta(hours=1))
-
-    instance = Instance(named(asks_a_longer_timer), history=recorded(asks_a_timer))
+def test_another_way_to_ask_for_the_same_time_is_no_difference() -> None:
+    instance = Instance(named(sleeps), history=recorded(asks_a_timer))
     instance.give(instance.fired(2))
     assert instance.status is Status.COMPLETED
+
+
+def test_another_limit_of_the_run_is_no_difference() -> None:
+    async def asks_a_for_a_minute(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity("a", 1, run_timeout=timedelta(minutes=1))
+        await wait(ctx)
+
+    assert isinstance(replayed(asks_a_for_a_minute, recorded(asks_a)), Committed)
 
 
 def test_an_equal_input_with_other_bytes_is_no_difference() -> None:
