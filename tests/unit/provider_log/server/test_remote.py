@@ -424,24 +424,32 @@ def test_a_url_is_one_of_http(url: str) -> None:
 # The listener
 
 
-async def test_a_node_listens_answers_ends_its_waits_and_lets_the_port_go() -> None:
+async def test_a_node_listens_answers_ends_its_waits_and_lets_the_port_go(monkeypatch: pytest.MonkeyPatch) -> None:
     served = ServedMemory(SystemClock())
     listener = bind(parse_address("127.0.0.1:0"), token=None)
     address = address_of(listener)
     gone: list[type[Exception]] = []
+    asked = anyio.Event()
+
+    async def changed(instance: str, seen: int) -> InstanceInfo:
+        asked.set()
+        return await ServedMemory.changed(served, instance, seen)
+
+    monkeypatch.setattr(served, "changed", changed)
     async with RemoteProvider(address.url) as remote, anyio.create_task_group() as group:
         async with serving(served, listener):
             await run_to_the_end(served, ODD_ID)
             assert await remote.get_instance_info(ODD_ID) == await served.get_instance_info(ODD_ID)
 
             async def wait() -> None:
-                with anyio.move_on_after(30), pytest.raises((Retryable, Unreachable)) as caught:
+                with anyio.fail_after(30), pytest.raises((Retryable, Unreachable)) as caught:
                     async with RemoteProvider(address.url) as fresh:
                         await fresh.changed("nobody", 0)
                 gone.append(caught.type)
 
             group.start_soon(wait)
-            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(30):
+                await asked.wait()  # a connection that is not accepted yet when a node stops is nobody's
         with pytest.raises(Unreachable):
             await remote.get_queue_depths()
     assert gone == [Retryable]
