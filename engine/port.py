@@ -291,9 +291,10 @@ class Provider(Mailbox, InstanceView, Protocol):
         up what is, however much of it waits. Holding a session says where its items go and nothing more: a worker that
         holds it no longer still renews, acks and abandons the items it leased.
 
-        An item whose `limits.start_by_ms` has passed and that was never delivered is for anybody, whatever its tag and
-        session and whatever the caller takes; a session is not claimed by that. So an item that nobody serves fails in
-        its time: who fetches such an item is to answer that nobody began it, and not to do what it asks for.
+        An item that was not delivered until its `limits.start_by_ms` is for anybody from then on, whatever its tag and
+        session and whatever the caller takes. That claims no session and counts as no attempt: if the answer does not
+        come, the next one is given it likewise. So an item that nobody serves fails in its time: who fetches such an
+        item is to answer that nobody began it, and not to do what it asks for.
         """
         ...
 

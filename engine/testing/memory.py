@@ -182,7 +182,7 @@ class MemoryProvider:
     async def abandon_work_item(self, lock_token: str, delay_ms: int = 0, ignore_attempt: bool = False) -> None:
         work = self._work.known("abandon_work_item", lock_token)
         self._work.give_back(work, delay_ms)
-        work.attempts -= ignore_attempt
+        work.attempts = max(0, work.attempts - ignore_attempt)  # a late delivery was not counted
         self._wake()
 
     # ProviderAdmin

@@ -203,16 +203,18 @@ class WorkerQueue:
         now_ms = self._now_ms()
         for row in self._rows:
             is_wanted = tags.takes(row.item.tag) and self._sessions.takes(claim, row.item.session_id)
-            if row.visible_at_ms <= now_ms and not self.is_leased(row) and (is_wanted or self.is_late(row)):
-                if is_wanted:
+            is_late = self.is_late(row)
+            if row.visible_at_ms <= now_ms and not self.is_leased(row) and (is_wanted or is_late):
+                attempt = row.attempts + 1
+                if not is_late:
                     self._sessions.take(claim, row.item.session_id)
+                    row.attempts = attempt
                 row.token, row.leased_until_ms = f"lease-{next(self._numbers)}", now_ms + timeout_ms
-                row.attempts += 1
                 row.revoked = anyio.Event()
                 return FetchedWorkItem(
                     item=row.item,
                     lock_token=row.token,
-                    attempt_count=row.attempts,
+                    attempt_count=attempt,
                     now_ms=now_ms,
                     revoked=row.revoked,
                     heartbeat=row.heartbeat or row.item.heartbeat,

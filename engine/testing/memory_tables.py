@@ -56,7 +56,7 @@ class QueuedWork:
 
     @property
     def start_by_ms(self) -> int | None:
-        """When it is for anybody to fail, unless it was delivered before."""
+        """When it is for anybody to fail, unless it was delivered before. A delivery then does not count."""
         return None if self.attempts or self.item.limits is None else self.item.limits.start_by_ms
 
 

@@ -41,13 +41,19 @@ class Waiting(Struct, kw_only=True):
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """A work item in somebody's hands. `attempt` and `nonce` make the token; it holds over owner changes."""
+    """A work item in somebody's hands. `attempt` and `nonce` make the token; it holds over owner changes.
+
+    Attributes:
+        is_late: The item is for anybody, to say that nobody began it. Of that nothing is written down: a delivery that
+            counted would have the item wait for its own workers again if no answer came.
+    """
 
     key: WorkKey
     attempt: int
     nonce: bytes
     until_ms: int
     revoked: anyio.Event
+    is_late: bool = False
 
 
 class Leased(Struct, frozen=True):
@@ -99,7 +105,9 @@ class Backlog:
                 del self._leases[token]
                 lease.revoked.set()
             else:
-                item.token, item.attempt = token, max(item.attempt, lease.attempt)
+                item.token = token
+                if not lease.is_late:
+                    item.attempt = max(item.attempt, lease.attempt)
         self._lease_ends = [(lease.until_ms, token) for token, lease in self._leases.items()]
         heapq.heapify(self._lease_ends)
         for item in self._items.values():
@@ -193,7 +201,7 @@ class Backlog:
     ) -> Leased | None:
         """Lease the oldest visible item that `tags` and `session` take, or None; its session is then held.
 
-        An item that is late is for everybody, and its session is not held by that.
+        An item that is late is for everybody; its session is not held by that, and the delivery does not count.
         """
         self.tick(now_ms)
         firsts = [first for tag in _queues_of(tags, self._ready) if (first := self._first_ready(tag)) is not None]
@@ -201,24 +209,26 @@ class Backlog:
             firsts += self._firsts_of_sessions(tags, session.owner)
         item = min(firsts, key=lambda first: first.order, default=None)
         late = self._first_late() if self._late else None
-        if late is not None and (item is None or late.order < item.order):
-            item = late
-        elif item is None:
+        is_late = late is not None and (item is None or late.order <= item.order)
+        item = late if is_late else item
+        if item is None:
             return None
-        elif session is not None and item.session_id is not None:
-            self._sessions.claim(item.session_id, session, now_ms)
-        item.attempt += 1
-        item.token = token
         lease = Lease(
             key=item.key,
-            attempt=item.attempt,
+            attempt=item.attempt + 1,
             nonce=nonce,
             until_ms=now_ms + lock_timeout_ms,
             revoked=anyio.Event(),
+            is_late=is_late,
         )
+        item.token = token
+        if not is_late:
+            item.attempt = lease.attempt
+            if session is not None and item.session_id is not None:
+                self._sessions.claim(item.session_id, session, now_ms)
+            self._undelivered.append(_delivery(lease, worker))
         self._leases[token] = lease
         heapq.heappush(self._lease_ends, (lease.until_ms, token))
-        self._undelivered.append(_delivery(lease, worker))
         return Leased(item.load(), lease, item.heartbeat)
 
     def _firsts_of_sessions(self, tags: TagFilter, owner: str) -> Iterator[Waiting]:
@@ -274,13 +284,15 @@ class Backlog:
             nonce=lease.nonce,
             until_ms=now_ms + extend_for_ms,
             revoked=lease.revoked,
+            is_late=lease.is_late,
         )
         self._leases[token] = renewed
         session_id = self._items[lease.key].session_id
         if session_id is not None:
             self._sessions.used(session_id, now_ms)
         heapq.heappush(self._lease_ends, (renewed.until_ms, token))
-        self._undelivered.append(_delivery(renewed, worker))
+        if not renewed.is_late:
+            self._undelivered.append(_delivery(renewed, worker))
         return True
 
     def place_of(self, token: str) -> int:
@@ -325,8 +337,8 @@ class Backlog:
         return list(latest.values())
 
     def leases(self, worker: str) -> list[Delivery]:
-        """Every lease that is out, for the record of a clean release."""
-        return [_delivery(lease, worker) for lease in self._leases.values()]
+        """Every lease that is out and counts, for the record of a clean release."""
+        return [_delivery(lease, worker) for lease in self._leases.values() if not lease.is_late]
 
 
 def _queues_of(tags: TagFilter, known: Iterable[str | None]) -> list[str | None]:

@@ -5,19 +5,36 @@ A program is a list of steps; its result is a number that depends on every value
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Literal
 
 from msgspec import Struct
 
-from engine import ActivityContext, OrchestrationContext, Registry, activity, orchestration
+from engine import (
+    ActivityContext,
+    OrchestrationContext,
+    Registry,
+    RetryPolicy,
+    Status,
+    TimedOut,
+    activity,
+    orchestration,
+)
 from engine.runtime.doors import Chance
 
 MODULUS = 1_000_003
-_WIDTH = {"fan": 3, "session": 2}  # how many activities at once
+UNSERVED = "nobody"
+"""A tag that no worker takes."""
 
-Kind = Literal["activity", "fan", "session", "race", "timer", "child", "event", "queue", "keep", "forget", "again"]
+_WIDTH = {"fan": 3, "session": 2}  # how many activities at once
+_TOP = 2
+_RETRY = RetryPolicy(attempts=_TOP + 1, delay=timedelta(milliseconds=20))
+
+Kind = Literal[
+    "activity", "fan", "session", "race", "climb", "hang", "unserved",
+    "timer", "child", "event", "queue", "keep", "forget", "again", "never",
+]  # fmt: skip
 
 
 class Step(Struct, frozen=True):
@@ -26,7 +43,8 @@ class Step(Struct, frozen=True):
     Attributes:
         number: What the activity doubles, what the fan begins at, or milliseconds.
         inside: The child's program.
-        name: Of the session, the event, the queue or the key.
+        name: Of the session, the event, the queue or the key; which time the activity that hangs passes; what ends who
+            waits for what never comes.
     """
 
     kind: Kind
@@ -58,15 +76,42 @@ async def double(number: int) -> int:
     return 2 * number
 
 
+@activity
+async def climb(ctx: ActivityContext, number: int) -> int:
+    """Fails on every stage but the top; who tries again begins where the one before failed."""
+    stage = ctx.heartbeat_details(int) or 0
+    if stage < _TOP:
+        ctx.heartbeat(stage + 1)
+        raise RuntimeError(f"expected stage {_TOP}, but this is {stage}")
+    return 2 * number
+
+
+@activity
+async def hang(ctx: ActivityContext, number: int) -> int:
+    """Does nothing until it is told to end."""
+    await ctx.cancelled()
+    return number
+
+
 def registry_with(begun: Callable[[ActivityContext], None]) -> Registry:
-    """The programs, with an activity that says when its code begins."""
+    """The programs, with activities that say when their code begins."""
 
     @activity(name="double")
-    async def noted(ctx: ActivityContext, number: int) -> int:
+    async def doubles(ctx: ActivityContext, number: int) -> int:
         begun(ctx)
-        return 2 * number
+        return await double(number)
 
-    return Registry(orchestrations=[run], activities=[noted])
+    @activity(name="climb")
+    async def climbs(ctx: ActivityContext, number: int) -> int:
+        begun(ctx)
+        return await climb(ctx, number)
+
+    @activity(name="hang")
+    async def hangs(ctx: ActivityContext, number: int) -> int:
+        begun(ctx)
+        return await hang(ctx, number)
+
+    return Registry(orchestrations=[run], activities=[doubles, climbs, hangs])
 
 
 @orchestration
@@ -75,28 +120,54 @@ async def run(ctx: OrchestrationContext, plan: Plan) -> int:
     result = plan.result
     for at, step in enumerate(plan.steps):
         match step.kind:
-            case "activity":
-                result = fold(result, await ctx.schedule_activity(double, step.number))
-            case "fan" | "session":
-                for value in await _side_by_side(ctx, step):
-                    result = fold(result, value)
-            case "race":  # whoever wins: the result does not depend on it
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(step.number / 1_000):
-                        await ctx.schedule_activity(double, step.number, session_id=step.name)
-            case "timer":
-                await ctx.schedule_timer(timedelta(milliseconds=step.number))
-            case "child":
-                result = fold(result, await ctx.schedule_sub_orchestration(run, Plan(step.inside)))
-            case "event":
-                result = fold(result, await ctx.wait_event(step.name, int))
-            case "queue":
-                result = fold(result, await ctx.dequeue(step.name, int))
-            case "keep" | "forget":
-                result = _with_key(ctx, step, result)
             case "again":
                 return ctx.continue_as_new(Plan(plan.steps[at + 1 :], result))
+            case "keep" | "forget":
+                result = _with_key(ctx, step, result)
+            case _:
+                for value in await _values(ctx, step):
+                    result = fold(result, value)
     return result
+
+
+async def _values(ctx: OrchestrationContext, step: Step) -> Sequence[int]:
+    match step.kind:
+        case "activity":
+            return [await ctx.schedule_activity(double, step.number)]
+        case "climb":
+            return [await ctx.schedule_activity(climb, step.number, retry=_RETRY)]
+        case "fan" | "session":
+            return await _side_by_side(ctx, step)
+        case "race":  # whoever wins: the result does not depend on it
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(step.number / 1_000):
+                    await ctx.schedule_activity(double, step.number, session_id=step.name)
+        case "hang" | "unserved":
+            with contextlib.suppress(TimedOut):
+                await _passes_its_time(ctx, step)
+            return [step.number]
+        case "timer":
+            await ctx.schedule_timer(timedelta(milliseconds=step.number))
+        case "child":
+            return [await ctx.schedule_sub_orchestration(run, Plan(step.inside))]
+        case "event":
+            return [await ctx.wait_event(step.name, int)]
+        case "queue":
+            return [await ctx.dequeue(step.name, int)]
+        case _:
+            await ctx.wait_event("never")
+    return []
+
+
+async def _passes_its_time(ctx: OrchestrationContext, step: Step) -> None:
+    limit = timedelta(milliseconds=10 * (1 + step.number))
+    if step.kind == "unserved":
+        await ctx.schedule_activity(double, step.number, tag=UNSERVED, queue_timeout=limit)
+    elif step.name == "run":
+        await ctx.schedule_activity(hang, step.number, run_timeout=limit)
+    else:
+        await ctx.schedule_activity(hang, step.number, heartbeat_timeout=limit)
+    raise AssertionError(f"expected {step} to time out, but it was answered")
 
 
 async def _side_by_side(ctx: OrchestrationContext, step: Step) -> list[int]:
@@ -118,16 +189,25 @@ def _with_key(ctx: OrchestrationContext, step: Step, result: int) -> int:
     return result
 
 
-REGISTRY = Registry(orchestrations=[run], activities=[double])
+REGISTRY = Registry(orchestrations=[run], activities=[double, climb, hang])
+
+
+def outcome(steps: tuple[Step, ...]) -> tuple[Status, int | None]:
+    """How the program must end, and with which result."""
+    if steps[-1].kind == "never":
+        return (Status.CANCELLED if steps[-1].name == "cancel" else Status.FAILED), None
+    return Status.COMPLETED, expected(steps)
 
 
 def expected(steps: tuple[Step, ...]) -> int:
-    """How the program must end. The n-th message of a queue is n."""
+    """The result of a program that completes. The n-th message of a queue is n."""
     result, taken, kept = 0, dict[str, int](), dict[str, int]()
     for step in steps:
         match step.kind:
-            case "activity":
+            case "activity" | "climb":
                 result = fold(result, 2 * step.number)
+            case "hang" | "unserved":
+                result = fold(result, step.number)
             case "fan" | "session":
                 for n in range(_WIDTH[step.kind]):
                     result = fold(result, 2 * (step.number + n))
@@ -143,9 +223,16 @@ def expected(steps: tuple[Step, ...]) -> int:
             case "forget":
                 result = fold(result, len(kept))
                 kept.pop(step.name, None)
-            case "race" | "timer" | "again":
+            case "race" | "timer" | "again" | "never":
                 pass
     return result
+
+
+def drawn_whole(chance: Chance) -> tuple[Step, ...]:
+    """A program that somebody starts: most complete, some are ended by their deadline or by a client."""
+    steps = drawn(chance, steps=3 + below(chance, 6))
+    fate = ("cancel", "deadline", "", "", "", "", "", "")[below(chance, 8)]
+    return (*steps, Step("never", 100 * (1 + below(chance, 30)), name=fate)) if fate else steps
 
 
 def drawn(chance: Chance, *, steps: int, is_child: bool = False) -> tuple[Step, ...]:
@@ -160,6 +247,9 @@ def _drawn_step(chance: Chance, is_child: bool) -> Step:
         lambda: Step("fan", number),
         lambda: Step("session", number, name=f"s{below(chance, 4)}"),
         lambda: Step("race", below(chance, 30), name=f"s{below(chance, 4)}"),
+        lambda: Step("climb", number),
+        lambda: Step("hang", number, name=("run", "heartbeat")[below(chance, 2)]),
+        lambda: Step("unserved", number),
         lambda: Step("timer", 20 * number),
         lambda: Step("keep", name=f"k{below(chance, 2)}"),
         lambda: Step("forget", name=f"k{below(chance, 2)}"),

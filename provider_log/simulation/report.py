@@ -19,6 +19,7 @@ _LINE_BYTES_MAX = 1024 * 1024
 SEEDS_OF_ALL_PATHS = 1_000
 """So many seeds take every rare path of the provider: the rarest ones are taken by about one in a hundred."""
 
+_HARMLESS = {"SentAgain", "Suspended"}
 _FAMILIES = frozenset({"delivery", "lane", "partition", "pipeline", "restore", "sharing"})
 
 Progress = Callable[[int, int], None]
@@ -54,8 +55,8 @@ class Report(Struct, frozen=True, kw_only=True):
         steps: Calls of the provider and requests of the log, of all seeds together.
         faults: How many of each kind.
         marks: In how many seeds each rare path was taken; those of the provider also if it was in none.
-        provider_calls, fault_count, fault_kinds, nodes: How they lie over the seeds. A message that a client sends
-            twice counts as no fault there, for there are many.
+        provider_calls, fault_count, fault_kinds, nodes: How they lie over the seeds. That a client sends twice, or an
+            operator suspends, counts as no fault there, for there is much of it.
         failures: Seeds that ended otherwise than they must.
         never_taken: Rare paths of the provider that none of them took, of `SEEDS_OF_ALL_PATHS` or more.
     """
@@ -125,7 +126,7 @@ def _report(first: int, ran: Sequence[Ran]) -> Report:
         faults.update(one.faults)
         marks.update(one.marks)
     taken = {name: marks[name] for name in sorted({*marks, *filter(_is_ours, declared_marks())})}
-    meant = [{kind: number for kind, number in one.faults.items() if kind != "SentAgain"} for one in ran]
+    meant = [{kind: number for kind, number in one.faults.items() if kind not in _HARMLESS} for one in ran]
     return Report(
         first=first,
         seeds=len(ran),

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from engine import ActivityContext, Engine, EngineOptions
 from engine.converter import JsonConverter
 from engine.errors import ProviderError
-from engine.model.messages import AnyMessage, EnqueueMessage, RaiseEvent, StartOrchestration
+from engine.model.messages import AnyMessage, CancelInstance, EnqueueMessage, RaiseEvent, StartOrchestration
+from engine.model.status import Status
 from engine.observe import recorded_marks
 from engine.port import Provider
 from engine.runtime.doors import Chance, Tasks, future_of, within
@@ -30,7 +31,7 @@ from provider_log.routing import partition_of
 from provider_log.simulation.checks import check
 from provider_log.simulation.group import SimulatedGroup
 from provider_log.simulation.nodes import Line
-from provider_log.simulation.programs import Step, below, drawn, registry_with, value_of_event
+from provider_log.simulation.programs import Step, below, drawn_whole, registry_with, value_of_event
 from provider_log.simulation.weather import Weather
 from provider_log.simulation.world import APP, World
 from provider_log.topics import Topics
@@ -42,6 +43,8 @@ SHARING = SharingOptions(session_ms=6_000, drain_ms=200, hand_over_ms=6_000, con
 _SHORT_GRACE_MS = 50
 _TOPICS = Topics.of(APP)
 _LOOK_MS = 50
+_FAR_MS = 10 * CALM_MS_MAX
+"""A deadline that nobody passes."""
 
 
 class Ran(Struct, frozen=True, kw_only=True):
@@ -115,9 +118,7 @@ class Cluster:
             retry_ms_max=100,
         )
         self.engine_options = EngineOptions(max_sessions=(1, 10, 10)[below(chance, 3)])
-        self.programs = {
-            f"i{number}": drawn(chance, steps=3 + below(chance, 6)) for number in range(6 + below(chance, 6))
-        }
+        self.programs = {f"i{number}": drawn_whole(chance) for number in range(6 + below(chance, 6))}
         self.lines: dict[str, Line] = {}
         self.tasks = Tasks("cluster", self._broke)
         self.broken: asyncio.Future[None] | None = None
@@ -233,15 +234,26 @@ class Cluster:
     async def send_all(self, instance: str, steps: tuple[Step, ...]) -> None:
         """Start the instance; send its queue messages; raise its events again and again until all is over.
 
-        Where they wait long enough for their instance, the messages are sent first; else some are sent to nobody.
+        Where they wait long enough for their instance, the messages are sent first, and some starts are put off; else
+        some messages are sent to nobody.
         """
         encode = JsonConverter().encode
+        fate = steps[-1] if steps[-1].kind == "never" else None
         start = StartOrchestration(
-            instance=instance, name="run", input=encode({"steps": steps}, "input"), message_id="start"
+            instance=instance,
+            name="run",
+            input=encode({"steps": steps}, "input"),
+            message_id="start",
+            deadline_ms=fate.number if fate and fate.name == "deadline" else (None, _FAR_MS)[below(self.chance, 2)],
         )
+        if fate and fate.name == "cancel":
+            self.tasks.spawn(f"cancel of {instance}", self.cancel(instance, fate.number))
         is_patient = self.options.orphan_grace_ms > _SHORT_GRACE_MS
         if is_patient:
             await self.send_messages(instance, steps)
+            if below(self.chance, 4) == 0:
+                start_at_ms = self.world.clock.now_ms() + int(self.chance.uniform(0, 2_000))
+                start = structs.replace(start, start_at_ms=start_at_ms)
             await self.send(start)
         else:
             await self.send(start)
@@ -250,8 +262,15 @@ class Cluster:
         names = sorted({step.name for step in steps if step.kind == "event"})
         while names and not self.all_ended.is_set():
             for name in names:
-                await self.send(RaiseEvent(instance=instance, name=name, data=encode(value_of_event(name), "event")))
+                data, is_kept = encode(value_of_event(name), "event"), below(self.chance, 4) == 0
+                await self.send(RaiseEvent(instance=instance, name=name, data=data, keep=is_kept))
             await self.world.clock.sleep_ms(200)
+
+    async def cancel(self, instance: str, after_ms: int) -> None:
+        """Ask for its end again and again: what comes before the instance is there is not for it."""
+        while instance not in self.ends:
+            await self.world.clock.sleep_ms(after_ms)
+            await self.send(CancelInstance(instance=instance, reason="no more of it"))
 
     async def send_messages(self, instance: str, steps: tuple[Step, ...]) -> None:
         """Every queue message that the steps wait for, in order."""
@@ -338,6 +357,7 @@ class Cluster:
             ) as provider:
                 membership.join(self.partitions)
                 tasks.spawn("sharing", sharing.run(provider.held))
+                tasks.spawn("operator", self.operate(provider))
                 counted = cast("Provider", _Counted(provider, self))
                 async with Engine(counted, self.registry, self.engine_options, clock=clock, chance=chance):
                     await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
@@ -348,6 +368,22 @@ class Cluster:
                 waiting.cancel()
             await tasks.aclose(clock, patience_ms=60_000)
             await membership.aclose()
+
+    async def operate(self, provider: LogProvider) -> None:
+        """Suspend somebody now and then for a while, and resume whoever is suspended, whoever did it."""
+        while True:
+            await self.world.clock.sleep_ms(int(self.chance.uniform(20, 600)))
+            names = sorted(self.programs.keys() - self.ends)
+            if names and not self.weather.is_over:
+                with contextlib.suppress(ProviderError):
+                    await provider.suspend_instance(names[below(self.chance, len(names))], "for a while")
+                    self.weather.note("Suspended")
+                await self.world.clock.sleep_ms(int(self.chance.uniform(0, 500)))
+            for name in names:
+                with contextlib.suppress(ProviderError):
+                    info = await provider.get_instance_info(name)
+                    if info is not None and info.status is Status.SUSPENDED:
+                        await provider.resume_instance(name)
 
     async def befall(self, line: Line) -> None:
         """What happens to a node: it stands still for a moment, or longer than its session; it is killed."""

@@ -290,6 +290,39 @@ class LateItemTakesItsSession(Mutant):
     work_type = _GrabbedQueue
 
 
+class _LateIsAnAttempt(WorkerQueue):
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags, claim)
+        for row in self._rows:
+            if fetched is not None and row.token == fetched.lock_token:
+                row.attempts = fetched.attempt_count
+        return fetched
+
+
+class LateDeliveryCounts(Mutant):
+    """A late item whose answer does not come waits for its own workers again."""
+
+    work_type = _LateIsAnAttempt
+
+
+class _ClaimedLate(WorkerQueue):
+    def lease_oldest(
+        self, timeout_ms: int, tags: TagFilter, claim: SessionClaim | None = None
+    ) -> FetchedWorkItem | None:
+        fetched = super().lease_oldest(timeout_ms, tags, claim)
+        if fetched is not None and self._sessions.takes(claim, fetched.item.session_id):
+            self._sessions.take(claim, fetched.item.session_id)
+        return fetched
+
+
+class LateItemClaimsItsSession(Mutant):
+    """Who gets a late item holds its session, if nobody does."""
+
+    work_type = _ClaimedLate
+
+
 class _Asleep(WorkerQueue):
     def instants(self) -> Iterator[int]:
         return (instant for row in self._rows for instant in (row.visible_at_ms, row.leased_until_ms))

@@ -149,8 +149,38 @@ def test_the_next_owner_knows_what_is_late_and_what_was_begun_in_time() -> None:
             assert (late.item.activity_id, late.attempt_count) == (3, 1)
             assert limits.start_by_ms is not None
             assert late.now_ms >= limits.start_by_ms
+            await provider.ack_work_item(late.lock_token, structs.replace(ANSWER, activity_id=3))
             assert await provider.fetch_work_item(LOCK_MS, 2 * LOCK_MS) is None
             again = await fetched(provider)
             assert (again.item.activity_id, again.attempt_count) == (2, 2)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("is_cut", [True, False], ids=["killed", "released"])
+def test_what_was_late_is_late_for_the_next_owner_too(*, is_cut: bool) -> None:
+    """Who was to answer that nobody began it went down first, after its lease was renewed and the log had gone on.
+
+    `turnlog simulate` found it, seed 1196: the delivery counted, and the item waited for a tag that nobody serves.
+    """
+
+    async def scenario(world: World, _faults: Strikes) -> None:
+        limits = WorkLimits(queue_timeout_ms=WAIT_MS, start_by_ms=world.clock.now_ms() + WAIT_MS)
+        item = structs.replace(ITEM, tag="gpu", limits=limits)
+        line = Line()
+        async with world.provider(line=line) as provider:
+            await provider.enqueue_for_worker(item)
+            late = await provider.fetch_work_item(LOCK_MS, 2 * WAIT_MS)
+            assert late is not None
+            await provider.renew_work_item_lock(late.lock_token, LOCK_MS)
+            await provider.enqueue_for_worker(structs.replace(ITEM, activity_id=3))
+            if is_cut:
+                line.cut()
+        async with world.provider() as provider:
+            again = await provider.fetch_work_item(LOCK_MS, 0)
+            assert again is not None
+            assert (again.item, again.attempt_count) == (item, 1)
+            await provider.ack_work_item(again.lock_token, ANSWER)
+            assert (await fetched(provider)).item.activity_id == 3
 
     run(scenario)

@@ -152,6 +152,37 @@ async def test_a_late_item_takes_its_session_from_nobody(factory: ProviderFactor
     assert (await take_work(provider, session=A)).item.activity_id == 3
 
 
+async def test_a_late_item_is_late_until_somebody_answers(factory: ProviderFactory) -> None:
+    """Whoever was given it may have died: neither a lease that ends nor an item given back was an attempt."""
+    provider = await factory.create_provider()
+    item = await _item(provider)
+    await provider.enqueue_for_worker(item)
+    await factory.advance(WAIT_MS)
+    first = await take_work(provider)
+    await provider.renew_work_item_lock(first.lock_token, LOCK_MS)
+    await factory.advance(LOCK_MS)
+    second = await take_work(provider)
+    await provider.abandon_work_item(second.lock_token)
+    third = await take_work(provider, tags=GPU)
+    await provider.abandon_work_item(third.lock_token, ignore_attempt=True)
+    fourth = await take_work(provider)
+    assert [one.item for one in (first, second, third, fourth)] == [item] * 4
+    assert [one.attempt_count for one in (first, second, third, fourth)] == [1] * 4
+    await provider.ack_work_item(fourth.lock_token, None)
+    assert await no_work_to_take(provider, GPU)
+
+
+async def test_a_late_item_claims_no_session(factory: ProviderFactory) -> None:
+    """Who claims sessions is given it, and answers that nobody began it: with that it has done nothing for one."""
+    provider = await factory.create_provider()
+    item = await _item(provider, 2, tag=None, session_id="session-1")
+    await provider.enqueue_for_worker(item)
+    await provider.enqueue_for_worker(work_item("instance-A", 3, session_id="session-1"))
+    await factory.advance(WAIT_MS)
+    assert (await take_work(provider, session=A)).item == item
+    assert (await take_work(provider, session=B)).item.activity_id == 3
+
+
 async def test_a_waiting_fetch_wakes_when_an_item_is_late(factory: ProviderFactory) -> None:
     """It had nothing to get until then."""
     provider = await factory.create_provider()

@@ -402,6 +402,23 @@ def test_items_are_late_after_a_rebuild_unless_they_were_delivered() -> None:
     assert [taken(backlog, now_ms) for now_ms in (49, 50, 51)] == [None, 1, None]
 
 
+def test_a_late_delivery_does_not_count() -> None:
+    """Neither here nor in the log, whatever becomes of its lease: it ends, it is renewed, it outlives a rebuild."""
+    backlog = Backlog()
+    backlog.add(late(1, 50))
+    assert taken(backlog, 50) == 1
+    assert taken(backlog, 50 + LEASE_MS) == 1
+    token = f"t{50 + LEASE_MS}"
+    assert backlog.renew(token, 51 + LEASE_MS, LEASE_MS, "w")
+    assert backlog.drain_deliveries() == backlog.leases("w") == []
+    backlog.rebuild([late(1, 50)])
+    assert taken(backlog, 52 + LEASE_MS) is None
+    assert backlog.abandon(token, 0, ignore_attempt=False)
+    leased = backlog.take(DEFAULT_ONLY, "again", b"", 53 + LEASE_MS, LEASE_MS, "w")
+    assert leased is not None
+    assert leased.lease.attempt == 1
+
+
 def test_a_late_item_leaves_its_session_where_it_is() -> None:
     backlog = Backlog()
     a, b = SessionClaim("A", 1_000), SessionClaim("B", 1_000)
