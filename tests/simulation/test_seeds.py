@@ -13,6 +13,8 @@ FOUND_WITHIN = 500
 TAKEN_WITHIN = 100
 RARE_PATHS = {
     "activity.given_back",
+    "activity.not_begun_in_time",
+    "activity.timed_out",
     "delivery.recorded_first",
     "lane.dead_letter",
     "lane.duplicate",
@@ -20,6 +22,8 @@ RARE_PATHS = {
     "lane.parked",
     "lane.work_taken_back",
     "lane.work_taken_in",
+    "lease.lost",
+    "lease.revoked",
     "partition.doubted",
     "partition.fenced",
     "partition.given_up",
