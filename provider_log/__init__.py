@@ -1,5 +1,6 @@
 """A provider for `engine` on a partitioned, transactional log."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from provider_log.distribution import DISTRIBUTION
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["DISTRIBUTION", "LogProvider", "LogProviderOptions", "PartitionDigest"]
 
 
-def __getattr__(name: str) -> Any:
-    # With the provider come RocksDB, Avro and the whole partition: 0.3 s that `turnlog status` has no use for.
-    if name in __all__:
-        from provider_log import log_provider
+# With the provider come RocksDB, Avro and the whole partition: 0.3 s that `turnlog status` has no use for.
+_ON_USE = {"LogProvider": "provider_log.log_provider", "PartitionDigest": "provider_log.answers"}
 
-        return getattr(log_provider, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_USE:
+        return getattr(importlib.import_module(_ON_USE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

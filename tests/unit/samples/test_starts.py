@@ -51,6 +51,17 @@ async def test_a_delayed_instance_does_not_exist_before_its_time_and_then_takes_
         assert (await handle.changed()).status is Status.CANCELLED
 
 
+async def test_an_event_that_is_kept_may_come_before_the_start(bench: Bench) -> None:
+    """One that is not kept is there too early, as it would be a moment after the start."""
+    async with bench.engine(orchestrations=[gathers]):
+        await bench.client.raise_event("a", "e", "lost")
+        await bench.client.raise_event("a", "e", "early", keep=True)
+        await cycles()
+        handle = await bench.client.start(gathers, instance="a")
+        await handle.enqueue_message("q", "sent")
+        assert await ends(bench.clock, handle.wait()) == ["sent", "early"]
+
+
 async def test_the_first_of_two_starts_to_come_begins_it(bench: Bench) -> None:
     async with bench.engine(orchestrations=[gathers]):
         await bench.client.start(gathers, instance="a", delay=timedelta(hours=1), message_id="late")
