@@ -210,6 +210,31 @@ async def test_a_waiter_goes_along_when_its_partition_moves(nodes: Nodes) -> Non
     assert sorted(one.cluster.phases()) == list(range(PARTITIONS))
 
 
+async def test_a_start_that_is_put_off_and_one_that_is_suspended_go_along_too(nodes: Nodes) -> None:
+    """Asked of the node that does not own them, then owned by it; and nobody begins before the time."""
+    one, two = await nodes.join(), await nodes.join()
+    await shared_evenly(one, two)
+    later, suspended = ids_in(set(two.cluster.phases()), 2)
+    delay_ms = 3_000
+    async with one.client() as client:
+        asked_at_ms = SystemClock().now_ms()
+        await client.start(leaf, 21, instance=later, delay=timedelta(milliseconds=delay_ms))
+        await client.start(sleeper, instance=suspended)
+        await client.changed(suspended)
+        await client.suspend(suspended, "while it moves")
+        with pytest.raises(InstanceNotFound):
+            await client.status(later)
+
+        await two.leave()
+
+        assert (await client.status(suspended)).suspend_reason == "while it moves"
+        assert await client.wait(later, WAIT_S, output=int) == 42
+        assert (await client.status(later)).created_at_ms >= asked_at_ms + delay_ms
+        assert (await client.status(suspended)).status is Status.SUSPENDED
+        await client.resume(suspended)
+        assert await client.wait(suspended, WAIT_S, output=str) == "awake"
+
+
 async def test_a_partition_is_handed_over_in_order(nodes: Nodes) -> None:
     slow = Slow()
     one = await nodes.join(slow.registry)
