@@ -19,7 +19,7 @@ class CallActivity(Struct, frozen=True, kw_only=True):
 
 
 class CreateTimer(Struct, frozen=True, kw_only=True):
-    """Wake the code at `fire_at_ms`. Matched by position only: the recorded time wins on replay."""
+    """Wake the code at `fire_at_ms`."""
 
     fire_at_ms: int
 

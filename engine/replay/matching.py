@@ -6,7 +6,6 @@ too many, at the end of the history neither. What differs is said with both halv
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 from engine.converter import Converter
 from engine.errors import ConversionError
@@ -168,7 +167,8 @@ def shown(event: AnyEvent) -> str:
     if isinstance(event, OrchestrationStarted):
         return f"OrchestrationStarted({event.name} {event.version})"
     if isinstance(event, TimerCreated):
-        return f"TimerCreated(delay={timedelta(milliseconds=event.fire_at_ms - event.timestamp_ms)})"
+        delay_s = (event.fire_at_ms - event.timestamp_ms) / 1_000  # for its author; compared is the instant
+        return f"TimerCreated(delay={delay_s}s, fire_at_ms={event.fire_at_ms})"
     fields = COMPARED.get(type(event), ())
     if isinstance(event, ActivityScheduled) and event.heartbeat is None:
         fields = fields[:-1]  # most have none

@@ -5,7 +5,6 @@ orchestration code and replays like any other.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from itertools import count
@@ -65,21 +64,28 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             case "linear":
                 pause = min(self.delay * failed_attempts, self.delay_max)
             case "exponential":
-                pause = timedelta(seconds=min(self._grown(failed_attempts), self.delay_max.total_seconds()))
+                grown = self.delay.total_seconds() * _power(self.factor, failed_attempts - 1) if self.delay else 0.0
+                pause = timedelta(seconds=min(grown, self.delay_max.total_seconds()))
         return min(pause, self.delay_max) * (1.0 - self.jitter * chance)
-
-    def _grown(self, failed_attempts: int) -> float:
-        """The exponential pause in seconds, without the bound."""
-        first = self.delay.total_seconds()
-        try:
-            return first * self.factor ** (failed_attempts - 1)
-        except OverflowError:  # 2.0**1024 is one
-            return math.inf if first else 0.0
 
     def tries_again(self, failed_attempts: int, failure: Failure) -> bool:
         """Whether there is another attempt after this failure."""
         final = {kind if isinstance(kind, str) else type_of(kind) for kind in self.non_retryable}
         return failed_attempts < self.attempts and failure.retryable and failure.type not in final
+
+
+def _power(base: float, exponent: int) -> float:
+    """`base ** exponent`, to the last bit the same on every machine, which the C library's `pow` is not.
+
+    A node that computes another pause than the one that is recorded would hold the instance.
+    """
+    result = 1.0
+    while exponent:
+        if exponent % 2:
+            result *= base
+        base *= base
+        exponent //= 2
+    return result
 
 
 ONCE = RetryPolicy(attempts=1)

@@ -210,7 +210,9 @@ class OrchestrationDispatcher:
         error = self._offer(item, result, live)
         if isinstance(error, REPEATABLE):
             mark("turn.ack_repeated")
-            self._tasks.spawn(f"ack {item.instance}", self._admit_later(item, result, live, error))
+            admitting = self._tasks.spawn(f"ack {item.instance}", self._admit_later(item, result, live, error))
+            if live is not None:  # not in the task: one that is cancelled before it begins has no say
+                admitting.add_done_callback(lambda ended: live.put_away() if ended.cancelled() else None)
         elif error is not None:
             self._not_admitted(item, live, error)
 
@@ -219,15 +221,10 @@ class OrchestrationDispatcher:
     ) -> None:
         shared = self._shared
         attempt = 0
-        try:
-            while isinstance(error, REPEATABLE):
-                attempt += 1
-                await pause_after(error, attempt, shared.clock, shared.options, shared.counters)
-                error = self._offer(item, result, live)
-        except asyncio.CancelledError:
-            if live is not None:
-                live.put_away()
-            raise
+        while isinstance(error, REPEATABLE):
+            attempt += 1
+            await pause_after(error, attempt, shared.clock, shared.options, shared.counters)
+            error = self._offer(item, result, live)
         if error is not None:
             self._not_admitted(item, live, error)
 

@@ -100,8 +100,13 @@ class ScenarioOutcome(Struct, Generic[O], kw_only=True):
 
     @property
     def history(self) -> list[AnyEvent]:
-        """Of its last execution."""
+        """Of its last execution, which `execution_id` says; `instances` has those before."""
         return self.instances[self.instance].history
+
+    @property
+    def execution_id(self) -> int:
+        """Of the last execution: 1, and one more for each continue-as-new."""
+        return self.instances[self.instance].execution_id
 
     @property
     def custom_status(self) -> str | None:

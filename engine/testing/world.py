@@ -81,6 +81,11 @@ class InstanceOutcome(Struct, kw_only=True):
         """Of the last execution."""
         return self.executions[-1]
 
+    @property
+    def execution_id(self) -> int:
+        """Of the last execution: 1, and one more for each continue-as-new."""
+        return len(self.executions)
+
 
 def replay(
     code: AnyFunction | Registry, history: Sequence[AnyEvent], *, instance: str = "test", execution_id: int = 1
@@ -91,7 +96,8 @@ def replay(
         code: The orchestration; or all there are, to be found by the recorded name and version.
         history: Of one execution, from its first event on.
         instance: Whose it is: automatic ids of children are made from it.
-        execution_id: Which execution.
+        execution_id: Which execution. What the context draws, guids and the jitter of retries, depends on it; the
+            history does not have it.
 
     Raises:
         ScenarioFailed: The code does not do what is recorded, or reaches outside; says expected and found.
@@ -218,7 +224,18 @@ class World:
         heapq.heappush(self._later, (at_ms, next(self._order), message))
 
     async def play(self, root: str) -> None:
-        """Until `root` has ended and nothing more can happen at that time."""
+        """Until `root` has ended and nothing more can happen at that time; then replay all that happened."""
+        try:
+            await self._play(root)
+        finally:  # else the collector ends their coroutines, perhaps in the middle of somebody else's turn
+            for live in self._live.values():
+                live.put_away()
+        for instance, outcome in self.instances.items():
+            for execution_id, history in enumerate(outcome.executions, start=1):
+                with self._net():
+                    replay(self._registry, history, instance=instance, execution_id=execution_id)
+
+    async def _play(self, root: str) -> None:
         turns = 0
         while True:
             self._deliver()
@@ -237,12 +254,6 @@ class World:
             else:
                 waiting = ", ".join(shown(event) for event in open_work(self.instances[root].history))
                 raise ScenarioFailed(f"expected {root} to end, but it waits for ever: {waiting or 'for nothing'}")
-        for live in self._live.values():
-            live.put_away()
-        for instance, outcome in self.instances.items():
-            for execution_id, history in enumerate(outcome.executions, start=1):
-                with self._net():
-                    replay(self._registry, history, instance=instance, execution_id=execution_id)
 
     def _net(self) -> AbstractContextManager[None]:
         return ProfileNet() if self._options.replay_always else nullcontext()

@@ -207,6 +207,39 @@ def test_code_that_waits_for_what_never_comes_is_said_to() -> None:
         run(hangs)
 
 
+def test_a_scenario_that_failed_leaves_no_code_to_the_collector() -> None:
+    """It would end that in the middle of somebody else's turn, with the loop of that one."""
+    ended: list[str] = []
+
+    @orchestration
+    async def hangs(ctx: OrchestrationContext) -> None:
+        try:
+            await ctx.wait_event("godot")
+        finally:
+            ended.append("here")
+
+    with pytest.raises(ScenarioFailed, match="it waits for ever") as caught:
+        run(hangs, replay_always=False)
+    assert ended == ["here"], f"expected the code to be put away before {caught}"
+
+
+def test_a_history_of_a_later_execution_replays_as_what_it_is() -> None:
+    """What the context draws is another in each execution."""
+
+    @orchestration
+    async def draws(ctx: OrchestrationContext, left: int) -> None:
+        if left:
+            return ctx.continue_as_new(left - 1)
+        ctx.set_custom_status(ctx.new_guid().hex)
+        return None
+
+    outcome = run(draws, 2)
+    assert outcome.execution_id == 3
+    replay(draws, outcome.history, execution_id=outcome.execution_id)
+    with pytest.raises(ScenarioFailed, match="CustomStatusUpdated"):
+        replay(draws, outcome.history)
+
+
 @pytest.mark.parametrize("missing", ["activity 'charge'", "orchestration 'order'"])
 def test_what_was_not_given_is_named(missing: str) -> None:
     with pytest.raises(ScenarioFailed, match=f"expected {missing} among those given, but it is not"):

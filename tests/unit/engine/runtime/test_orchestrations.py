@@ -128,6 +128,33 @@ async def test_a_stop_while_a_turn_is_offered_again_leaves_nothing(bench: Bench)
     assert (engine.counters.turns_admitted, engine.gauges()["live_executions"]) == (0, 0)
 
 
+async def test_a_stop_before_a_turn_is_offered_again_leaves_nothing_either(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    @orchestration
+    async def waits(ctx: OrchestrationContext) -> None:
+        try:
+            await ctx.wait_event("go")
+        finally:
+            ended.append("here")
+
+    async with nothing_left():
+        engine = bench.engine(orchestrations=[waits])
+
+        def ack(*_: object) -> None:
+            engine.request_stop()
+            engine.request_stop()
+            raise Retryable("ack_orchestration_item", "busy")
+
+        monkeypatch.setattr(bench.provider, "ack_orchestration_item", ack)
+        serving = asyncio.ensure_future(engine.run())
+        await bench.client.start(waits)
+        await serving
+        assert ended == ["here"]
+
+
 @pytest.mark.parametrize(
     "error", [LeaseLost("ack_orchestration_item", "late"), OwnershipLost("ack_orchestration_item", "moved")]
 )
