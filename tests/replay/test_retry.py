@@ -209,9 +209,7 @@ def test_an_exponential_pause_is_a_power(factor: float, exponent: int) -> None:
 
 
 def test_a_pause_is_the_same_on_every_processor() -> None:
-    """It is made of products, which are rounded alike everywhere. What `pow` gives depends on the processor in the last
-    bit: this pause was a millisecond longer on one without fused multiplication, and the instance would have been held.
-    """
+    """With `pow` it was a millisecond longer on one without fused multiplication, and its instances would be held."""
     policy = RetryPolicy(
         attempts=17, delay=timedelta(microseconds=660_874), delay_max=timedelta(days=3_650), factor=3.132
     )
