@@ -9,8 +9,10 @@ import contextlib
 import contextvars
 import queue
 import random
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from engine.clock import Clock
@@ -248,7 +250,8 @@ class Beat:
     def close(self) -> None:
         """No call begins after this; one under way has a second to return."""
         self._closed.set()
-        self._thread.join(1)
+        if self._thread.is_alive():
+            self._thread.join(1)
 
     def _go_on(self) -> None:
         while not self._closed.wait(self._function() / 1000):
@@ -258,3 +261,22 @@ class Beat:
 def this_thread() -> int:
     """What the interpreter calls the thread that asks."""
     return threading.get_ident()
+
+
+def hear_interrupts(handler: Callable[[int, FrameType | None], None]) -> bool:
+    """Have this thread call `handler` when it is interrupted, between two steps of whatever it runs.
+
+    False if it cannot be: only the main thread hears signals, and only where they exist, and the signal may be somebody
+    else's. It is SIGURG, as with Go's runtime, which interrupts for the same reason: who does not hear it ignores it.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGURG"):
+        return False
+    if signal.getsignal(signal.SIGURG) not in (signal.SIG_DFL, handler):
+        return False
+    signal.signal(signal.SIGURG, handler)
+    return True
+
+
+def interrupt(thread: int) -> None:
+    """Interrupt a thread that hears it."""
+    signal.pthread_kill(thread, signal.SIGURG)

@@ -22,8 +22,9 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             group commit of several milliseconds stays full, small enough that a crash repeats a second of work.
         turn_lease_ms: Lock on an instance for one turn. A turn takes no awaits, so this only matters after a crash:
             it is how long the instance then waits for another node.
-        turn_ms_max: How long orchestration code may go on after one event without coming to rest. Past it the
-            watchdog logs the instance and its stack: everything else of the engine waits. A turn takes some 0.1 ms.
+        turn_ms_max: How long orchestration code may go on after one event without coming to rest: everything else of
+            the engine waits. Past it the watchdog logs the instance and its stack, and breaks the turn off: the
+            instance is held. On another thread than the main one it only logs. A turn takes some 0.1 ms.
         activities_max: Activities running at once in this engine.
         activity_threads_max: Of those, synchronous ones; each takes a thread until it returns, cancelled or not.
         work_items_max: Work items leased: running, or finished and not yet durable. Above `activities_max`, so that

@@ -87,12 +87,6 @@ class OrchestrationDispatcher:
             ProviderError: One that ends the engine.
         """
         self._watchdog.start()
-        try:
-            await self._run()
-        finally:
-            self._watchdog.close()
-
-    async def _run(self) -> None:
         options, provider = self._shared.options, self._shared.provider
         failures = 0
         while True:
@@ -123,8 +117,11 @@ class OrchestrationDispatcher:
 
     async def aclose(self) -> list[str]:
         """End what is in the background, and put away all live executions; the names of what refuses to end."""
-        left = await self._tasks.aclose(self._shared.clock, self._shared.options.stop_ms)
-        self._cache.clear()
+        try:
+            left = await self._tasks.aclose(self._shared.clock, self._shared.options.stop_ms)
+            self._cache.clear()  # code that is put away may loop, too
+        finally:
+            self._watchdog.close()
         return left
 
     async def _room(self) -> None:

@@ -1,19 +1,27 @@
-"""Is a turn that does not end told, by its instance and its line, and a turn that ends not?"""
+"""Is a turn that does not end told and broken off, and a turn that ends not?"""
 
 import logging
+import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from engine.errors import OrchestrationHeld
+from engine.model.failure import Category, Failure
 from engine.observe import recorded_marks
 from engine.registry import activity, orchestration
 from engine.replay.context import OrchestrationContext
+from engine.runtime import watchdog
 from engine.runtime.options import EngineOptions
 from tests.unit.engine.runtime.running import Bench, cycles, ends
 
 pytestmark = pytest.mark.anyio
 
+Code = Callable[[OrchestrationContext], Any]
 SHORT = EngineOptions(turn_ms_max=20)
 
 
@@ -22,61 +30,147 @@ async def double(number: int) -> int:
     return 2 * number
 
 
-def spinning_until(told: Callable[[], bool]) -> int:
-    """Code that goes on without a pause until somebody has noticed."""
+@orchestration
+async def many(ctx: OrchestrationContext) -> int:
+    total = 0
+    for _ in range(100):
+        total = await ctx.schedule_activity(double, total + 1) % 7
+    return total
+
+
+async def held(bench: Bench, code: Code, instance: str = "i") -> Failure:
+    """What the instance is held for."""
+    handle = await bench.client.start(code, instance=instance)
+    with pytest.raises(OrchestrationHeld) as caught:
+        await ends(bench.clock, handle.wait())
+    return caught.value.failure
+
+
+@orchestration
+async def spins(_: OrchestrationContext) -> None:
     rounds = 0
-    while not told():
+    while True:
         rounds += 1
-    return rounds
 
 
-async def test_a_turn_that_does_not_end_is_told_by_its_instance_and_line(
+@orchestration
+async def sleeps(_: OrchestrationContext) -> None:
+    time.sleep(60)  # noqa: ASYNC251  # as some do
+
+
+@orchestration
+async def spins_on(_: OrchestrationContext) -> str:
+    caught = 0
+    while caught < 3:
+        try:
+            spinning()
+        except Exception:
+            caught += 1
+    return "nothing has happened"
+
+
+@orchestration
+async def spins_elsewhere(ctx: OrchestrationContext) -> None:
+    while True:
+        ctx.utc_now()
+
+
+@orchestration
+async def spins_at_the_end(ctx: OrchestrationContext) -> None:
+    try:
+        await ctx.wait_event("never")
+    finally:
+        spinning()
+
+
+def spinning() -> None:
+    rounds = 0
+    while True:
+        rounds += 1
+
+
+@pytest.mark.parametrize("code", [spins, sleeps, spins_on, spins_elsewhere], ids=lambda code: code.__name__)
+async def test_a_turn_that_does_not_end_is_broken_off_and_all_others_go_on(bench: Bench, code: Code) -> None:
+    """Whether it loops, blocks, catches what it is told, or is in the engine's code half of the time."""
+    async with bench.engine(orchestrations=[code, many], activities=[double], options=SHORT):
+        failure = await held(bench, code)
+        handle = await bench.client.start(many)
+        assert isinstance(await ends(bench.clock, handle.wait()), int)
+    assert (failure.category, failure.type) == (Category.NONDETERMINISM, "OutsideRefused")
+    assert failure.message == (
+        "expected an orchestration that touches only its history, but it used 0.02 s after one event without coming "
+        "to rest; use an activity for what takes long"
+    )
+
+
+async def test_code_that_does_not_end_when_it_is_put_away_is_broken_off_too(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.engine(orchestrations=[spins_at_the_end], options=SHORT):
+        await bench.client.start(spins_at_the_end, instance="i")
+        await cycles()  # leaving the engine puts it away
+    assert "expected code that is put away to end within 0.02 s" in caplog.text
+
+
+async def test_a_turn_that_does_not_end_is_told_by_its_instance_and_line_once(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "turnlog.watchdog")
-
-    @orchestration
-    async def spins(ctx: OrchestrationContext) -> str:
-        spinning_until(lambda: bool(caplog.records))
-        return "told"
-
     with recorded_marks() as reached:
-        async with bench.engine(orchestrations=[spins], options=SHORT):
-            handle = await bench.client.start(spins, instance="endless-1")
-            assert await ends(bench.clock, handle.wait()) == "told"
-    (record,) = caplog.records
-    message = record.getMessage()
+        async with bench.engine(orchestrations=[spins, spins_on], options=SHORT):
+            await held(bench, spins, "endless-1")
+            await held(bench, spins_on, "endless-2")
+    first, second = caplog.records
+    message = first.getMessage()
     assert "expected a turn of endless-1 to end within 0.02 s, but it is still in " in message
     assert f"{__file__}:" in message
-    assert "(spins)" in message
-    assert getattr(record, "instance") == "endless-1"  # noqa: B009  # of the record's extra
+    assert "(spins); it is broken off and held" in message
+    assert getattr(first, "instance") == "endless-1"  # noqa: B009  # of the record's extra
+    assert "(spinning)" in second.getMessage()
     assert "turn.overran" in reached
 
 
-async def test_it_is_told_once_a_turn(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_signal_that_is_somebody_elses_stays_so_and_the_turn_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.ERROR, "turnlog.watchdog")
+    heard: list[int] = []
 
     @orchestration
-    async def spins(ctx: OrchestrationContext) -> None:
-        before = len(caplog.records)
-        spinning_until(lambda: len(caplog.records) > before)
-        sum(range(5_000_000))  # several looks long
+    async def waits_until_it_is_told(_: OrchestrationContext) -> str:
+        while not caplog.records:
+            pass
+        return "told"
 
-    async with bench.engine(orchestrations=[spins], options=SHORT):
-        for instance in ("a", "b"):
-            handle = await bench.client.start(spins, instance=instance)
-            await ends(bench.clock, handle.wait())
-    assert len(caplog.records) == 2
+    before = signal.signal(signal.SIGURG, lambda number, _: heard.append(number))
+    try:
+        async with bench.engine(orchestrations=[waits_until_it_is_told], options=SHORT):
+            handle = await bench.client.start(waits_until_it_is_told)
+            assert await ends(bench.clock, handle.wait()) == "told"
+    finally:
+        signal.signal(signal.SIGURG, before)
+    (record,) = caplog.records
+    assert "nothing can break it off" in record.getMessage()
+    assert heard == []
+
+
+async def test_a_turn_that_ended_meanwhile_is_not_taken_for_the_one_that_was_meant(bench: Bench) -> None:
+    """The signal may come when the step it was for has ended and another one has begun."""
+
+    @orchestration
+    async def interrupted(_: OrchestrationContext) -> str:
+        signal.raise_signal(signal.SIGURG)
+        return "undisturbed"
+
+    async with bench.engine(orchestrations=[interrupted]):
+        frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # some other frame
+        watchdog._overrun[threading.get_ident()] = frame, 10.0  # pyright: ignore[reportPrivateUsage]
+        handle = await bench.client.start(interrupted)
+        assert await ends(bench.clock, handle.wait()) == "undisturbed"
+    assert watchdog._overrun == {}  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_many_turns_are_no_long_turn(bench: Bench) -> None:
-    @orchestration
-    async def many(ctx: OrchestrationContext) -> int:
-        total = 0
-        for _ in range(100):
-            total = await ctx.schedule_activity(double, total + 1) % 7
-        return total
-
     options = EngineOptions(turn_ms_max=1_000, cache_bytes_max=0)
     with recorded_marks() as reached:
         async with bench.engine(orchestrations=[many], activities=[double], options=options):
