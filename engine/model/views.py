@@ -96,7 +96,7 @@ class SystemMetrics(Struct, frozen=True, kw_only=True):
 
 
 class QueueDepths(Struct, frozen=True):
-    """Messages and work items that nobody has locked, and timers that have not fired."""
+    """Messages and work items that nobody has locked, visible or put off, and timers that have not fired."""
 
     orchestrator_queue: int
     worker_queue: int

@@ -128,11 +128,11 @@ class Inbox:
 
     @property
     def unlocked(self) -> int:
-        """Visible messages that nobody was handed."""
+        """Messages that nobody was handed, those included that are put off: a start that nobody serves always is."""
         handed = sum(
             entry.key in self._queues[lock.instance].entries for lock in self._locks.values() for entry in lock.entries
         )
-        return sum(len(queue.entries) for queue in self._queues.values()) - handed
+        return len(self) - handed
 
     @property
     def timers(self) -> int:

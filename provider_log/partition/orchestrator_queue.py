@@ -442,7 +442,7 @@ class OrchestratorQueue:
 
     @property
     def unlocked(self) -> int:
-        """Visible messages nobody was handed."""
+        """Messages that nobody was handed."""
         return self._inbox.unlocked
 
     @property

@@ -226,6 +226,23 @@ class DepthsCountWhatIsLocked(Mutant):
     messages_type = _LockedCounted
 
 
+class _PutOffNotCounted(OrchestratorQueue):
+    def depths(self, locks: InstanceLocks) -> QueueDepths:
+        depths = super().depths(locks)
+        hidden = sum(
+            row.visible_at_ms > self._now_ms() and not isinstance(row.message, FireTimer)
+            for queue in self._rows.values()
+            for row in queue
+        )
+        return QueueDepths(depths.orchestrator_queue - hidden, depths.worker_queue, depths.timer_queue)
+
+
+class DepthsLeaveOutWhatIsPutOff(Mutant):
+    """A start that nobody serves, given back with a delay each time, waits and is in no depth."""
+
+    messages_type = _PutOffNotCounted
+
+
 # Waiting
 
 

@@ -195,6 +195,17 @@ async def test_instances_are_listed_by_id_in_pages(factory: ProviderFactory) -> 
     assert list(await provider.list_instances(name="Other", status=Status.RUNNING)) == []
 
 
+async def test_queue_depths_count_what_is_put_off(factory: ProviderFactory) -> None:
+    """What no worker and no engine here serves is given back with a delay again and again: it waits all the same."""
+    provider = await factory.create_provider()
+    await create_instance(provider, "instance-A")
+    await provider.enqueue_for_orchestrator(raise_event("instance-A", "one"))
+    await provider.enqueue_for_worker(work_item("instance-A", 2))
+    await provider.abandon_orchestration_item((await take(provider)).lock_token, 60_000)
+    await provider.abandon_work_item((await take_work(provider)).lock_token, 60_000)
+    assert await provider.get_queue_depths() == QueueDepths(orchestrator_queue=1, worker_queue=1, timer_queue=0)
+
+
 async def test_queue_depths_count_what_nobody_has(factory: ProviderFactory) -> None:
     """Messages, items and timers are counted until they are taken, and again when they were given back."""
     provider = await factory.create_provider()
