@@ -97,8 +97,8 @@ async def enough_of_the_matrix() -> KillMatrix:
         for first in range(0, len(todo), _AT_ONCE):
             if noticed and first >= unkilled:
                 break
-            noticed |= await failing(mutant, todo[first : first + _AT_ONCE])
-        noticed = {name for name in noticed if await fails(TESTS[name], mutant)}  # alone: not for want of time
+            failed = await failing(mutant, todo[first : first + _AT_ONCE])
+            noticed |= {name for name in failed if await fails(TESTS[name], mutant)}  # alone: not for want of time
         for name in noticed:
             matrix[name].add(mutant.__name__)
         latest = [*noticed, *(name for name in latest if name not in noticed)]

@@ -67,7 +67,7 @@ async def test_a_full_disk_ends_the_node_with_a_sentence_and_loses_nothing_ackno
 
     async with running_node(shop, **SEED) as node:
         await welcome(node, "w0")
-        resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (600_000, 600_000))
         with pytest.raises(EngineError):
             await start_until_it_ends(node)
         assert await node.ends() == 5
