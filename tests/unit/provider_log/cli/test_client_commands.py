@@ -65,8 +65,61 @@ def test_a_start_prints_the_id_alone_and_says_what_comes_next(turnlog: Command) 
 @pytest.mark.parametrize(("delay", "shown"), [("1h", "1:00:00"), ("1.5d", "1 day, 12:00:00"), ("90000ms", "0:01:30")])
 def test_a_delayed_start_says_when_it_begins(turnlog: Command, delay: str, shown: str) -> None:
     ran = turnlog("start", "welcome", '"Ann"', "--id", delay, "--delay", delay)
-    assert ran == (Exit.OK, f"{delay}\n", f"{delay} begins in {shown}\nnext: turnlog wait {delay}\n")
+    assert ran == (Exit.OK, f"{delay}\n", f"{delay} begins in {shown}\nnext: turnlog wait {delay} --not-begun\n")
     assert turnlog("status", delay).code == Exit.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cancel", "off-1"), "off-1 is asked to end\n"),
+        (("event", "off-2", "decision", "--keep"), "event decision is on its way to off-2\n"),
+        (("enqueue", "off-3", "lines", "7"), "a message for queue lines is on its way to off-3\n"),
+    ],
+)
+def test_what_has_not_begun_is_reached_where_that_is_said(
+    turnlog: Command, arguments: tuple[str, ...], said: str
+) -> None:
+    instance = arguments[1]
+    program = {"off-1": "approval", "off-2": "approval", "off-3": "reader"}[instance]
+    turnlog("start", program, "--id", instance, "--delay", "1s")
+    waits = f"nobody was asked whether {instance} exists: this waits for its start if that is put off\n"
+    assert turnlog(*arguments, "--not-begun") == (Exit.OK, said, waits)
+    ended = turnlog("wait", instance, "--not-begun")
+    assert (ended.code, ended.out) == {"off-1": (1, ""), "off-2": (0, "null\n"), "off-3": (0, "7\n")}[instance]
+
+
+def test_a_wait_for_what_has_not_begun_says_so_when_it_takes_too_long(
+    turnlog: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provider_log.cli.calling.APPEARS_S", 0.01)
+    ran = turnlog("start", "welcome", '"Ann"', "--id", "off 4", "--delay", "1h", "--wait", "--timeout", "0.05")
+    assert ran.code == Exit.TIMED_OUT
+    assert ran.err.endswith(
+        "turnlog: expected 'off 4' to end within 0.05 s, but it has not begun; its start is put off by 1:00:00; "
+        "next: turnlog wait 'off 4' --not-begun\n"
+    )
+    ran = turnlog("wait", "off 4", "--timeout", "0.05", "--not-begun")
+    assert ran.code == Exit.TIMED_OUT
+    assert "it has not begun; is its start put off for longer, or its orchestration not registered?" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [("cancel",), ("event", "decision"), ("enqueue", "lines"), ("wait",)])
+def test_who_reaches_for_what_has_not_begun_is_told_of_the_flag(
+    turnlog: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("provider_log.cli.calling.APPEARS_S", 0.01)
+    command, *rest = arguments
+    turnlog("start", "approval", "--id", "off-6", "--delay", "1h")
+    ran = turnlog(command, "off-6", *rest)
+    assert ran.code == Exit.NOT_FOUND
+    assert ran.err.endswith("; --not-begun is for one whose start is put off\n")
+
+
+def test_a_delayed_start_of_what_exists_is_waited_for_as_it_is(turnlog: Command) -> None:
+    turnlog("start", "welcome", '"Ann"', "--id", "off-5", "--wait")
+    ran = turnlog("start", "welcome", '"Ann"', "--id", "off-5", "--delay", "1h")
+    assert ran.err.endswith("nothing was started\nnext: turnlog wait off-5\n")
 
 
 @pytest.mark.parametrize("delay", ["10", "s", "-1s", "1y", "99999999999d"])
