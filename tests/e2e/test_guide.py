@@ -64,6 +64,11 @@ def test_a_limit_is_what_the_page_says(says: str, option: str) -> None:
     assert int(number.replace(",", "")) * UNITS[unit] == default(option)
 
 
+def test_what_a_log_bounds_is_on_the_page() -> None:
+    bounds = {f"provider_log.partition.plan.{name}" for name in ("BLOB_BYTES_MAX", "ANSWER_BYTES_MAX")}
+    assert bounds <= {option for _, option in LIMIT.findall(GUIDE)}
+
+
 @pytest.mark.parametrize("options", [engine.TurnOptions(), engine.EngineOptions(), engine.ClientOptions()])
 def test_every_option_that_is_a_number_is_on_the_page(options: msgspec.Struct) -> None:
     fields = {name: getattr(options, name) for name in options.__struct_fields__}
