@@ -6,6 +6,12 @@ from engine.model.events import (
     ActivityFailed,
     ActivityScheduled,
     AnyEvent,
+    KeptKey,
+    KeysRead,
+    KeyValueCleared,
+    KeyValueRead,
+    KeyValuesCleared,
+    KeyValueSet,
     OrchestrationStarted,
     SubOrchestrationScheduled,
     TimerCreated,
@@ -99,4 +105,30 @@ def test_a_history_says_what_was_asked_for_and_what_answers_it() -> None:
         ["4", "+0.000s", "ActivityScheduled", "weigh", "[1]"],
         ["5", "+1.250s", "ActivityFailed", "weigh", "#4", "E:", "no"],
         ["6", "+1m30.001s", "TimerFired", "#2"],
+    ]
+
+
+def test_a_history_says_what_is_kept_under_which_key() -> None:
+    at = {"timestamp_ms": START_MS}
+    events: list[AnyEvent] = [
+        KeyValueSet(event_id=1, **at, key="last seen", value=Payload(b"[1,2]")),
+        KeyValueCleared(event_id=2, **at, key="old"),
+        KeyValuesCleared(event_id=3, **at),
+        KeyValueRead(event_id=4, **at, key="count", value=Payload(b"7")),
+        KeyValueRead(event_id=5, **at, key="nothing"),
+        KeysRead(event_id=6, **at, keys=(KeptKey("a", 1), KeptKey("b", 2))),
+        KeysRead(event_id=7, **at),
+    ]
+    console = show.console()
+    with console.capture() as printed:
+        console.print(show.history(events))
+    rows = [line.split()[2:] for line in printed.get().splitlines() if line.strip()[:1].isdigit()]
+    assert rows == [
+        ["KeyValueSet", "last", "seen", "[1,2]"],
+        ["KeyValueCleared", "old"],
+        ["KeyValuesCleared"],
+        ["KeyValueRead", "count", "7"],
+        ["KeyValueRead", "nothing"],
+        ["KeysRead", "a,", "b"],
+        ["KeysRead", "none"],
     ]
