@@ -73,7 +73,8 @@ def start(
             if_exists=None if if_exists is None else if_exists.value,
         )
         if before is not None:
-            note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")
+            what = f"exists already and is {before.status.value}"
+            note(f"{handle.instance} {what}: nothing was started{_resume_of(before)}")
         elif delay is not None:
             note(f"{handle.instance} begins in {delay}")
         elif wait:
@@ -88,7 +89,8 @@ def start(
         print_json(shapes.Accepted(started))
     else:
         typer.echo(started)
-        note(f"next: turnlog wait {_quoted(started)}{' --not-begun' if delay and not before else ''}")
+        if before is None or before.status not in PAUSED:
+            note(f"next: turnlog wait {_quoted(started)}{' --not-begun' if delay and not before else ''}")
 
 
 def event(
@@ -163,13 +165,17 @@ def suspend(
 ) -> None:
     """Let an instance take no turn until it is resumed; what arrives for it waits."""
 
-    async def question(node: Node) -> None:
-        await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo:
+        info = await node.existing(instance)
         await node.client.suspend(instance, reason)
+        return info
 
-    ask(url, question)
+    before = ask(url, question)
     if as_json:
         print_json(shapes.Accepted(instance))
+    elif before.status is Status.SUSPENDED:
+        kept = f"its reason stays: {before.suspend_reason}"
+        typer.echo(f"{instance} was suspended already, and {kept}; next: turnlog resume {_quoted(instance)}")
     else:
         typer.echo(f"{instance} is suspended; next: turnlog resume {_quoted(instance)}")
 
@@ -339,6 +345,11 @@ def history(
 
     async def question(node: Node) -> tuple[InstanceInfo, shapes.History]:
         info = await node.existing(instance)
+        if execution is not None:
+            there = [each.execution_id for each in await node.client.list_executions(instance)]
+            if execution not in there:
+                listed = ", ".join(map(str, there)) or "none"
+                raise UsageError(f"expected an execution of {instance!r} ({listed}), but it is {execution}")
         return info, shapes.History(instance, tuple(await node.client.history(instance, execution)))
 
     info, found = ask(url, question)
@@ -349,10 +360,8 @@ def history(
     title = f"{instance}, execution {shown} of {info.current_execution_id}"
     if svg is None:
         typer.echo(f"{title}: {info.status.value}")
-    if not found.events and shown == info.current_execution_id:
+    if not found.events:
         note(f"no events yet; `turnlog status {_quoted(instance)}` says how it stands")
-    elif not found.events:
-        note(f"no events in execution {shown}; `turnlog history {_quoted(instance)}` shows the latest")
     elif svg is None:
         show.console().print(show.history(found.events))
     else:
@@ -411,8 +420,12 @@ def _print_accepted(instance: str, seen: InstanceInfo | None, text: str, *, as_j
     if seen is None:
         note(f"nobody was asked whether {instance} exists: this waits for its start if that is put off")
     elif seen.status in PAUSED:
-        next_is = f"turnlog resume {_quoted(instance)}"
-        note(f"{instance} is {seen.status.value}: it takes this once it goes on; next: {next_is}")
+        note(f"{instance} is {seen.status.value}: it takes this once it goes on{_resume_of(seen)}")
+
+
+def _resume_of(seen: InstanceInfo) -> str:
+    """What to do next with one that is held or suspended; nothing is said of another."""
+    return f"; next: turnlog resume {_quoted(seen.instance)}" if seen.status in PAUSED else ""
 
 
 def _quoted(instance: str) -> str:

@@ -270,6 +270,28 @@ def test_a_suspended_instance_says_what_to_do_next(turnlog: Command) -> None:
     assert "to be running, but it is cancelled" in ended.err
 
 
+def test_who_suspends_twice_hears_that_the_first_reason_stays(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "p 2")
+    turnlog("suspend", "p 2", "--reason", "a rest")
+    said = "p 2 was suspended already, and its reason stays: a rest; next: turnlog resume 'p 2'\n"
+    assert turnlog("suspend", "p 2", "--reason", "another") == (Exit.OK, said, "")
+    assert turnlog("status", "p 2", "--json").json["suspend_reason"] == "a rest"
+
+
+def test_a_start_of_what_is_paused_says_that_it_is_to_be_resumed(turnlog: Command) -> None:
+    turnlog("start", "reaches_out", "--id", "held 1", "--wait")
+    nothing = "exists already and is {}: nothing was started; next: turnlog resume '{}'\n"
+    assert turnlog("start", "welcome", "--id", "held 1") == (
+        Exit.OK,
+        "held 1\n",
+        f"held 1 {nothing.format('held', 'held 1')}",
+    )
+    turnlog("start", "approval", "--id", "p 3")
+    turnlog("suspend", "p 3")
+    again = turnlog("start", "approval", "--id", "p 3", "--wait", "--timeout", "0.05")
+    assert again.err.startswith(f"p 3 {nothing.format('suspended', 'p 3')}")
+
+
 def test_what_an_instance_keeps_is_shown(turnlog: Command) -> None:
     turnlog("start", "keeps", '"x"', "--id", "k", "--wait")
     rows = [line.split(maxsplit=2)[:2] for line in turnlog("keys", "k").out.splitlines() if "first" in line]
@@ -364,8 +386,14 @@ def test_a_history_is_a_timeline_that_says_what_answers_what(turnlog: Command) -
     events = turnlog("history", "h1", "--execution", "1", "--json").json["events"]
     assert [(event["event_id"], event["type"]) for event in events][-1] == (5, "OrchestrationCompleted")
     assert events[3]["result"] == "hello Ann"
-    ran = turnlog("history", "h1", "--execution", "2")
-    assert ran.err == "no events in execution 2; `turnlog history h1` shows the latest\n"
+
+
+def test_an_execution_that_is_not_there_is_refused(turnlog: Command) -> None:
+    turnlog("start", "countdown", "2", "--id", "h4", "--wait")
+    assert turnlog("history", "h4", "--execution", "2").out.startswith("h4, execution 2 of 3: completed\n")
+    refused = (Exit.USAGE, "", "turnlog: expected an execution of 'h4' (1, 2, 3), but it is 9\n")
+    assert turnlog("history", "h4", "--execution", "9") == refused
+    assert turnlog("history", "h4", "--execution", "9", "--json") == refused
 
 
 def test_a_latest_execution_without_events_does_not_send_people_to_itself(
