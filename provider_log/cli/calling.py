@@ -32,6 +32,19 @@ class Reuse(enum.Enum):
     RESTART_ENDED = "restart_ended"
 
 
+def reuse(text: str) -> Reuse:
+    """The choice that `text` names; a hyphen stands for an underscore.
+
+    Raises:
+        typer.BadParameter: It names none.
+    """
+    try:
+        return Reuse(text.replace("-", "_"))
+    except ValueError:
+        choices = ", ".join(each.value for each in Reuse)
+        raise typer.BadParameter(f"expected one of {choices}, but it is {text!r}") from None
+
+
 APPEARS_S = 1.0
 """An instance shows up with its first turn; a command that follows a start waits that long for it."""
 
@@ -69,6 +82,7 @@ IfExists = Annotated[
     typer.Option(
         "--if-exists",
         metavar="WHAT",
+        parser=reuse,
         help="Where the instance exists: ignore, refuse, or restart_ended, which lets one that has ended begin anew.",
         show_default=False,
     ),

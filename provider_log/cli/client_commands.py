@@ -27,6 +27,7 @@ from provider_log.cli.calling import (
     MessageId,
     Node,
     NotBegun,
+    Reuse,
     Timeout,
     Url,
     ask,
@@ -62,7 +63,8 @@ def start(
         raise typer.BadParameter("expected --wait with --timeout, but it is not there")
 
     async def question(node: Node) -> tuple[str, InstanceInfo | None, InstanceInfo | None]:
-        before = await node.provider.get_instance_info(instance) if instance and if_exists is None else None
+        silent = if_exists in {None, Reuse.IGNORE}  # the start itself says nothing where the instance exists
+        before = await node.provider.get_instance_info(instance) if instance and silent else None
         handle = await node.client.start(
             name,
             value,
@@ -299,7 +301,7 @@ def list_instances(
         typer.Option(
             "--status",
             metavar="STATUS",
-            help="Only those in it: running, completed, failed, cancelled, held.",
+            help="Only those in it: running, completed, failed, cancelled, held, suspended.",
             show_default=False,
         ),
     ] = None,

@@ -135,10 +135,11 @@ def test_a_start_can_refuse_or_begin_anew_what_exists(turnlog: Command) -> None:
     refused = turnlog("start", "welcome", '"Bob"', "--id", "r1", "--if-exists", "refuse")
     assert (refused.code, refused.out) == (Exit.USAGE, "")
     assert "expected this start to begin 'r1', but it exists and is completed" in refused.err
-    anew = turnlog("start", "welcome", '"Cy"', "--id", "r1", "--if-exists", "restart_ended", "--wait", "--json")
+    anew = turnlog("start", "welcome", '"Cy"', "--id", "r1", "--if-exists", "restart-ended", "--wait", "--json")
     assert anew.json["output"] == {"said": "hello Cy"}
     assert anew.json["current_execution_id"] == 2
-    assert turnlog("start", "welcome", "--if-exists", "replace").code == Exit.USAGE
+    again = turnlog("start", "welcome", '"Di"', "--id", "r1", "--if-exists", "restart_ended", "--wait", "--json")
+    assert again.json["current_execution_id"] == 3
 
 
 def test_an_event_can_be_kept_for_the_code(turnlog: Command) -> None:
@@ -168,6 +169,7 @@ def test_a_start_of_what_exists_says_so(turnlog: Command) -> None:
     again = turnlog("start", "welcome", '"Bob"', "--id", "s2")
     assert (again.code, again.out) == (Exit.OK, "s2\n")
     assert again.err.startswith("s2 exists already and is completed: nothing was started\n")
+    assert turnlog("start", "welcome", '"Bob"', "--id", "s2", "--if-exists", "ignore") == again
     waits = turnlog("start", "welcome", '"Bob"', "--id", "s2", "--wait")
     assert waits.err == "s2 exists already and is completed: nothing was started\n"
 
@@ -453,8 +455,14 @@ def test_an_instance_that_is_not_there_is_exit_3(
         (("start", "welcome", "--id", ""), "turnlog: expected a non-empty instance id, but it is empty"),
         (("start", "welcome", "--id", "a::sub::1"), "it marks automatic children"),
         (("start", "welcome", "--timeout", "1"), "expected --wait with --timeout, but it is not there"),
-        (("list", "--status", "tired"), "'tired' is not one of"),
-        (("list", "--limit", "0"), "--limit"),
+        (("start", "welcome", "--if-exists", "replace"), "one of ignore, refuse, restart_ended, but it is 'replace'\n"),
+        (("list", "--status", "tired"), "'--status': expected one of 'running', "),
+        (("list", "--status", "tired"), ", but it is 'tired'\n"),
+        (("list", "--limit", "0"), "'--limit': expected at least 1, but it is '0'\n"),
+        (("prune", "a", "--keep", "many"), "'--keep': expected a whole number, but it is 'many'\n"),
+        (("wait", "a", "--timeout", "abc"), "'--timeout': expected a number, but it is 'abc'\n"),
+        (("wait", "a", "--timeout", "-1"), "'--timeout': expected at least 0, but it is '-1'\n"),
+        (("dev", "kafka", "--brokers", "10"), "'--brokers': expected at most 9, but it is '10'\n"),
         (("event", "a"), "Missing argument 'NAME'"),
         (("fly",), "No such command 'fly'"),
         (("status", "a", "--url", "node:8620"), "turnlog: expected a URL like http://127.0.0.1:8620, but it is"),
