@@ -6,6 +6,7 @@ import re
 import types
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -111,7 +112,7 @@ async def test_a_start_of_what_exists_does_what_the_table_says(if_exists: str, m
             info = await handle.changed(info.revision)
         assert info.status.value == stands
         try:
-            await client.start(meets, "running", instance="a", if_exists=if_exists)  # pyright: ignore[reportArgumentType]
+            await client.start(meets, "running", instance="a", if_exists=cast("Any", if_exists))
         except InstanceExists:
             did = "raises `InstanceExists`"
         except WaitTimedOut:

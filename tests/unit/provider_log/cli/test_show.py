@@ -109,15 +109,14 @@ def test_a_history_says_what_was_asked_for_and_what_answers_it() -> None:
 
 
 def test_a_history_says_what_is_kept_under_which_key() -> None:
-    at = {"timestamp_ms": START_MS}
     events: list[AnyEvent] = [
-        KeyValueSet(event_id=1, **at, key="last seen", value=Payload(b"[1,2]")),
-        KeyValueCleared(event_id=2, **at, key="old"),
-        KeyValuesCleared(event_id=3, **at),
-        KeyValueRead(event_id=4, **at, key="count", value=Payload(b"7")),
-        KeyValueRead(event_id=5, **at, key="nothing"),
-        KeysRead(event_id=6, **at, keys=(KeptKey("a", 1), KeptKey("b", 2))),
-        KeysRead(event_id=7, **at),
+        KeyValueSet(event_id=1, timestamp_ms=START_MS, key="last seen", value=Payload(b"[1,2]")),
+        KeyValueCleared(event_id=2, timestamp_ms=START_MS, key="old"),
+        KeyValuesCleared(event_id=3, timestamp_ms=START_MS),
+        KeyValueRead(event_id=4, timestamp_ms=START_MS, key="count", value=Payload(b"7")),
+        KeyValueRead(event_id=5, timestamp_ms=START_MS, key="nothing"),
+        KeysRead(event_id=6, timestamp_ms=START_MS, keys=(KeptKey("a", 1), KeptKey("b", 2))),
+        KeysRead(event_id=7, timestamp_ms=START_MS),
     ]
     console = show.console()
     with console.capture() as printed:
