@@ -18,6 +18,7 @@ from provider_log.cli.exits import Exit, exit_of
 from provider_log.cli.node_command import node
 from provider_log.cli.simulate_command import simulate
 from provider_log.cli.topics_commands import topics
+from provider_log.cli.wrong_options import Commands
 from provider_log.log.port import LogError
 
 OURS = (EngineError, LogError)
@@ -25,6 +26,7 @@ OURS = (EngineError, LogError)
 
 app = typer.Typer(
     name="turnlog",
+    cls=Commands,
     help="Durable orchestrations: run a node, start orchestrations, see what happened.",
     no_args_is_help=True,
     add_completion=False,

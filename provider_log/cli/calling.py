@@ -32,8 +32,24 @@ class Reuse(enum.Enum):
     RESTART_ENDED = "restart_ended"
 
 
+def reuse(text: str) -> Reuse:
+    """The choice that `text` names; a hyphen stands for an underscore.
+
+    Raises:
+        typer.BadParameter: It names none.
+    """
+    try:
+        return Reuse(text.replace("-", "_"))
+    except ValueError:
+        choices = ", ".join(each.value for each in Reuse)
+        raise typer.BadParameter(f"expected one of {choices}, but it is {text!r}") from None
+
+
 APPEARS_S = 1.0
 """An instance shows up with its first turn; a command that follows a start waits that long for it."""
+
+PUT_OFF = "; --not-begun is for one whose start is put off"
+"""What the commands say that reach an instance before it begins."""
 
 Url = Annotated[
     str | None,
@@ -58,11 +74,15 @@ Deadline = Annotated[
     timedelta | None,
     typer.Option("--deadline", metavar="10m", parser=duration, help="End it when it takes longer.", show_default=False),
 ]
+NotBegun = Annotated[
+    bool, typer.Option("--not-begun", help="Its start is put off: do not ask whether it exists, it need not yet.")
+]
 IfExists = Annotated[
     Reuse | None,
     typer.Option(
         "--if-exists",
         metavar="WHAT",
+        parser=reuse,
         help="Where the instance exists: ignore, refuse, or restart_ended, which lets one that has ended begin anew.",
         show_default=False,
     ),
@@ -79,8 +99,8 @@ class Node:
         self.provider = provider
         self.client = Client(provider)
 
-    async def existing(self, instance: str) -> InstanceInfo:
-        """The state of `instance`, which may have been started this moment.
+    async def existing(self, instance: str, *, hint: str = "") -> InstanceInfo:
+        """The state of `instance`, which may have been started this moment; `hint` is said where it is not there.
 
         Raises:
             InstanceNotFound: There is none, also not after `APPEARS_S`.
@@ -92,11 +112,21 @@ class Node:
                 return await self.provider.changed(instance, 0)
             raise InstanceNotFound(
                 f"expected an instance {instance!r}, but there is none; `turnlog list` shows those there are, and "
-                "one that was started shows up once its node has the orchestration registered"
+                f"one that was started shows up once its node has the orchestration registered{hint}"
             ) from None
 
-    async def ended(self, instance: str, timeout_s: float | None) -> InstanceInfo:
-        """The state of `instance` once it has completed.
+    async def addressed(self, instance: str, *, not_begun: bool) -> InstanceInfo | None:
+        """The state of `instance`; None, and nobody is asked, if it is said that its start is put off.
+
+        Raises:
+            InstanceNotFound: There is none.
+        """
+        return None if not_begun else await self.existing(instance, hint=PUT_OFF)
+
+    async def ended(
+        self, instance: str, timeout_s: float | None, *, absent: str = "is its orchestration registered?"
+    ) -> InstanceInfo:
+        """The state of `instance` once it has completed; `absent` is said where it has not begun in time.
 
         Raises:
             OrchestrationFailed: It failed or was cancelled.
@@ -109,7 +139,7 @@ class Node:
         if info is None:
             info = await self.provider.get_instance_info(instance)
         if info is None or info.status not in STANDSTILL:
-            seen = f"it is {info.status.value}" if info else "it has not begun; is its orchestration registered?"
+            seen = f"it is {info.status.value}" if info else f"it has not begun; {absent}"
             raise WaitTimedOut(f"expected {instance!r} to end within {timeout_s:g} s, but {seen}")
         require_completed(info)
         return info

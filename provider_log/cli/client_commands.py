@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,8 @@ from provider_log.cli.calling import (
     InstanceId,
     MessageId,
     Node,
+    NotBegun,
+    Reuse,
     Timeout,
     Url,
     ask,
@@ -59,8 +62,9 @@ def start(
     if timeout is not None and not wait:
         raise typer.BadParameter("expected --wait with --timeout, but it is not there")
 
-    async def question(node: Node) -> tuple[str, InstanceInfo | None]:
-        before = await node.provider.get_instance_info(instance) if instance and if_exists is None else None
+    async def question(node: Node) -> tuple[str, InstanceInfo | None, InstanceInfo | None]:
+        silent = if_exists in {None, Reuse.IGNORE}  # the start itself says nothing where the instance exists
+        before = await node.provider.get_instance_info(instance) if instance and silent else None
         handle = await node.client.start(
             name,
             value,
@@ -71,21 +75,24 @@ def start(
             if_exists=None if if_exists is None else if_exists.value,
         )
         if before is not None:
-            note(f"{handle.instance} exists already and is {before.status.value}: nothing was started")
+            what = f"exists already and is {before.status.value}"
+            note(f"{handle.instance} {what}: nothing was started{_resume_of(before)}")
         elif delay is not None:
             note(f"{handle.instance} begins in {delay}")
         elif wait:
             note(f"started {handle.instance}")
-        return handle.instance, await node.ended(handle.instance, timeout) if wait else None
+        put_off = None if before else delay
+        return handle.instance, before, await _started_ended(node, handle.instance, timeout, put_off) if wait else None
 
-    started, info = ask(url, question)
+    started, before, info = ask(url, question)
     if info is not None:
         _print_end(info, as_json=as_json)
     elif as_json:
         print_json(shapes.Accepted(started))
     else:
         typer.echo(started)
-        note(f"next: turnlog wait {_quoted(started)}")
+        if before is None or before.status not in PAUSED:
+            note(f"next: turnlog wait {_quoted(started)}{' --not-begun' if delay and not before else ''}")
 
 
 def event(
@@ -94,18 +101,19 @@ def event(
     data: Data = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep it for the next wait, if nobody waits for it.")] = False,
     message_id: MessageId = None,
+    not_begun: NotBegun = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Raise an event for an instance. One that nobody waits for is dropped; --keep, or `enqueue`, keeps it."""
     value = value_of(data)
 
-    async def question(node: Node) -> InstanceInfo:
-        info = await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo | None:
+        info = await node.addressed(instance, not_begun=not_begun)
         await node.client.raise_event(instance, name, value, keep=keep, message_id=message_id)
         return info
 
-    _print_accepted(ask(url, question), f"event {name} is on its way to {instance}", as_json=as_json)
+    _print_accepted(instance, ask(url, question), f"event {name} is on its way to {instance}", as_json=as_json)
 
 
 def enqueue(
@@ -113,18 +121,21 @@ def enqueue(
     queue: Annotated[str, typer.Argument(metavar="NAME", help="Name of the queue.", show_default=False)],
     data: Data = None,
     message_id: MessageId = None,
+    not_begun: NotBegun = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a message in a queue of an instance; it is kept until it is read."""
     value = value_of(data)
 
-    async def question(node: Node) -> InstanceInfo:
-        info = await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo | None:
+        info = await node.addressed(instance, not_begun=not_begun)
         await node.client.enqueue_message(instance, queue, value, message_id=message_id)
         return info
 
-    _print_accepted(ask(url, question), f"a message for queue {queue} is on its way to {instance}", as_json=as_json)
+    _print_accepted(
+        instance, ask(url, question), f"a message for queue {queue} is on its way to {instance}", as_json=as_json
+    )
 
 
 def cancel(
@@ -132,17 +143,18 @@ def cancel(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="What its history says.")
     ] = "cancelled from the command line",
+    not_begun: NotBegun = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask an instance to end; its code may clean up first."""
 
-    async def question(node: Node) -> InstanceInfo:
-        info = await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo | None:
+        info = await node.addressed(instance, not_begun=not_begun)
         await node.client.cancel(instance, reason)
         return info
 
-    _print_accepted(ask(url, question), f"{instance} is asked to end", as_json=as_json)
+    _print_accepted(instance, ask(url, question), f"{instance} is asked to end", as_json=as_json)
 
 
 def suspend(
@@ -155,13 +167,17 @@ def suspend(
 ) -> None:
     """Let an instance take no turn until it is resumed; what arrives for it waits."""
 
-    async def question(node: Node) -> None:
-        await node.existing(instance)
+    async def question(node: Node) -> InstanceInfo:
+        info = await node.existing(instance)
         await node.client.suspend(instance, reason)
+        return info
 
-    ask(url, question)
+    before = ask(url, question)
     if as_json:
         print_json(shapes.Accepted(instance))
+    elif before.status is Status.SUSPENDED:
+        kept = f"its reason stays: {before.suspend_reason}"
+        typer.echo(f"{instance} was suspended already, and {kept}; next: turnlog resume {_quoted(instance)}")
     else:
         typer.echo(f"{instance} is suspended; next: turnlog resume {_quoted(instance)}")
 
@@ -262,12 +278,19 @@ def status(instance: InstanceId, url: Url = None, as_json: AsJson = False) -> No
         show.console().print(show.instance(info, SystemClock().now_ms()))
 
 
-def wait(instance: InstanceId, timeout: Timeout = None, url: Url = None, as_json: AsJson = False) -> None:
+def wait(
+    instance: InstanceId,
+    timeout: Timeout = None,
+    not_begun: NotBegun = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
     """Wait for an instance to end, and print what it returned."""
 
     async def question(node: Node) -> InstanceInfo:
-        await node.existing(instance)
-        return await node.ended(instance, timeout)
+        await node.addressed(instance, not_begun=not_begun)
+        absent = "is its start put off for longer, or its orchestration not registered?"
+        return await node.ended(instance, timeout, absent=absent)
 
     _print_end(ask(url, question), as_json=as_json)
 
@@ -278,7 +301,7 @@ def list_instances(
         typer.Option(
             "--status",
             metavar="STATUS",
-            help="Only those in it: running, completed, failed, cancelled, held.",
+            help="Only those in it: running, completed, failed, cancelled, held, suspended.",
             show_default=False,
         ),
     ] = None,
@@ -324,6 +347,11 @@ def history(
 
     async def question(node: Node) -> tuple[InstanceInfo, shapes.History]:
         info = await node.existing(instance)
+        if execution is not None:
+            there = [each.execution_id for each in await node.client.list_executions(instance)]
+            if execution not in there:
+                listed = ", ".join(map(str, there)) or "none"
+                raise UsageError(f"expected an execution of {instance!r} ({listed}), but it is {execution}")
         return info, shapes.History(instance, tuple(await node.client.history(instance, execution)))
 
     info, found = ask(url, question)
@@ -334,10 +362,8 @@ def history(
     title = f"{instance}, execution {shown} of {info.current_execution_id}"
     if svg is None:
         typer.echo(f"{title}: {info.status.value}")
-    if not found.events and shown == info.current_execution_id:
+    if not found.events:
         note(f"no events yet; `turnlog status {_quoted(instance)}` says how it stands")
-    elif not found.events:
-        note(f"no events in execution {shown}; `turnlog history {_quoted(instance)}` shows the latest")
     elif svg is None:
         show.console().print(show.history(found.events))
     else:
@@ -363,6 +389,14 @@ COMMANDS = {
 }
 
 
+async def _started_ended(node: Node, instance: str, timeout_s: float | None, delay: timedelta | None) -> InstanceInfo:
+    """The state of an instance that was started this moment, once it has completed."""
+    if delay is None or timeout_s is None or delay.total_seconds() < timeout_s:
+        return await node.ended(instance, timeout_s)
+    next_is = f"turnlog wait {_quoted(instance)} --not-begun"
+    return await node.ended(instance, timeout_s, absent=f"its start is put off by {delay}; next: {next_is}")
+
+
 def _write(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
@@ -377,17 +411,23 @@ def _print_end(info: InstanceInfo, *, as_json: bool) -> None:
         typer.echo(show.payload(info.output, indent=True))
 
 
-def _print_accepted(seen: InstanceInfo, text: str, *, as_json: bool) -> None:
-    """What was sent, or, for an instance that has ended, that nothing comes of it; on stderr what a paused one does."""
+def _print_accepted(instance: str, seen: InstanceInfo | None, text: str, *, as_json: bool) -> None:
+    """What was sent, or, for an instance that has ended, that nothing comes of it; on stderr what else is to know."""
     if as_json:
-        print_json(shapes.Accepted(seen.instance))
-    elif seen.status in TERMINAL:
-        typer.echo(f"{seen.instance} has ended ({seen.status.value}): nothing will happen")
+        print_json(shapes.Accepted(instance))
+    elif seen is not None and seen.status in TERMINAL:
+        typer.echo(f"{instance} has ended ({seen.status.value}): nothing will happen")
     else:
         typer.echo(text)
-    if seen.status in PAUSED:
-        next_is = f"turnlog resume {_quoted(seen.instance)}"
-        note(f"{seen.instance} is {seen.status.value}: it takes this once it goes on; next: {next_is}")
+    if seen is None:
+        note(f"nobody was asked whether {instance} exists: this waits for its start if that is put off")
+    elif seen.status in PAUSED:
+        note(f"{instance} is {seen.status.value}: it takes this once it goes on{_resume_of(seen)}")
+
+
+def _resume_of(seen: InstanceInfo) -> str:
+    """What to do next with one that is held or suspended; nothing is said of another."""
+    return f"; next: turnlog resume {_quoted(seen.instance)}" if seen.status in PAUSED else ""
 
 
 def _quoted(instance: str) -> str:

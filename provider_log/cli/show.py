@@ -4,6 +4,7 @@ import datetime
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import msgspec
 from rich import box
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from engine.model.events import AnyEvent
+from engine.model.events import AnyEvent, KeptKey
 from engine.model.failure import Failure
 from engine.model.key_values import KeyValue
 from engine.model.payload import JSON, Payload
@@ -156,10 +157,18 @@ def _failure(value: object) -> str:
     return shortened(f"{value.type}: {value.message}") if isinstance(value, Failure) else ""
 
 
+def _kept_keys(value: object) -> str:
+    keys = cast("tuple[KeptKey, ...]", value)
+    return shortened(", ".join(each.key for each in keys) or "none")
+
+
 SAID: dict[str, Callable[[object], str]] = {
     "name": _text,
     "version": _text,
     "instance": _text,
+    "key": _text,
+    "value": _payload,
+    "keys": _kept_keys,
     "input": _payload,
     "data": _payload,
     "result": _payload,

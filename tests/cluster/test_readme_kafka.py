@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.e2e.node_process import TURNLOG, clean_environment
-from tests.e2e.test_readme import ALONE, ON_KAFKA, assert_printed, blocks, free_port, run, transcript
+from tests.e2e.test_readme import ALONE, ON_KAFKA, assert_printed, blocks, free_port, transcript, typed
 
 
 def until_ready(node: subprocess.Popen[str]) -> None:
@@ -47,7 +47,7 @@ def test_a_node_is_killed_and_the_other_has_its_work(bootstrap: str, tmp_path: P
             elif words[:2] == ["kill", "-9"]:
                 nodes[int(words[2].removeprefix("%")) - 1].kill()
             else:
-                assert_printed(command, run(["sh", "-c", command], tmp_path, environment), expected)
+                assert_printed(command, typed(command, tmp_path, environment), expected)
         assert len(nodes) == 2
         nodes[1].terminate()
         nodes[1].communicate(timeout=60)

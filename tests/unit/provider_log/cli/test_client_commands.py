@@ -65,8 +65,61 @@ def test_a_start_prints_the_id_alone_and_says_what_comes_next(turnlog: Command) 
 @pytest.mark.parametrize(("delay", "shown"), [("1h", "1:00:00"), ("1.5d", "1 day, 12:00:00"), ("90000ms", "0:01:30")])
 def test_a_delayed_start_says_when_it_begins(turnlog: Command, delay: str, shown: str) -> None:
     ran = turnlog("start", "welcome", '"Ann"', "--id", delay, "--delay", delay)
-    assert ran == (Exit.OK, f"{delay}\n", f"{delay} begins in {shown}\nnext: turnlog wait {delay}\n")
+    assert ran == (Exit.OK, f"{delay}\n", f"{delay} begins in {shown}\nnext: turnlog wait {delay} --not-begun\n")
     assert turnlog("status", delay).code == Exit.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cancel", "off-1"), "off-1 is asked to end\n"),
+        (("event", "off-2", "decision", "--keep"), "event decision is on its way to off-2\n"),
+        (("enqueue", "off-3", "lines", "7"), "a message for queue lines is on its way to off-3\n"),
+    ],
+)
+def test_what_has_not_begun_is_reached_where_that_is_said(
+    turnlog: Command, arguments: tuple[str, ...], said: str
+) -> None:
+    instance = arguments[1]
+    program = {"off-1": "approval", "off-2": "approval", "off-3": "reader"}[instance]
+    turnlog("start", program, "--id", instance, "--delay", "1s")
+    waits = f"nobody was asked whether {instance} exists: this waits for its start if that is put off\n"
+    assert turnlog(*arguments, "--not-begun") == (Exit.OK, said, waits)
+    ended = turnlog("wait", instance, "--not-begun")
+    assert (ended.code, ended.out) == {"off-1": (1, ""), "off-2": (0, "null\n"), "off-3": (0, "7\n")}[instance]
+
+
+def test_a_wait_for_what_has_not_begun_says_so_when_it_takes_too_long(
+    turnlog: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provider_log.cli.calling.APPEARS_S", 0.01)
+    ran = turnlog("start", "welcome", '"Ann"', "--id", "off 4", "--delay", "1h", "--wait", "--timeout", "0.05")
+    assert ran.code == Exit.TIMED_OUT
+    assert ran.err.endswith(
+        "turnlog: expected 'off 4' to end within 0.05 s, but it has not begun; its start is put off by 1:00:00; "
+        "next: turnlog wait 'off 4' --not-begun\n"
+    )
+    ran = turnlog("wait", "off 4", "--timeout", "0.05", "--not-begun")
+    assert ran.code == Exit.TIMED_OUT
+    assert "it has not begun; is its start put off for longer, or its orchestration not registered?" in ran.err
+
+
+@pytest.mark.parametrize("arguments", [("cancel",), ("event", "decision"), ("enqueue", "lines"), ("wait",)])
+def test_who_reaches_for_what_has_not_begun_is_told_of_the_flag(
+    turnlog: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("provider_log.cli.calling.APPEARS_S", 0.01)
+    command, *rest = arguments
+    turnlog("start", "approval", "--id", "off-6", "--delay", "1h")
+    ran = turnlog(command, "off-6", *rest)
+    assert ran.code == Exit.NOT_FOUND
+    assert ran.err.endswith("; --not-begun is for one whose start is put off\n")
+
+
+def test_a_delayed_start_of_what_exists_is_waited_for_as_it_is(turnlog: Command) -> None:
+    turnlog("start", "welcome", '"Ann"', "--id", "off-5", "--wait")
+    ran = turnlog("start", "welcome", '"Ann"', "--id", "off-5", "--delay", "1h")
+    assert ran.err.endswith("nothing was started\nnext: turnlog wait off-5\n")
 
 
 @pytest.mark.parametrize("delay", ["10", "s", "-1s", "1y", "99999999999d"])
@@ -82,10 +135,11 @@ def test_a_start_can_refuse_or_begin_anew_what_exists(turnlog: Command) -> None:
     refused = turnlog("start", "welcome", '"Bob"', "--id", "r1", "--if-exists", "refuse")
     assert (refused.code, refused.out) == (Exit.USAGE, "")
     assert "expected this start to begin 'r1', but it exists and is completed" in refused.err
-    anew = turnlog("start", "welcome", '"Cy"', "--id", "r1", "--if-exists", "restart_ended", "--wait", "--json")
+    anew = turnlog("start", "welcome", '"Cy"', "--id", "r1", "--if-exists", "restart-ended", "--wait", "--json")
     assert anew.json["output"] == {"said": "hello Cy"}
     assert anew.json["current_execution_id"] == 2
-    assert turnlog("start", "welcome", "--if-exists", "replace").code == Exit.USAGE
+    again = turnlog("start", "welcome", '"Di"', "--id", "r1", "--if-exists", "restart_ended", "--wait", "--json")
+    assert again.json["current_execution_id"] == 3
 
 
 def test_an_event_can_be_kept_for_the_code(turnlog: Command) -> None:
@@ -115,6 +169,7 @@ def test_a_start_of_what_exists_says_so(turnlog: Command) -> None:
     again = turnlog("start", "welcome", '"Bob"', "--id", "s2")
     assert (again.code, again.out) == (Exit.OK, "s2\n")
     assert again.err.startswith("s2 exists already and is completed: nothing was started\n")
+    assert turnlog("start", "welcome", '"Bob"', "--id", "s2", "--if-exists", "ignore") == again
     waits = turnlog("start", "welcome", '"Bob"', "--id", "s2", "--wait")
     assert waits.err == "s2 exists already and is completed: nothing was started\n"
 
@@ -217,6 +272,28 @@ def test_a_suspended_instance_says_what_to_do_next(turnlog: Command) -> None:
     assert "to be running, but it is cancelled" in ended.err
 
 
+def test_who_suspends_twice_hears_that_the_first_reason_stays(turnlog: Command) -> None:
+    turnlog("start", "approval", "--id", "p 2")
+    turnlog("suspend", "p 2", "--reason", "a rest")
+    said = "p 2 was suspended already, and its reason stays: a rest; next: turnlog resume 'p 2'\n"
+    assert turnlog("suspend", "p 2", "--reason", "another") == (Exit.OK, said, "")
+    assert turnlog("status", "p 2", "--json").json["suspend_reason"] == "a rest"
+
+
+def test_a_start_of_what_is_paused_says_that_it_is_to_be_resumed(turnlog: Command) -> None:
+    turnlog("start", "reaches_out", "--id", "held 1", "--wait")
+    nothing = "exists already and is {}: nothing was started; next: turnlog resume '{}'\n"
+    assert turnlog("start", "welcome", "--id", "held 1") == (
+        Exit.OK,
+        "held 1\n",
+        f"held 1 {nothing.format('held', 'held 1')}",
+    )
+    turnlog("start", "approval", "--id", "p 3")
+    turnlog("suspend", "p 3")
+    again = turnlog("start", "approval", "--id", "p 3", "--wait", "--timeout", "0.05")
+    assert again.err.startswith(f"p 3 {nothing.format('suspended', 'p 3')}")
+
+
 def test_what_an_instance_keeps_is_shown(turnlog: Command) -> None:
     turnlog("start", "keeps", '"x"', "--id", "k", "--wait")
     rows = [line.split(maxsplit=2)[:2] for line in turnlog("keys", "k").out.splitlines() if "first" in line]
@@ -311,8 +388,14 @@ def test_a_history_is_a_timeline_that_says_what_answers_what(turnlog: Command) -
     events = turnlog("history", "h1", "--execution", "1", "--json").json["events"]
     assert [(event["event_id"], event["type"]) for event in events][-1] == (5, "OrchestrationCompleted")
     assert events[3]["result"] == "hello Ann"
-    ran = turnlog("history", "h1", "--execution", "2")
-    assert ran.err == "no events in execution 2; `turnlog history h1` shows the latest\n"
+
+
+def test_an_execution_that_is_not_there_is_refused(turnlog: Command) -> None:
+    turnlog("start", "countdown", "2", "--id", "h4", "--wait")
+    assert turnlog("history", "h4", "--execution", "2").out.startswith("h4, execution 2 of 3: completed\n")
+    refused = (Exit.USAGE, "", "turnlog: expected an execution of 'h4' (1, 2, 3), but it is 9\n")
+    assert turnlog("history", "h4", "--execution", "9") == refused
+    assert turnlog("history", "h4", "--execution", "9", "--json") == refused
 
 
 def test_a_latest_execution_without_events_does_not_send_people_to_itself(
@@ -372,8 +455,14 @@ def test_an_instance_that_is_not_there_is_exit_3(
         (("start", "welcome", "--id", ""), "turnlog: expected a non-empty instance id, but it is empty"),
         (("start", "welcome", "--id", "a::sub::1"), "it marks automatic children"),
         (("start", "welcome", "--timeout", "1"), "expected --wait with --timeout, but it is not there"),
-        (("list", "--status", "tired"), "'tired' is not one of"),
-        (("list", "--limit", "0"), "--limit"),
+        (("start", "welcome", "--if-exists", "replace"), "one of ignore, refuse, restart_ended, but it is 'replace'\n"),
+        (("list", "--status", "tired"), "'--status': expected one of 'running', "),
+        (("list", "--status", "tired"), ", but it is 'tired'\n"),
+        (("list", "--limit", "0"), "'--limit': expected at least 1, but it is '0'\n"),
+        (("prune", "a", "--keep", "many"), "'--keep': expected a whole number, but it is 'many'\n"),
+        (("wait", "a", "--timeout", "abc"), "'--timeout': expected a number, but it is 'abc'\n"),
+        (("wait", "a", "--timeout", "-1"), "'--timeout': expected at least 0, but it is '-1'\n"),
+        (("dev", "kafka", "--brokers", "10"), "'--brokers': expected at most 9, but it is '10'\n"),
         (("event", "a"), "Missing argument 'NAME'"),
         (("fly",), "No such command 'fly'"),
         (("status", "a", "--url", "node:8620"), "turnlog: expected a URL like http://127.0.0.1:8620, but it is"),

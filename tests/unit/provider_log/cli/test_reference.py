@@ -59,3 +59,10 @@ def test_the_calls_in_the_http_page_are_endpoints() -> None:
             each.method == (method or "GET") and re.fullmatch(re.sub(r"{\w+}", "[^/]+", each.path), path)
             for each in ENDPOINTS
         ), (method, path)
+
+
+def test_which_commands_end_well_though_the_instance_has_ended_is_said() -> None:
+    """What each does is in test_client_commands: `event`, `enqueue` and `cancel` say so, the others are refused."""
+    text = " ".join(CLI.split())
+    assert "What `event`, `enqueue` and `cancel` send to an instance that has ended changes nothing" in text
+    assert "are refused, with exit code 2" in text

@@ -6,6 +6,12 @@ from engine.model.events import (
     ActivityFailed,
     ActivityScheduled,
     AnyEvent,
+    KeptKey,
+    KeysRead,
+    KeyValueCleared,
+    KeyValueRead,
+    KeyValuesCleared,
+    KeyValueSet,
     OrchestrationStarted,
     SubOrchestrationScheduled,
     TimerCreated,
@@ -99,4 +105,29 @@ def test_a_history_says_what_was_asked_for_and_what_answers_it() -> None:
         ["4", "+0.000s", "ActivityScheduled", "weigh", "[1]"],
         ["5", "+1.250s", "ActivityFailed", "weigh", "#4", "E:", "no"],
         ["6", "+1m30.001s", "TimerFired", "#2"],
+    ]
+
+
+def test_a_history_says_what_is_kept_under_which_key() -> None:
+    events: list[AnyEvent] = [
+        KeyValueSet(event_id=1, timestamp_ms=START_MS, key="last seen", value=Payload(b"[1,2]")),
+        KeyValueCleared(event_id=2, timestamp_ms=START_MS, key="old"),
+        KeyValuesCleared(event_id=3, timestamp_ms=START_MS),
+        KeyValueRead(event_id=4, timestamp_ms=START_MS, key="count", value=Payload(b"7")),
+        KeyValueRead(event_id=5, timestamp_ms=START_MS, key="nothing"),
+        KeysRead(event_id=6, timestamp_ms=START_MS, keys=(KeptKey("a", 1), KeptKey("b", 2))),
+        KeysRead(event_id=7, timestamp_ms=START_MS),
+    ]
+    console = show.console()
+    with console.capture() as printed:
+        console.print(show.history(events))
+    rows = [line.split()[2:] for line in printed.get().splitlines() if line.strip()[:1].isdigit()]
+    assert rows == [
+        ["KeyValueSet", "last", "seen", "[1,2]"],
+        ["KeyValueCleared", "old"],
+        ["KeyValuesCleared"],
+        ["KeyValueRead", "count", "7"],
+        ["KeyValueRead", "nothing"],
+        ["KeysRead", "a,", "b"],
+        ["KeysRead", "none"],
     ]
