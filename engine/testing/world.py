@@ -293,10 +293,19 @@ class World:
                 new_incarnation=next(self._incarnations),
             )
         if isinstance(turn, Unregistered):
-            raise ScenarioFailed(f"expected orchestration {turn.name!r} among those given, but it is not")
+            raise ScenarioFailed(self._missing(turn))
         if not isinstance(turn, Committed):
             raise ScenarioFailed(getattr(turn, "reason", None) or getattr(turn, "failure").message)  # noqa: B009
         self._commit(instance, turn)
+
+    def _missing(self, turn: Unregistered) -> str:
+        given = [one.version for one in self._registry.orchestrations() if one.name == turn.name]
+        if turn.version is None or not given:
+            return f"expected orchestration {turn.name!r} among those given, but it is not"
+        return (
+            f"expected version {turn.version} of orchestration {turn.name!r} among those given, "
+            f"but they have {', '.join(given)}"
+        )
 
     def _commit(self, instance: str, turn: Committed) -> None:
         result = turn.result

@@ -246,6 +246,21 @@ def test_what_was_not_given_is_named(missing: str) -> None:
         run(order, 1) if "charge" in missing else run(family, activities=[charge])
 
 
+def test_a_version_that_was_not_given_is_named_with_those_that_were() -> None:
+    @orchestration
+    async def asks(ctx: OrchestrationContext, name: str) -> str:
+        if name == "asks":
+            return ctx.continue_as_new(name, version="9.0.0")
+        return await ctx.schedule_sub_orchestration(name, 1, output=str, version="9.9.9")
+
+    with pytest.raises(ScenarioFailed, match=r"expected version 9.0.0 of orchestration 'asks' .*, but they have 1.0.0"):
+        run(asks, "asks")
+    with pytest.raises(ScenarioFailed, match=r"version 9.9.9 of orchestration 'order' among those given, but they hav"):
+        run(asks, "order", orchestrations=[order])
+    with pytest.raises(ScenarioFailed, match=r"expected orchestration 'nobody' among those given, but it is not"):
+        run(asks, "nobody")
+
+
 def test_a_stored_history_replays_and_a_difference_is_reported() -> None:
     history = run(order, 5, activities=[charge]).history
     replay(order, history)
