@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from engine import (
     OrchestrationFailed,
     RetryPolicy,
     Status,
+    UsageError,
     activity,
     orchestration,
 )
@@ -259,6 +261,23 @@ def test_a_version_that_was_not_given_is_named_with_those_that_were() -> None:
         run(asks, "order", orchestrations=[order])
     with pytest.raises(ScenarioFailed, match=r"expected orchestration 'nobody' among those given, but it is not"):
         run(asks, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "complaint"),
+    [
+        ({"durations": {"charge": 5}}, "expected the duration of activity charge to be a timedelta, but it is 5"),
+        ({"durations": {"chrage": timedelta(1)}}, r"among those given \(charge\), but got 'chrage'"),
+        ({"durations": 5}, "expected durations by the name of the activity, but they are 5"),
+        ({"script": ["x"]}, r"expected a script of raise_event\(…\), .*, but it has 'x'"),
+        ({"script": cancel()}, r"expected script to be a list of what happens, but it is Scripted\("),
+        ({"script": [raise_event("a", at=cast("Any", 5))]}, "expected `at` of a step .* a timedelta, but it is 5"),
+    ],
+    ids=["duration", "name", "durations", "step", "script", "at"],
+)
+def test_a_scenario_that_cannot_be_played_is_refused(scenario: Any, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        run(order, 5, activities=[charge], **scenario)
 
 
 def test_a_stored_history_replays_and_a_difference_is_reported() -> None:
