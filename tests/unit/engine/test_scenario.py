@@ -151,6 +151,42 @@ def test_an_activity_that_takes_longer_than_it_may_fails_in_its_time() -> None:
     assert takes("lives", timedelta(hours=2)) == (slow, timedelta(hours=1))
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError("no more"), ValueError("no")], ids=type)
+@pytest.mark.parametrize("is_async", [True, False])
+def test_whatever_an_activity_raises_is_its_failure_as_on_a_node(raised: BaseException, is_async: bool) -> None:
+    def leaves(amount: int) -> str:
+        raise raised
+
+    async def leaves_later(amount: int) -> str:
+        await asyncio.sleep(0)
+        raise raised
+
+    @orchestration
+    async def catches(ctx: OrchestrationContext) -> str:
+        try:
+            return await ctx.schedule_activity("leaves", 1, output=str)
+        except ActivityError as error:
+            return f"{error.failure.type}: {error.failure.message}"
+
+    outcome = run(catches, activities={"leaves": leaves_later if is_async else leaves})
+    assert outcome.output == f"{type(raised).__name__}: {raised}"
+
+
+async def test_a_test_that_is_cancelled_in_an_activity_ends() -> None:
+    begun = asyncio.Event()
+
+    async def hangs(amount: int) -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    playing = asyncio.ensure_future(run_async(order, 5, activities={"charge": hangs}))
+    await begun.wait()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+
+
 def test_the_next_attempt_reads_what_the_one_before_said() -> None:
     seen: list[object] = []
 
