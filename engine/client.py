@@ -81,7 +81,7 @@ class Handle(Generic[O]):
         self._client = client
         self._output = output
 
-    async def wait(self, timeout: float | None = None) -> O:
+    async def wait(self, timeout: float | timedelta | None = None) -> O:
         """As `Client.wait`."""
         return cast("O", await self._client.wait(self.instance, timeout, output=self._output))
 
@@ -194,7 +194,7 @@ class Client(AdminCalls):
         arguments.options(options, StartOptions.__annotations__, "a start")
         output: Any = Any
         if isinstance(orchestration, str):
-            name = orchestration
+            name = arguments.name(orchestration, "the name of an orchestration")
         else:
             definition = orchestration_definition(orchestration)
             name, output = definition.name, definition.output_type
@@ -206,10 +206,10 @@ class Client(AdminCalls):
             instance=_checked(self._chance.token() if chosen is None else chosen),
             name=name,
             input=self._payload(input, f"the input of {name}"),
-            version=options.get("version"),
+            version=arguments.version(options.get("version"), "version"),
             deadline_ms=_deadline_ms(options.get("deadline")),
             if_exists=reuse_policy(options.get("if_exists")),
-            message_id=options.get("message_id") or self._chance.token(),
+            message_id=self._message_id(options.get("message_id")),
         )
         if message.if_exists is not None and delay_ms:
             raise UsageError("expected no delay beside if_exists, for who is there by then is not known before")
@@ -251,10 +251,10 @@ class Client(AdminCalls):
         With `keep` it is not lost: the execution keeps it until its code waits for that name.
 
         Raises:
-            UsageError: The id cannot be one, or `data` cannot travel.
+            UsageError: The id or the name cannot be one, or `data` cannot travel.
         """
-        payload = self._payload(data, f"the data of event {name}")
-        message_id = message_id or self._chance.token()
+        payload = self._payload(data, f"the data of event {arguments.name(name, 'the name of an external event')}")
+        message_id = self._message_id(message_id)
         await self._send(
             RaiseEvent(instance=_present(instance), name=name, data=payload, keep=keep, message_id=message_id)
         )
@@ -265,15 +265,20 @@ class Client(AdminCalls):
         """Put a message in a queue of the instance; it stays until it is read. Lost if there is no such instance.
 
         Raises:
-            UsageError: The id cannot be one, or `data` cannot travel.
+            UsageError: The id or the name cannot be one, or `data` cannot travel.
         """
-        payload = self._payload(data, f"the data of a message for queue {queue}")
-        message_id = message_id or self._chance.token()
+        payload = self._payload(data, f"the data of a message for queue {arguments.name(queue, 'the name of a queue')}")
+        message_id = self._message_id(message_id)
         await self._send(EnqueueMessage(instance=_present(instance), name=queue, data=payload, message_id=message_id))
 
     async def cancel(self, instance: str, reason: str = REASON, *, message_id: str | None = None) -> None:
-        """Ask the instance to end: its code sees `CancelledError`. Nothing happens if it has ended or is unknown."""
-        message_id = message_id or self._chance.token()
+        """Ask the instance to end: its code sees `CancelledError`. Nothing happens if it has ended or is unknown.
+
+        Raises:
+            UsageError: The id cannot be one, or the reason is no text.
+        """
+        reason = arguments.text(reason, "the reason of a cancel")
+        message_id = self._message_id(message_id)
         await self._send(CancelInstance(instance=_present(instance), reason=reason, message_id=message_id))
 
     # From an instance
@@ -282,9 +287,10 @@ class Client(AdminCalls):
         """State of the instance, as committed.
 
         Raises:
+            UsageError: The id is no text.
             InstanceNotFound: It does not exist; after `start` that is so until its first turn.
         """
-        info = await self._repeated(lambda: self._provider.get_instance_info(instance))
+        info = await self._repeated(lambda: self._provider.get_instance_info(_text(instance)))
         if info is None:
             raise InstanceNotFound(f"expected an instance {instance!r}, but there is none")
         return info
@@ -297,29 +303,31 @@ class Client(AdminCalls):
         return await self._repeated(lambda: self._provider.changed(instance, seen))
 
     @overload
-    async def wait(self, instance: str, timeout: float | None = None) -> Any: ...
+    async def wait(self, instance: str, timeout: float | timedelta | None = None) -> Any: ...
     @overload
-    async def wait(self, instance: str, timeout: float | None = None, *, output: type[O]) -> O: ...
-    async def wait(self, instance: str, timeout: float | None = None, *, output: Any = Any) -> Any:
+    async def wait(self, instance: str, timeout: float | timedelta | None = None, *, output: type[O]) -> O: ...
+    async def wait(self, instance: str, timeout: float | timedelta | None = None, *, output: Any = Any) -> Any:
         """What the orchestration returned, once the instance has completed; it need not exist yet.
 
         Args:
             instance: Its id.
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds, or a timedelta; None waits for ever.
             output: What it returned, as which type.
 
         Raises:
+            UsageError: `timeout` is neither, or the id is no text.
             OrchestrationFailed: It failed or was cancelled.
             OrchestrationHeld: It is held, or became so meanwhile. After `resume` it may be waited for again.
             WaitTimedOut: It has not ended in time. It goes on.
             ConversionError: It returned something else than `output`.
         """
-        ending = self._repeated(lambda: self._provider.ended(instance))
+        seconds = _seconds(timeout)
+        ending = self._repeated(lambda: self._provider.ended(_text(instance)))
         try:
-            info = await (ending if timeout is None else within(self._clock, ending, math.ceil(timeout * 1000)))
+            info = await (ending if seconds is None else within(self._clock, ending, math.ceil(seconds * 1000)))
         except TimeoutError:
             raise WaitTimedOut(
-                f"expected {instance!r} to end within {timeout:g} s, but {await self._last_seen(instance)}"
+                f"expected {instance!r} to end within {seconds:g} s, but {await self._last_seen(instance)}"
             ) from None
         require_completed(info)
         return self._converter.decode(info.output or NULL, output, f"the output of {instance}")
@@ -350,13 +358,15 @@ class Client(AdminCalls):
         return None if kept is None else self._decoded(kept, instance, key, value)
 
     @overload
-    async def wait_for_key_value(self, instance: str, key: str, *, timeout: float | None = None) -> object: ...
+    async def wait_for_key_value(
+        self, instance: str, key: str, *, timeout: float | timedelta | None = None
+    ) -> object: ...
     @overload
     async def wait_for_key_value(
-        self, instance: str, key: str, value: type[T], *, timeout: float | None = None
+        self, instance: str, key: str, value: type[T], *, timeout: float | timedelta | None = None
     ) -> T: ...
     async def wait_for_key_value(
-        self, instance: str, key: str, value: Any = object, *, timeout: float | None = None
+        self, instance: str, key: str, value: Any = object, *, timeout: float | timedelta | None = None
     ) -> Any:
         """What the instance keeps under `key`, once it keeps something there; the instance need not exist yet.
 
@@ -364,18 +374,20 @@ class Client(AdminCalls):
             instance: Its id.
             key: As its code names it.
             value: Type to convert to.
-            timeout: Seconds; None waits for ever, whether or not the instance has ended.
+            timeout: Seconds, or a timedelta; None waits for ever, whether or not the instance has ended.
 
         Raises:
+            UsageError: `timeout` is neither.
             WaitTimedOut: There was nothing in time.
             ConversionError: What is kept has another type.
         """
+        seconds = _seconds(timeout)
         keeping = self._kept_at_last(instance, key)
         try:
-            kept = await (keeping if timeout is None else within(self._clock, keeping, math.ceil(timeout * 1000)))
+            kept = await (keeping if seconds is None else within(self._clock, keeping, math.ceil(seconds * 1000)))
         except TimeoutError:
             raise WaitTimedOut(
-                f"expected {instance!r} to keep something under {key!r} within {timeout:g} s, "
+                f"expected {instance!r} to keep something under {key!r} within {seconds:g} s, "
                 f"but {await self._last_seen(instance)}"
             ) from None
         return self._decoded(kept, instance, key, value)
@@ -410,6 +422,9 @@ class Client(AdminCalls):
         why = f": {info.failure.message}" if info.failure else ""
         return f"it is {info.status.value}{why}"
 
+    def _message_id(self, chosen: str | None) -> str:
+        return arguments.text(chosen, "message_id") if chosen else self._chance.token()
+
     def _payload(self, value: object, what: str) -> Payload:
         return self._converter.encode(value, what)
 
@@ -426,15 +441,36 @@ def require_completed(info: InstanceInfo) -> None:
         raise error(info.instance, info.failure or _unexplained(info))
 
 
+def _seconds(timeout: float | timedelta | None) -> float | None:
+    """A time-out in seconds.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, timedelta):
+        return timeout.total_seconds()
+    if not isinstance(timeout, (int, float)) or not math.isfinite(timeout):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+        raise UsageError(
+            f"expected timeout to be seconds, a timedelta, or None to wait for ever, but it is {timeout!r}"
+        )
+    return timeout
+
+
+def _text(instance: str) -> str:
+    return arguments.text(instance, "the id of an instance")
+
+
 def _checked(instance: str) -> str:
-    if problem := root_instance_id_problem(instance):
+    if problem := root_instance_id_problem(_text(instance)):
         raise UsageError(problem)
     return instance
 
 
 def _present(instance: str) -> str:
     # Automatic children may be spoken to, though a client cannot start one.
-    if not instance:
+    if not _text(instance):
         raise UsageError("expected a non-empty instance id, but it is empty")
     return instance
 

@@ -15,6 +15,7 @@ recorded. What is compared is the plaintext, never the bytes after codecs.
 | `Enum` | its value | |
 | `UUID` | string | |
 | `set`, `frozenset` | array | sorted |
+| key of a `dict`: `int`, `float`, `date`, `UUID`, `Enum` … | string | sorted as text; read back by the annotation |
 | `None` | null | |
 """
 
@@ -70,7 +71,10 @@ class JsonConverter:
         if value is None:
             return NULL
         try:
-            data = self._encoder.encode(value)
+            try:
+                data = self._encoder.encode(value)
+            except TypeError:
+                data = self._with_keys_as_text(value, what)
             # msgspec writes NaN and infinities as null; only then is the value worth a walk.
             if b"null" in data and (path := _non_finite(msgspec.to_builtins(value, enc_hook=_to_builtin), "$")):
                 raise ConversionError(
@@ -104,6 +108,17 @@ class JsonConverter:
             return self._encoder.encode(msgspec.json.decode(payload.data))
         except msgspec.DecodeError as error:
             raise ConversionError(f"expected JSON, but {error}") from error
+
+    def _with_keys_as_text(self, value: object, what: str) -> bytes:
+        """The form of a value that has a dict with other keys than strings: msgspec sorts those alone."""
+        builtins = msgspec.to_builtins(value, enc_hook=_to_builtin, str_keys=True, order="deterministic")
+        data = self._encoder.encode(builtins)
+        # Each member has a mark behind its key, and what strings hold is the same in both.
+        if data.count(b'":') != msgspec.json.encode(value, enc_hook=_to_builtin).count(b'":'):
+            raise ConversionError(
+                f"expected {what} to have keys that differ as text, but two are the same, as 1 and '1' are"
+            )
+        return data
 
     @staticmethod
     def _require_plain_json(payload: Payload, what: str) -> None:

@@ -28,7 +28,7 @@ orchestration code sees (`ActivityError`, `SubOrchestrationError`, `TimedOut`) i
 
 import shlex
 
-from engine.model.failure import Failure
+from engine.model.failure import Category, Failure
 
 
 class EngineError(Exception):
@@ -161,13 +161,25 @@ class Unreachable(ClientError):
 class ActivityError(Exception):
     """Raised in orchestration code when an activity failed for good.
 
+    Code may raise one of its own, with a text.
+
     Attributes:
         failure: What the activity raised, as data.
+
+    Raises:
+        UsageError: It is made of something else.
     """
 
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.type}: {failure.message}")
-        self.failure = failure
+    def __init__(self, failure: Failure | str = "") -> None:
+        if isinstance(failure, Failure):
+            super().__init__(f"{failure.type}: {failure.message}")
+            self.failure = failure
+            return
+        kind = type(self).__qualname__
+        if not isinstance(failure, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+            raise UsageError(f"expected a text to make {kind} of, but it is {failure!r}")
+        super().__init__(failure)
+        self.failure = Failure(category=Category.APPLICATION, type=kind, message=failure)
 
 
 class SubOrchestrationError(ActivityError):

@@ -4,11 +4,13 @@ The decorators return the function unchanged and note what they know in an attri
 importing a module. A `Registry` is built explicitly from the functions a program serves.
 """
 
+import builtins
 import functools
 import inspect
 import re
+import types
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeVar, cast, get_type_hints, overload
+from typing import Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get_origin, get_type_hints, overload
 
 from engine.activity_context import ActivityContext
 from engine.errors import NotRegistered, UsageError
@@ -21,6 +23,7 @@ DEFAULT_VERSION = "1.0.0"
 VERSION_FORM = re.compile(r"\d+(\.\d+)*")
 
 CONTEXT_NAMES = frozenset({"ctx", "context"})
+CONTEXT_CLASS = "OrchestrationContext"  # its module imports this one
 
 _ACTIVITY = "__turnlog_activity__"
 _ORCHESTRATION = "__turnlog_orchestration__"
@@ -106,10 +109,19 @@ class OrchestrationDefinition(_Definition):
             raise UsageError(
                 f"expected orchestration {name} to take an OrchestrationContext first, but it takes nothing"
             )
+        _require_context(function, name, _first_annotation(function))
         if not isinstance(version, str) or not VERSION_FORM.fullmatch(version):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise UsageError(f"expected a version like {DEFAULT_VERSION!r} for {name}, but it is {version!r}")
         super().__init__(function, name, context_parameters=1, raises=raises)
         self.version = version
+
+    def require_context(self) -> None:
+        """Check the annotation of the first parameter, now that the names of the module are all there.
+
+        Raises:
+            UsageError: It is no OrchestrationContext.
+        """
+        _require_context(self.function, self.name, self._hints.get(_parameters(self.function)[0].name, Any))
 
 
 @overload
@@ -169,7 +181,8 @@ def orchestration(
         raises: As of `activity`, for the parents of its instances; there each is a SubOrchestrationError besides.
 
     Raises:
-        UsageError: The name or version cannot be one, or `raises` has something that is no exception class.
+        UsageError: The name or version cannot be one, the first parameter is annotated as something else than an
+            OrchestrationContext, or `raises` has something that is no exception class.
     """
 
     def mark(function: F) -> F:
@@ -225,6 +238,8 @@ class Registry:
         # Annotations are read here, once, so that one that names an unknown type stops the start and not a turn.
         for definition in (*self.orchestrations(), *self._activities.values()):
             _ = definition.input_type, definition.output_type
+            if isinstance(definition, OrchestrationDefinition):
+                definition.require_context()
 
     def orchestration(self, name: str, version: str | None = None) -> OrchestrationDefinition:
         """Exactly `version` of `name`, or the latest if None.
@@ -282,8 +297,35 @@ def _first_annotation(function: Callable[..., Any]) -> object:
     # Under `from __future__ import annotations` it is text, and the module's other names may not exist yet.
     if isinstance(first.annotation, str):
         name = first.annotation.strip("\"'").rsplit(".", 1)[-1]
-        return ActivityContext if name == ActivityContext.__name__ else function.__globals__.get(name)
+        if name == ActivityContext.__name__:
+            return ActivityContext
+        return function.__globals__.get(name, getattr(builtins, name, first.annotation))
     return first.annotation
+
+
+def _require_context(function: Callable[..., Any], name: str, annotation: object) -> None:
+    if not _admits_context(annotation):
+        first = _parameters(function)[0]
+        raise UsageError(
+            f"expected orchestration {name} to take an OrchestrationContext first, but first it takes `{first}`"
+        )
+
+
+def _admits_context(annotation: object) -> bool:
+    """Whether an orchestration's context may be of it. What is no class, or not yet there, is nothing to judge by."""
+    origin = get_origin(annotation)
+    if origin in {Union, types.UnionType}:
+        return any(_admits_context(one) for one in get_args(annotation))
+    if origin is Annotated:
+        return _admits_context(get_args(annotation)[0])
+    kind = annotation if origin is None else origin
+    if kind is ActivityContext:
+        return False
+    if not isinstance(kind, type) or kind in {object, Any, inspect.Parameter.empty}:
+        return True
+    if getattr(kind, "_is_protocol", False):
+        return True
+    return any(one.__name__ == CONTEXT_CLASS for one in kind.__mro__)
 
 
 def _name(function: Callable[..., Any], name: str | None) -> str:

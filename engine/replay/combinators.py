@@ -56,6 +56,9 @@ class Combinators:
         """Wait for all and return their results in the order of the arguments.
 
         The first failure is raised at once, and the others are cancelled, so that nothing is left running unseen.
+
+        Raises:
+            UsageError: An argument is nothing to wait for, as a list is.
         """
         futures = _as_futures(awaitables)
         try:
@@ -84,7 +87,7 @@ class Combinators:
         If the winner failed, its exception is raised. A queue message that a loser had got goes back to its queue.
 
         Raises:
-            UsageError: There is nothing to wait for.
+            UsageError: There is nothing to wait for, or an argument is nothing of the kind, as a list is.
         """
         if not awaitables:
             raise UsageError("expected something to select from, but there are no arguments")
@@ -106,6 +109,9 @@ class Combinators:
         """`async for future in ctx.as_completed(...)`: each future, done, in order of completion.
 
         Coroutines come back as the tasks they were made. Leaving the loop early cancels nothing.
+
+        Raises:
+            UsageError: An argument is nothing to wait for, as a list is.
         """
         return Completions(_as_futures(awaitables))
 
@@ -155,6 +161,11 @@ def _as_future(awaitable: Awaitable[T]) -> asyncio.Future[T]:
         return awaitable
     if isinstance(awaitable, Coroutine):
         return asyncio.get_running_loop().create_task(cast("Coroutine[Any, Any, T]", awaitable))
+    if not isinstance(awaitable, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+        raise UsageError(
+            "expected each argument to be something to await, as in `ctx.join(*futures)`, "
+            f"but one is a {type(awaitable).__qualname__}"
+        )
     return asyncio.get_running_loop().create_task(_await(awaitable))
 
 

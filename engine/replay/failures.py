@@ -44,8 +44,8 @@ def _failure_of(error: BaseException, category: Category, causes_left: int, memb
                 _failure_of(member, category, causes_left - 1, members_left)
                 for member, _ in zip(members[:OTHERS_MAX], members_left, strict=False)
             )
-        if isinstance(error, ActivityError):
-            cause, retryable = error.failure, error.failure.retryable
+        if isinstance(error, ActivityError) and (delivered := _delivered(error)) is not None:
+            cause, retryable = delivered, delivered.retryable
         elif error.__cause__ is not None:
             cause = _failure_of(error.__cause__, category, causes_left - 1, members_left)
     return Failure(
@@ -57,6 +57,12 @@ def _failure_of(error: BaseException, category: Category, causes_left: int, memb
         cause=cause,
         others=others,
     )
+
+
+def _delivered(error: ActivityError) -> Failure | None:
+    """The failure that `error` brought to the code; None if the code made it of a text, or in a way of its own."""
+    failure: Failure | None = getattr(error, "failure", None)
+    return None if failure is None or error.args == (failure.message,) else failure
 
 
 def _text(error: BaseException) -> str:

@@ -5,10 +5,10 @@ orchestration code and replays like any other.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from itertools import count
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from msgspec import Struct
 
@@ -20,6 +20,9 @@ from engine.replay.futures import AskedFuture, DurableFuture
 from engine.replay.time_outs import timed_out
 
 T = TypeVar("T")
+
+Backoff = Literal["fixed", "linear", "exponential"]
+BACKOFFS: tuple[str, ...] = get_args(Backoff)
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     """
 
     attempts: int = 3
-    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
+    backoff: Backoff = "exponential"
     delay: timedelta = timedelta(milliseconds=100)
     delay_max: timedelta = timedelta(seconds=30)
     factor: float = 2.0
@@ -46,12 +49,24 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     non_retryable: tuple[type[BaseException] | str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a policy that cannot be followed."""
+        """Refuse a policy that cannot be followed: what slips through would replace the failure it is for.
+
+        Raises:
+            UsageError: A value is of another type than its annotation says, or out of bounds.
+        """
+        _require("attempts", self.attempts, int, "an int")
+        _require("delay", self.delay, timedelta, "a timedelta")
+        _require("delay_max", self.delay_max, timedelta, "a timedelta")
+        _require("factor", self.factor, (int, float), "a number")
+        _require("jitter", self.jitter, (int, float), "a number")
+        _require_kinds(self.non_retryable)
+        if self.backoff not in BACKOFFS:
+            raise UsageError(f"expected backoff to be one of {', '.join(BACKOFFS)}, but it is {self.backoff!r}")
         if self.attempts < 1:
             raise UsageError(f"expected at least 1 attempt, but a policy has {self.attempts}")
         if self.delay < timedelta(0) or self.delay_max < timedelta(0):
             raise UsageError(f"expected pauses of no less than 0, but they are {self.delay} and {self.delay_max}")
-        if self.factor < 1.0:
+        if not self.factor >= 1.0:  # so that NaN is refused too
             raise UsageError(f"expected a factor of at least 1, but it is {self.factor}")
         if not 0.0 <= self.jitter <= 1.0:
             raise UsageError(f"expected a jitter from 0 to 1, but it is {self.jitter}")
@@ -72,6 +87,19 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         """Whether there is another attempt after this failure."""
         final = {kind if isinstance(kind, str) else type_of(kind) for kind in self.non_retryable}
         return failed_attempts < self.attempts and failure.retryable and failure.type not in final
+
+
+def _require(name: str, value: object, kind: type[object] | tuple[type[object], ...], what: str) -> None:
+    if not isinstance(value, kind):
+        raise UsageError(f"expected {name} of a policy to be {what}, but it is {value!r}")
+
+
+def _require_kinds(kinds: object) -> None:
+    if not isinstance(kinds, Collection) or isinstance(kinds, str):
+        raise UsageError(f"expected non_retryable to be a tuple of exception classes and names, but it is {kinds!r}")
+    for kind in cast("Collection[object]", kinds):
+        if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise UsageError(f"expected exception classes and names in non_retryable, but it has {kind!r}")
 
 
 def _power(base: float, exponent: int) -> float:

@@ -167,7 +167,7 @@ def run(orchestration: AnyFunction, value: object = None, /, **scenario: Any) ->
 
     Raises:
         ScenarioFailed: It is not deterministic, reaches outside, or waits for what will never come.
-        UsageError: Called on a running event loop; `run_async` is for there.
+        UsageError: As of `run_async`; or called on a running event loop, which `run_async` is for.
     """
     return asyncio.run(run_async(orchestration, value, **scenario))
 
@@ -202,11 +202,15 @@ async def run_async(
 
     Raises:
         ScenarioFailed: It is not deterministic, reaches outside, or waits for what will never come.
+        UsageError: A function is not decorated, a duration is no timedelta or of an activity that is not given, or the
+            script has something that is not `Scripted`.
     """
+    given = _definitions(activities)
+    steps = _steps(script)
     world = World(
         Registry(orchestrations=[orchestration, *(one for one in orchestrations if one is not orchestration)]),
-        _definitions(activities),
-        durations or {},
+        given,
+        _durations(durations or {}, given),
         TurnOptions(replay_always=replay_always),
     )
     definition = orchestration_definition(orchestration)
@@ -219,7 +223,7 @@ async def run_async(
             deadline_ms=None if deadline is None else milliseconds(deadline),
         )
     )
-    for scripted in script:
+    for scripted in steps:
         world.send(scripted.message(world.converter, instance), scripted.at)
     await world.play(instance)
     ended = world.instances[instance]
@@ -232,6 +236,30 @@ async def run_async(
         if output is None
         else world.converter.decode(output, definition.output_type, f"output of orchestration {definition.name}"),
     )
+
+
+def _steps(script: object) -> list[Scripted]:
+    if not isinstance(script, Iterable):
+        raise UsageError(f"expected script to be a list of what happens, but it is {script!r}")
+    steps = list(cast("Iterable[object]", script))
+    for step in steps:
+        if not isinstance(step, Scripted):
+            raise UsageError(f"expected a script of raise_event(…), enqueue(…) and cancel(…), but it has {step!r}")
+        if not isinstance(cast("object", step.at), timedelta):
+            raise UsageError(f"expected `at` of a step of the script to be a timedelta, but it is {step.at!r}")
+    return cast("list[Scripted]", steps)
+
+
+def _durations(durations: object, given: Mapping[str, ActivityDefinition]) -> Mapping[str, timedelta]:
+    if not isinstance(durations, Mapping):
+        raise UsageError(f"expected durations by the name of the activity, but they are {durations!r}")
+    for name, duration in cast("Mapping[str, object]", durations).items():
+        if name not in given:
+            among = ", ".join(sorted(given)) or "none"
+            raise UsageError(f"expected durations of activities among those given ({among}), but got {name!r}")
+        if not isinstance(duration, timedelta):
+            raise UsageError(f"expected the duration of activity {name} to be a timedelta, but it is {duration!r}")
+    return cast("Mapping[str, timedelta]", durations)
 
 
 def _definitions(activities: Activities) -> dict[str, ActivityDefinition]:

@@ -1,5 +1,6 @@
 """What is there of a provider, a worker and a clock when an orchestration runs in memory, with time skipped?"""
 
+import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from engine.replay.nets import ProfileNet
 from engine.replay.refusals import OutsideRefused
 from engine.replay.time_outs import ran_too_long, silent_too_long
 from engine.replay.turn import Committed, TurnOptions, Unregistered, run_turn
+from engine.runtime.calls import RAISED_BY_CODE
 
 START_MS = 1_700_000_000_000
 TURNS_MAX = 100_000
@@ -293,10 +295,19 @@ class World:
                 new_incarnation=next(self._incarnations),
             )
         if isinstance(turn, Unregistered):
-            raise ScenarioFailed(f"expected orchestration {turn.name!r} among those given, but it is not")
+            raise ScenarioFailed(self._missing(turn))
         if not isinstance(turn, Committed):
             raise ScenarioFailed(getattr(turn, "reason", None) or getattr(turn, "failure").message)  # noqa: B009
         self._commit(instance, turn)
+
+    def _missing(self, turn: Unregistered) -> str:
+        given = [one.version for one in self._registry.orchestrations() if one.name == turn.name]
+        if turn.version is None or not given:
+            return f"expected orchestration {turn.name!r} among those given, but it is not"
+        return (
+            f"expected version {turn.version} of orchestration {turn.name!r} among those given, "
+            f"but they have {', '.join(given)}"
+        )
 
     def _commit(self, instance: str, turn: Committed) -> None:
         result = turn.result
@@ -337,6 +348,8 @@ class World:
         if definition is None:
             raise ScenarioFailed(f"expected activity {item.name!r} among those given, but it is not")
         call = _Call(item, self.converter)
+        playing = asyncio.current_task()
+        cancels = playing.cancelling() if playing else 0
         try:
             value = self.converter.decode(item.input, definition.input_type, f"input of activity {item.name}")
             returned = definition.call(call, value)
@@ -345,7 +358,9 @@ class World:
             )
         except ScenarioFailed:
             raise
-        except Exception as error:
+        except RAISED_BY_CODE as error:
+            if playing is not None and playing.cancelling() > cancels:  # it is the test that was cancelled
+                raise
             message: AnyMessage = failed(item, failure_of(error), call.details)
         else:
             message = completed(item, result)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ActivityError
+from engine.errors import ActivityError, UsageError
 from engine.registry import orchestration
 from engine.replay.context import OrchestrationContext
 from engine.replay.futures import DurableFuture
@@ -261,3 +261,19 @@ def test_of_two_events_in_one_batch_the_first_to_arrive_wins(with_a_timer: bool,
     instance.start()
     instance.give(instance.raised("b", "vb"), instance.raised("a", "va"))
     assert instance.output == ("2 vb" if with_a_timer else "1 vb")
+
+
+@pytest.mark.parametrize("name", ["join", "select", "as_completed"])
+def test_a_list_of_what_is_waited_for_is_told_to_be_unpacked(name: str, keep: bool) -> None:
+    @orchestration
+    async def packs(ctx: OrchestrationContext) -> str:
+        try:
+            await getattr(ctx, name)(asked(ctx))
+        except UsageError as error:
+            return str(error)
+        return "nothing was wrong"
+
+    instance = Instance(packs, keep=keep)
+    instance.start()
+    told = "expected each argument to be something to await, as in `ctx.join(*futures)`, but one is a list"
+    assert instance.output == told

@@ -2,10 +2,11 @@
 
 import asyncio
 import traceback
+from typing import Any
 
 import pytest
 
-from engine.errors import ActivityError
+from engine.errors import ActivityError, SubOrchestrationError, TimedOut, UsageError
 from engine.model.failure import Category, Failure
 from engine.model.status import Status
 from engine.registry import orchestration
@@ -239,3 +240,33 @@ def test_a_long_text_and_a_deep_stack_are_cut() -> None:
     assert failure.stack is not None
     assert len(failure.stack) < 8_300
     assert failure.stack.endswith('raise ValueError("x" * 100_000)')
+
+
+class Broken(ActivityError):
+    def __init__(self, place: int) -> None:
+        Exception.__init__(self, f"at {place}")
+
+
+def test_code_may_raise_what_it_else_catches_and_its_text_is_kept() -> None:
+    for error, kind, message in [
+        (TimedOut("me"), "TimedOut", "me"),
+        (ActivityError("no luck"), "ActivityError", "no luck"),
+        (SubOrchestrationError(), "SubOrchestrationError", ""),
+        (Broken(5), "tests.replay.test_failures.Broken", "at 5"),
+    ]:
+        failure = failure_of(error)
+        assert (failure.type, failure.message, failure.cause, failure.retryable) == (kind, message, None, True)
+        assert str(error) == message
+    error = TimedOut("me")
+    assert (error.failure.type, error.failure.message) == ("TimedOut", "me")
+    chained = ActivityError("behind")
+    chained.__cause__ = KeyError("item")
+    cause = failure_of(chained).cause
+    assert cause is not None
+    assert cause.type == "KeyError"
+
+
+def test_what_it_catches_is_made_of_a_text_or_a_failure() -> None:
+    untyped: Any = 5
+    with pytest.raises(UsageError, match="expected a text to make TimedOut of, but it is 5"):
+        TimedOut(untyped)

@@ -1,9 +1,12 @@
 """Does a client send once what it is asked to send, wait without polling, and say what is wrong in both halves?"""
 
 import asyncio
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -185,6 +188,35 @@ async def test_what_cannot_travel_is_refused_before_anything_is_sent(bench: Benc
     assert bench.provider.sent == []
 
 
+UNTYPED: Any = 5
+
+WRONG: list[tuple[Callable[[Client], Awaitable[object]], str]] = [
+    (lambda client: client.start(wait_for_go, instance=UNTYPED), "the id of an instance to be a str, but it is 5"),
+    (lambda client: client.start("", 1), "expected the name of an orchestration, but it is empty"),
+    (lambda client: client.start("x", version=UNTYPED), "expected version to be a str, but it is 5"),
+    (lambda client: client.start("x", message_id=UNTYPED), "expected message_id to be a str, but it is 5"),
+    (lambda client: client.raise_event("a", UNTYPED), "expected the name of an external event to be a str, but it is"),
+    (lambda client: client.raise_event(UNTYPED, "go"), "expected the id of an instance to be a str, but it is 5"),
+    (lambda client: client.raise_event("a", "go", message_id=UNTYPED), "expected message_id to be a str, but it is 5"),
+    (lambda client: client.enqueue_message("a", UNTYPED), "expected the name of a queue to be a str, but it is 5"),
+    (lambda client: client.cancel("a", UNTYPED), "expected the reason of a cancel to be a str, but it is 5"),
+    (lambda client: client.status(UNTYPED), "expected the id of an instance to be a str, but it is 5"),
+    (lambda client: client.wait(UNTYPED), "expected the id of an instance to be a str, but it is 5"),
+    (lambda client: client.wait("a", cast("Any", "5")), "expected timeout to be seconds, a timedelta, or None to wait"),
+    (lambda client: client.wait("a", math.inf), "or None to wait for ever, but it is inf"),
+    (lambda client: client.wait_for_key_value("a", "b", timeout=cast("Any", "5")), "expected timeout to be seconds, a"),
+]
+
+
+@pytest.mark.parametrize(("call", "complaint"), WRONG, ids=map(str, range(len(WRONG))))
+async def test_an_argument_of_another_type_is_refused_before_anything_is_sent(
+    bench: Bench, call: Callable[[Client], Awaitable[object]], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        await call(bench.client)
+    assert bench.provider.sent == []
+
+
 # Waiting
 
 
@@ -219,6 +251,10 @@ async def test_a_wait_that_takes_too_long_says_what_was_seen_last(bench: Bench) 
             await ends(bench.clock, bench.client.wait("a", 1.5))
         with pytest.raises(WaitTimedOut, match="expected 'b' to end within 2 s, but there is no such instance"):
             await ends(bench.clock, bench.client.wait("b", 2))
+        with pytest.raises(WaitTimedOut, match=r"expected 'a' to end within 1.5 s, but it is running"):
+            await ends(bench.clock, bench.client.handle("a").wait(timedelta(seconds=1.5)))
+        with pytest.raises(WaitTimedOut, match=r"keep something under 'x' within 0.5 s, but it is running"):
+            await ends(bench.clock, bench.client.wait_for_key_value("a", "x", timeout=timedelta(milliseconds=500)))
 
 
 @pytest.mark.parametrize("already", [True, False])

@@ -40,6 +40,11 @@ class Point(NamedTuple):
     y: int
 
 
+@dataclass
+class Ranks:
+    ranks: dict[int, Service | None]
+
+
 class Options(TypedDict):
     deep: bool
 
@@ -88,6 +93,10 @@ class Model:
         ([Model(3)], list[Model], b'[{"size":3}]'),
         ({"c", "a", "b"}, set[str], b'["a","b","c"]'),
         ({"b": 1, "a": {"d": 1, "c": 2}}, dict[str, Any], b'{"a":{"c":2,"d":1},"b":1}'),
+        ({10: "b", 9: "a"}, dict[int, str], b'{"10":"b","9":"a"}'),
+        ({0.5: {Color.RED: 1}}, dict[float, dict[Color, int]], b'{"0.5":{"red":1}}'),
+        ({date(2026, 11, 22): {"b", "a"}}, dict[date, set[str]], b'{"2026-11-22":["a","b"]}'),
+        (Ranks({2: Service("a", 1), 1: None}), Ranks, b'{"ranks":{"1":null,"2":{"name":"a","port":1}}}'),
         ("☃", object, '"☃"'.encode()),
     ],
 )
@@ -119,6 +128,29 @@ def test_equal_values_have_equal_bytes(value: dict[str, int], chance: Any) -> No
     chance.shuffle(keys)
     shuffled = OrderedDict((key, value[key]) for key in keys)
     assert CONVERTER.encode(shuffled, "a value") == CONVERTER.encode(value, "a value")
+
+
+@given(st.dictionaries(st.integers() | st.floats(allow_nan=False), JSON_VALUES, max_size=6))
+def test_keys_that_are_no_text_have_one_form_too(value: dict[int | float, object]) -> None:
+    payload = CONVERTER.encode(value, "a value")
+    assert CONVERTER.encode(dict(reversed(value.items())), "a value") == payload
+    assert CONVERTER.canonical(payload) == payload.data
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({1: "a", "1": "b"}, "to have keys that differ as text, but two are the same, as 1 and '1' are"),
+        ({(1, 2): "a"}, "to have a JSON form, but dict has none: Only dicts with str-like or number-like keys"),
+        ({1: {2: math.nan}}, "at `$.1.2` is a float that is not finite"),
+        ({1: object()}, "to have a JSON form, but dict has none: objects of type object are not supported"),
+    ],
+    ids=["same", "tuple", "finite", "object"],
+)
+def test_keys_that_no_text_tells_apart_are_refused(value: object, message: str) -> None:
+    with pytest.raises(ConversionError) as refused:
+        CONVERTER.encode(value, "input of activity a")
+    assert message in str(refused.value)
 
 
 @given(JSON_VALUES)

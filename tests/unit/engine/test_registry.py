@@ -1,7 +1,8 @@
 """Are functions found under their names and versions, with the types they were written with?"""
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Protocol
 
 import pytest
 
@@ -160,6 +161,77 @@ def test_functions_that_cannot_be_called_with_one_input_are_refused() -> None:
         orchestration(synchronous)
     with pytest.raises(UsageError, match="to take an OrchestrationContext first, but it takes nothing"):
         orchestration(alone)
+
+
+def test_an_orchestration_whose_first_parameter_is_no_context_is_refused() -> None:
+    async def forgotten(order: int) -> None:
+        return None
+
+    async def turned(order: dict[str, int], ctx: OrchestrationContext) -> None:
+        return None
+
+    async def of_an_activity(ctx: ActivityContext) -> None:
+        return None
+
+    async def in_words(order: "int") -> None:
+        return None
+
+    for wrong, shown in [
+        (forgotten, "order: int"),
+        (turned, "order: dict[str, int]"),
+        (of_an_activity, "ctx: engine.activity_context.ActivityContext"),
+        (in_words, "order: 'int'"),
+    ]:
+        with pytest.raises(UsageError, match="to take an OrchestrationContext first, but first it takes ") as refused:
+            orchestration(wrong)
+        assert str(refused.value).endswith(f"takes `{shown}`")
+
+
+class Later:
+    """Known when a registry is made, and written here as text that the decorator cannot look up."""
+
+
+def test_a_first_parameter_that_is_no_context_is_found_at_the_start_at_the_latest() -> None:
+    async def strange(ctx: "Later | None") -> None:
+        return None
+
+    orchestration(strange)
+    with pytest.raises(UsageError, match="strange to take an OrchestrationContext first, but first it takes `ctx: 'La"):
+        Registry(orchestrations=[strange])
+
+
+class Timers(Protocol):
+    def utc_now(self) -> object: ...
+
+
+class Ours(OrchestrationContext):
+    pass
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        inspect.Parameter.empty,
+        Any,
+        object,
+        Ours,
+        Timers,
+        OrchestrationContext | None,
+        Annotated[OrchestrationContext, "ours"],
+        "OrchestrationContext",
+        "OrchestrationContext | None",
+        "Annotated[OrchestrationContext, 5]",
+    ],
+)
+def test_a_context_may_be_annotated_as_what_it_is_or_not_at_all(annotation: object) -> None:
+    async def works(ctx: object, order: int) -> None:
+        return None
+
+    if annotation is inspect.Parameter.empty:
+        del works.__annotations__["ctx"]
+    else:
+        works.__annotations__["ctx"] = annotation
+    assert Registry(orchestrations=[orchestration(works)]).orchestration("works").input_type is int
 
 
 def test_a_context_without_an_annotation_is_told_to_have_one() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from engine import (
     OrchestrationFailed,
     RetryPolicy,
     Status,
+    UsageError,
     activity,
     orchestration,
 )
@@ -149,6 +151,42 @@ def test_an_activity_that_takes_longer_than_it_may_fails_in_its_time() -> None:
     assert takes("lives", timedelta(hours=2)) == (slow, timedelta(hours=1))
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError("no more"), ValueError("no")], ids=type)
+@pytest.mark.parametrize("is_async", [True, False])
+def test_whatever_an_activity_raises_is_its_failure_as_on_a_node(raised: BaseException, is_async: bool) -> None:
+    def leaves(amount: int) -> str:
+        raise raised
+
+    async def leaves_later(amount: int) -> str:
+        await asyncio.sleep(0)
+        raise raised
+
+    @orchestration
+    async def catches(ctx: OrchestrationContext) -> str:
+        try:
+            return await ctx.schedule_activity("leaves", 1, output=str)
+        except ActivityError as error:
+            return f"{error.failure.type}: {error.failure.message}"
+
+    outcome = run(catches, activities={"leaves": leaves_later if is_async else leaves})
+    assert outcome.output == f"{type(raised).__name__}: {raised}"
+
+
+async def test_a_test_that_is_cancelled_in_an_activity_ends() -> None:
+    begun = asyncio.Event()
+
+    async def hangs(amount: int) -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    playing = asyncio.ensure_future(run_async(order, 5, activities={"charge": hangs}))
+    await begun.wait()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+
+
 def test_the_next_attempt_reads_what_the_one_before_said() -> None:
     seen: list[object] = []
 
@@ -244,6 +282,38 @@ def test_a_history_of_a_later_execution_replays_as_what_it_is() -> None:
 def test_what_was_not_given_is_named(missing: str) -> None:
     with pytest.raises(ScenarioFailed, match=f"expected {missing} among those given, but it is not"):
         run(order, 1) if "charge" in missing else run(family, activities=[charge])
+
+
+def test_a_version_that_was_not_given_is_named_with_those_that_were() -> None:
+    @orchestration
+    async def asks(ctx: OrchestrationContext, name: str) -> str:
+        if name == "asks":
+            return ctx.continue_as_new(name, version="9.0.0")
+        return await ctx.schedule_sub_orchestration(name, 1, output=str, version="9.9.9")
+
+    with pytest.raises(ScenarioFailed, match=r"expected version 9.0.0 of orchestration 'asks' .*, but they have 1.0.0"):
+        run(asks, "asks")
+    with pytest.raises(ScenarioFailed, match=r"version 9.9.9 of orchestration 'order' among those given, but they hav"):
+        run(asks, "order", orchestrations=[order])
+    with pytest.raises(ScenarioFailed, match=r"expected orchestration 'nobody' among those given, but it is not"):
+        run(asks, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "complaint"),
+    [
+        ({"durations": {"charge": 5}}, "expected the duration of activity charge to be a timedelta, but it is 5"),
+        ({"durations": {"chrage": timedelta(1)}}, r"among those given \(charge\), but got 'chrage'"),
+        ({"durations": 5}, "expected durations by the name of the activity, but they are 5"),
+        ({"script": ["x"]}, r"expected a script of raise_event\(…\), .*, but it has 'x'"),
+        ({"script": cancel()}, r"expected script to be a list of what happens, but it is Scripted\("),
+        ({"script": [raise_event("a", at=cast("Any", 5))]}, "expected `at` of a step .* a timedelta, but it is 5"),
+    ],
+    ids=["duration", "name", "durations", "step", "script", "at"],
+)
+def test_a_scenario_that_cannot_be_played_is_refused(scenario: Any, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        run(order, 5, activities=[charge], **scenario)
 
 
 def test_a_stored_history_replays_and_a_difference_is_reported() -> None:
