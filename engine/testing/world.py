@@ -10,9 +10,11 @@ from itertools import count
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.client import Client
 from engine.converter import JsonConverter
+from engine.errors import ConversionError
 from engine.model.answers import completed, failed
 from engine.model.builtins import GET_KEY_VALUE, KeyOf
 from engine.model.events import AnyEvent, OrchestrationStarted
@@ -348,27 +350,36 @@ class World:
         if definition is None:
             raise ScenarioFailed(f"expected activity {item.name!r} among those given, but it is not")
         call = _Call(item, self.converter)
-        playing = asyncio.current_task()
-        cancels = playing.cancelling() if playing else 0
-        try:
-            value = self.converter.decode(item.input, definition.input_type, f"input of activity {item.name}")
-            returned = definition.call(call, value)
-            result = self.converter.encode(
-                await returned if definition.is_async else returned, f"output of activity {item.name}"
-            )
-        except ScenarioFailed:
-            raise
-        except RAISED_BY_CODE as error:
-            if playing is not None and playing.cancelling() > cancels:  # it is the test that was cancelled
-                raise
-            message: AnyMessage = failed(item, failure_of(error), call.details)
-        else:
-            message = completed(item, result)
+        message = await self._performed(item, definition, call)
         duration = self._durations.get(item.name, timedelta(0))
         for limit, passed in _limits(item, call):
             if limit < duration:
                 message, duration = failed(item, passed(item), call.details), limit
         self.send(message, duration)
+
+    async def _performed(self, item: WorkItem, definition: ActivityDefinition, call: _Call) -> AnyMessage:
+        """How one call ended, as a node says it: whatever the code raises is a failure."""
+        value: object = None
+        try:
+            if definition.takes_input:
+                value = self.converter.decode(item.input, definition.input_type, f"input of activity {item.name}")
+        except ConversionError as error:
+            return failed(item, replace(failure_of(error), retryable=False), call.details)
+        playing = asyncio.current_task()
+        cancels = playing.cancelling() if playing else 0
+        try:
+            returned = definition.call(call, value)
+            result = await returned if definition.is_async else returned
+        except ScenarioFailed:
+            raise
+        except RAISED_BY_CODE as error:
+            if playing is not None and playing.cancelling() > cancels:  # it is the test that was cancelled
+                raise
+            return failed(item, failure_of(error), call.details)
+        try:
+            return completed(item, self.converter.encode(result, f"output of activity {item.name}"))
+        except ConversionError as error:
+            return failed(item, replace(failure_of(error), retryable=False), call.details)
 
     def _kept(self, asked: KeyOf) -> Payload:
         """What an instance of this world keeps under a key; null for nothing and for nobody."""

@@ -172,6 +172,30 @@ def test_whatever_an_activity_raises_is_its_failure_as_on_a_node(raised: BaseExc
     assert outcome.output == f"{type(raised).__name__}: {raised}"
 
 
+def test_what_cannot_travel_is_not_tried_again_as_on_a_node() -> None:
+    calls: list[str] = []
+
+    def opaque(amount: int) -> object:
+        calls.append("opaque")
+        return object()
+
+    def picky(amount: str) -> None:
+        calls.append("picky")
+
+    @orchestration
+    async def insists(ctx: OrchestrationContext, name: str) -> bool:
+        try:
+            await ctx.schedule_activity(name, 1, retry=RetryPolicy(attempts=3))
+        except ActivityError as error:
+            return error.failure.type == "ConversionError" and not error.failure.retryable
+        return False
+
+    for name in ("opaque", "picky"):
+        outcome = run(insists, name, activities={"opaque": opaque, "picky": picky})
+        assert (outcome.output, len(outcome.history)) == (True, 4)
+    assert calls == ["opaque"]
+
+
 async def test_a_test_that_is_cancelled_in_an_activity_ends() -> None:
     begun = asyncio.Event()
 
