@@ -119,7 +119,7 @@ class OrchestrationDispatcher:
         """End what is in the background, and put away all live executions; the names of what refuses to end."""
         try:
             left = await self._tasks.aclose(self._shared.clock, self._shared.options.stop_ms)
-            self._cache.clear()  # code that is put away may loop, too
+            self._watchdog.watched(None, self._cache.clear)
         finally:
             self._watchdog.close()
         return left

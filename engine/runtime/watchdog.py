@@ -11,13 +11,16 @@ when it returns. Code that catches everything and goes on is interrupted at ever
 another thread than the main one, which hears no signals. Then the log says what to do.
 
 What it measures is a step: how long the code goes on after one event, without coming back to its loop. A replay of a
-long history is many steps. It counts its looks and reads no clock: a process that stood still has not looped. A normal
-turn pays two attribute writes.
+long history is many steps. Looks are counted and no clock is read: a process that stood still has not looped. The
+thread itself looks at nothing but which turn is on; one that it meets twice it interrupts, and that thread looks at its
+own frames. From another thread CPython 3.11 was seen to give what is no frame at all. A normal turn pays two attribute
+writes and one read.
 """
 
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import TypeVar
 
 from engine.observe import Subject, known_marks, logger, mark
 from engine.port import OrchestrationItem
@@ -25,8 +28,9 @@ from engine.replay import loop
 from engine.replay.asyncio_private import running_loop
 from engine.replay.failures import OWN_PACKAGES
 from engine.replay.loop import DeterministicLoop
-from engine.replay.turn import TurnOutcome
 from engine.runtime.doors import Beat, hear_interrupts, interrupt, this_thread
+
+T = TypeVar("T")
 
 log = logger("watchdog")
 known_marks("turn.overran")
@@ -43,20 +47,17 @@ LOOP = loop.__name__
 CALLS_CODE = ("_drain", "_close")
 """The functions of the loop that call orchestration code."""
 
-_overrun: dict[int, tuple[FrameType, float]] = {}
-"""The step that is to be broken off, and the seconds it was allowed, by thread."""
+_asking: dict[int, "Watchdog"] = {}
+"""Who interrupts a thread."""
 
 
-def _break_off(_signal: int, frame: FrameType | None) -> None:
-    """In the thread of the turn: what is raised here is raised in `frame`. In a frame of others, the next look may do.
-
-    The step may have ended since the look, and another one begun.
-    """
-    step, allowed_s = _overrun.pop(this_thread(), (None, 0.0))
+def _interrupted(_signal: int, frame: FrameType | None) -> None:
+    """In the turn's thread. What is raised here is raised in `frame`; if that is of others, the next look may do."""
+    watchdog = _asking.pop(this_thread(), None)
     turn = running_loop()
-    stack = _stack(frame)
-    if frame is not None and stack and stack[-1] is step and isinstance(turn, DeterministicLoop) and _is_users(frame):
-        turn.refuse(f"{allowed_s:g} s after one event without coming to rest", "an activity for what takes long")
+    if watchdog is not None and watchdog.overran(frame) and isinstance(turn, DeterministicLoop) and _is_users(frame):
+        allowed = f"{watchdog.turn_ms_max / 1000:g} s after one event without coming to rest"
+        turn.refuse(allowed, "an activity for what takes long")
 
 
 class Watchdog:
@@ -67,62 +68,79 @@ class Watchdog:
     """
 
     def __init__(self, turn_ms_max: int) -> None:
-        self._turn_ms_max = turn_ms_max
+        self.turn_ms_max = turn_ms_max
         self._look_ms = max(1, min(LOOK_MS_MAX, turn_ms_max // LOOKS))
         self._looks_max = max(1, turn_ms_max // self._look_ms)
         self._thread = 0
         self._is_heard = False
-        self._item: OrchestrationItem | None = None
-        self._told: FrameType | None = None
+        self._turn: object = None
+        self._met: object = None
         self._step: FrameType | None = None
         self._looks = 0
+        self._report: tuple[OrchestrationItem | None, list[str]] | None = None
         self._beat = Beat("turnlog-watchdog", self._look)
 
     def start(self) -> None:
         """Begin to watch the turns that this thread takes."""
         self._thread = this_thread()
-        self._is_heard = hear_interrupts(_break_off)
+        self._is_heard = hear_interrupts(_interrupted)
         self._beat.start()
 
     def close(self) -> None:
         """Watch no more. No turn may be under way."""
         self._beat.close()
+        self._tell()
 
-    def watched(self, item: OrchestrationItem, take: Callable[[], TurnOutcome]) -> TurnOutcome:
-        """What `take` makes of the turn of `item`."""
-        self._item = item
+    def watched(self, item: OrchestrationItem | None, take: Callable[[], T]) -> T:
+        """What `take` makes of the turn of `item`; of code that it puts away, if there is none."""
+        self._turn = take if item is None else item
         try:
             return take()
         finally:
-            self._item = None
+            self._turn = None
+            if self._step is not None:
+                self._step = None  # it holds all of the code's frames
+
+    def overran(self, frame: FrameType | None) -> bool:
+        """Whether the step that `frame` is in has been on for too many looks, this one included. Tells it once."""
+        stack = _stack(frame)
+        if not stack:
+            self._step = None
+            return False
+        if stack[-1] is not self._step:
+            self._step, self._looks = stack[-1], 0
+        self._looks += 1
+        if self._looks == self._looks_max:
+            item = self._turn if isinstance(self._turn, OrchestrationItem) else None
+            # Not logged here: this may be in the middle of writing to the very stream that the log goes to.
+            self._report = item, [_line(one) for one in stack[:-1] if _is_users(one)]
+        return self._looks >= self._looks_max
 
     # In the watchdog's thread.
 
     def _look(self) -> int:
         """Look once; the milliseconds to the next look."""
-        stack = _stack(_frame_of(self._thread))
-        if not stack:
-            self._step = None
-            return self._look_ms
-        if stack[-1] is not self._step:
-            self._step, self._looks = stack[-1], 0
-        self._looks += 1
-        if self._looks > self._looks_max:
-            if self._told is not self._step:
-                self._told = self._step
-                self._tell(self._item, stack[:-1])
+        self._tell()
+        turn = self._turn
+        if turn is not None and turn is self._met:
             if self._is_heard:
-                _overrun[self._thread] = stack[-1], self._turn_ms_max / 1000
+                _asking[self._thread] = self
                 interrupt(self._thread)
+            else:
+                self.overran(_frame_of(self._thread))
+        self._met = turn
         return self._look_ms
 
-    def _tell(self, item: OrchestrationItem | None, stack: list[FrameType]) -> None:
+    def _tell(self) -> None:
+        report, self._report = self._report, None
+        if report is None:
+            return
+        item, lines = report
         mark("turn.overran")
-        lines = [_line(frame) for frame in stack if _is_users(frame)]
         log.error(
             "expected %s to end within %g s, but it is still in %s; %s. Its stack, innermost first:\n  %s",
             "code that is put away" if item is None else f"a turn of {item.instance}",
-            self._turn_ms_max / 1000,
+            self.turn_ms_max / 1000,
             lines[0] if lines else "code of the engine",
             BROKEN_OFF if self._is_heard else STAYS,
             "\n  ".join(lines),
@@ -145,8 +163,8 @@ def _stack(frame: FrameType | None) -> list[FrameType]:
     return []
 
 
-def _is_users(frame: FrameType) -> bool:
-    return _module(frame).partition(".")[0] not in OWN_PACKAGES
+def _is_users(frame: FrameType | None) -> bool:
+    return frame is not None and _module(frame).partition(".")[0] not in OWN_PACKAGES
 
 
 def _module(frame: FrameType) -> str:

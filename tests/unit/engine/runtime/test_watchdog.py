@@ -2,10 +2,10 @@
 
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -15,8 +15,9 @@ from engine.model.failure import Category, Failure
 from engine.observe import recorded_marks
 from engine.registry import activity, orchestration
 from engine.replay.context import OrchestrationContext
-from engine.runtime import watchdog
+from engine.runtime import orchestrations
 from engine.runtime.options import EngineOptions
+from engine.runtime.watchdog import Watchdog
 from tests.unit.engine.runtime.running import Bench, cycles, ends
 
 pytestmark = pytest.mark.anyio
@@ -154,20 +155,42 @@ async def test_a_signal_that_is_somebody_elses_stays_so_and_the_turn_is_told(
     assert heard == []
 
 
-async def test_a_turn_that_ended_meanwhile_is_not_taken_for_the_one_that_was_meant(bench: Bench) -> None:
-    """The signal may come when the step it was for has ended and another one has begun."""
-
+async def test_a_signal_that_nobody_asked_for_disturbs_nothing(bench: Bench) -> None:
     @orchestration
     async def interrupted(_: OrchestrationContext) -> str:
         signal.raise_signal(signal.SIGURG)
         return "undisturbed"
 
     async with bench.engine(orchestrations=[interrupted]):
-        frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # some other frame
-        watchdog._overrun[threading.get_ident()] = frame, 10.0  # pyright: ignore[reportPrivateUsage]
         handle = await bench.client.start(interrupted)
         assert await ends(bench.clock, handle.wait()) == "undisturbed"
-    assert watchdog._overrun == {}  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_turn_of_many_steps_is_looked_at_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long history, or many messages at once, may take longer than one step may."""
+    looks: list[bool] = []
+
+    class Looking(Watchdog):
+        def overran(self, frame: FrameType | None) -> bool:
+            looks.append(super().overran(frame))
+            return looks[-1]
+
+    @orchestration
+    async def slow(ctx: OrchestrationContext) -> None:
+        for _ in range(60):
+            await ctx.dequeue("q")
+            sum(range(300_000))
+
+    monkeypatch.setattr(orchestrations, "Watchdog", Looking)
+    handle = await bench.client.start(slow)
+    for number in range(60):
+        await handle.enqueue_message("q", number)
+    with recorded_marks() as reached:
+        async with bench.engine(orchestrations=[slow], options=EngineOptions(turn_ms_max=200)) as engine:
+            await ends(bench.clock, handle.wait())
+    assert engine.counters.turns_admitted == 1
+    assert looks
+    assert "turn.overran" not in reached
 
 
 async def test_many_turns_are_no_long_turn(bench: Bench) -> None:
