@@ -441,7 +441,7 @@ def require_completed(info: InstanceInfo) -> None:
         raise error(info.instance, info.failure or _unexplained(info))
 
 
-def _seconds(timeout: float | timedelta | None) -> float | None:
+def _seconds(timeout: object) -> float | None:
     """A time-out in seconds.
 
     Raises:
@@ -451,7 +451,7 @@ def _seconds(timeout: float | timedelta | None) -> float | None:
         return None
     if isinstance(timeout, timedelta):
         return timeout.total_seconds()
-    if not isinstance(timeout, (int, float)) or not math.isfinite(timeout):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
+    if not isinstance(timeout, (int, float)) or not math.isfinite(timeout):
         raise UsageError(
             f"expected timeout to be seconds, a timedelta, or None to wait for ever, but it is {timeout!r}"
         )

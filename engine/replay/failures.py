@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import cast
 
-from engine.errors import ActivityError
+from msgspec.structs import replace
+
+from engine.errors import ActivityError, ConversionError
 from engine.model.failure import Category, Failure
 
 OTHERS_MAX = 32  # an exception group of a wide fan-out can hold thousands of the same
@@ -57,6 +59,11 @@ def _failure_of(error: BaseException, category: Category, causes_left: int, memb
         cause=cause,
         others=others,
     )
+
+
+def not_convertible(error: ConversionError) -> Failure:
+    """Of an input or a result that cannot travel: another attempt would meet the same."""
+    return replace(failure_of(error), retryable=False)
 
 
 def _delivered(error: ActivityError) -> Failure | None:

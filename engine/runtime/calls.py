@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from msgspec import structs
-
 from engine.activity_context import ActivityContext
 from engine.client import Client
 from engine.converter import Converter
@@ -20,7 +18,7 @@ from engine.model.work import WorkItem
 from engine.observe import Subject, SubjectLogger, logger, subject
 from engine.port import FetchedWorkItem
 from engine.registry import ActivityDefinition
-from engine.replay.failures import failure_of
+from engine.replay.failures import failure_of, not_convertible
 from engine.runtime.doors import Threads
 from engine.runtime.shared import Shared
 
@@ -213,7 +211,7 @@ class Call:
         try:
             payload = converter.encode(result, what)
         except ConversionError as error:
-            return self.failed(structs.replace(failure_of(error), retryable=False))
+            return self.failed(not_convertible(error))
         if len(payload.data) > payload_bytes_max:
             return self.too_large(
                 f"expected {what} to have at most {payload_bytes_max} bytes, but it has {len(payload.data)}"
@@ -248,7 +246,7 @@ async def perform(
         try:
             value = converter.decode(call.item.input, definition.input_type, f"the input of activity {call.name}")
         except ConversionError as error:
-            return call.failed(structs.replace(failure_of(error), retryable=False))
+            return call.failed(not_convertible(error))
     subject.set(call.about)
     try:
         if definition.is_async:

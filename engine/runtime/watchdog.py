@@ -13,8 +13,8 @@ another thread than the main one, which hears no signals. Then the log says what
 What it measures is a step: how long the code goes on after one event, without coming back to its loop. A replay of a
 long history is many steps. Looks are counted and no clock is read: a process that stood still has not looped. The
 thread itself looks at nothing but which turn is on; one that it meets twice it interrupts, and that thread looks at its
-own frames. From another thread CPython 3.11 was seen to give what is no frame at all. A normal turn pays two attribute
-writes and one read.
+own frames. From another thread CPython 3.11 was seen to give what is no frame at all: that is left for a turn on a
+thread that hears no signals. A normal turn pays two attribute writes and one read.
 """
 
 import sys
@@ -35,7 +35,7 @@ T = TypeVar("T")
 log = logger("watchdog")
 known_marks("turn.overran")
 
-LOOKS = 10  # in the time of a turn: one that passes it is found at most a tenth later
+LOOKS = 10  # in the time of a turn: one that passes it is found at most two tenths later
 LOOK_MS_MAX = 1_000
 BROKEN_OFF = "it is broken off and held. An orchestration must not loop or block: move that code to an activity"
 STAYS = (

@@ -10,7 +10,6 @@ from itertools import count
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from engine.client import Client
 from engine.converter import JsonConverter
@@ -30,7 +29,7 @@ from engine.model.status import EXECUTION_ENDS, TERMINAL, Status
 from engine.model.work import WorkItem
 from engine.port import OrchestrationItem
 from engine.registry import ActivityDefinition, Registry, orchestration_definition
-from engine.replay.failures import failure_of
+from engine.replay.failures import failure_of, not_convertible
 from engine.replay.history import open_work, require_well_formed
 from engine.replay.live import LiveExecution
 from engine.replay.matching import Nondeterminism, shown
@@ -364,7 +363,7 @@ class World:
             if definition.takes_input:
                 value = self.converter.decode(item.input, definition.input_type, f"input of activity {item.name}")
         except ConversionError as error:
-            return failed(item, replace(failure_of(error), retryable=False), call.details)
+            return failed(item, not_convertible(error), call.details)
         playing = asyncio.current_task()
         cancels = playing.cancelling() if playing else 0
         try:
@@ -379,7 +378,7 @@ class World:
         try:
             return completed(item, self.converter.encode(result, f"output of activity {item.name}"))
         except ConversionError as error:
-            return failed(item, replace(failure_of(error), retryable=False), call.details)
+            return failed(item, not_convertible(error), call.details)
 
     def _kept(self, asked: KeyOf) -> Payload:
         """What an instance of this world keeps under a key; null for nothing and for nobody."""

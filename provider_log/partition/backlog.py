@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.model.payload import Payload
 from engine.model.sessions import SessionClaim
@@ -278,14 +279,7 @@ class Backlog:
         lease = self.lease(token, now_ms)
         if lease is None:
             return False
-        renewed = Lease(
-            key=lease.key,
-            attempt=lease.attempt,
-            nonce=lease.nonce,
-            until_ms=now_ms + extend_for_ms,
-            revoked=lease.revoked,
-            is_late=lease.is_late,
-        )
+        renewed = replace(lease, until_ms=now_ms + extend_for_ms)
         self._leases[token] = renewed
         session_id = self._items[lease.key].session_id
         if session_id is not None:

@@ -5,7 +5,7 @@ A program is a list of steps; its result is a number that depends on every value
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -71,8 +71,8 @@ def value_of_event(name: str) -> int:
 
 
 @activity
-async def double(number: int) -> int:
-    """What every activity of a program does."""
+async def double(_ctx: ActivityContext, number: int) -> int:
+    """What most activities of a program do."""
     return 2 * number
 
 
@@ -96,22 +96,16 @@ async def hang(ctx: ActivityContext, number: int) -> int:
 def registry_with(begun: Callable[[ActivityContext], None]) -> Registry:
     """The programs, with activities that say when their code begins."""
 
-    @activity(name="double")
-    async def doubles(ctx: ActivityContext, number: int) -> int:
-        begun(ctx)
-        return await double(number)
+    def noted(code: Callable[[ActivityContext, int], Awaitable[int]], name: str) -> Callable[..., object]:
+        @activity(name=name)
+        async def says(ctx: ActivityContext, number: int) -> int:
+            begun(ctx)
+            return await code(ctx, number)
 
-    @activity(name="climb")
-    async def climbs(ctx: ActivityContext, number: int) -> int:
-        begun(ctx)
-        return await climb(ctx, number)
+        return says
 
-    @activity(name="hang")
-    async def hangs(ctx: ActivityContext, number: int) -> int:
-        begun(ctx)
-        return await hang(ctx, number)
-
-    return Registry(orchestrations=[run], activities=[doubles, climbs, hangs])
+    activities = [noted(double, "double"), noted(climb, "climb"), noted(hang, "hang")]
+    return Registry(orchestrations=[run], activities=activities)
 
 
 @orchestration
@@ -187,9 +181,6 @@ def _with_key(ctx: OrchestrationContext, step: Step, result: int) -> int:
         result = fold(result, ctx.get_key_value(step.name, int) or 0)
         ctx.set_key_value(step.name, result)
     return result
-
-
-REGISTRY = Registry(orchestrations=[run], activities=[double, climb, hang])
 
 
 def outcome(steps: tuple[Step, ...]) -> tuple[Status, int | None]:
